@@ -1,0 +1,252 @@
+"""Files that are wholly there or not at all: a temporary name, fsync, rename, fsync of the folder.
+
+Nothing here trusts what lies on the disk: files read back are regular files of a bounded size, links are not
+followed, and every failure of the operating system becomes one of featx's own errors.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import platform
+import re
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from featx.errors import CorruptStoreError, DiskFullError, StoreError
+
+MAX_JSON_BYTES = 16 << 20
+"""Largest JSON file that is read unless the caller knows better."""
+
+STALE_SECONDS = 86_400
+"""Age after which temporary files made on another machine count as left behind."""
+
+_TEMPORARY = re.compile(r"\.tmp-([0-9]{1,10})-([0-9a-f]{8})[0-9a-f]{8}")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+_ELSEWHERE = "point --home or FEATX_HOME elsewhere"
+_REMOVE = "remove the file and run the command again"
+
+
+def storage_error(path: Path, exc: OSError, needed: int = 0) -> StoreError:
+    """Turn a failed write below `path` into an error that says what mends it; `needed` in bytes."""
+    if exc.errno in _FULL:
+        want = f"{needed:,} bytes needed, " if needed else ""
+        return DiskFullError(
+            f"no room to write {path}: {want}{_free_bytes(path):,} bytes free ({exc.strerror})",
+            f"free some space (`featx cache ls`), or {_ELSEWHERE}",
+        )
+    if exc.errno in _READ_ONLY:
+        return StoreError(f"{path} cannot be written: it is read-only ({exc.strerror})", _ELSEWHERE)
+    return StoreError(f"{path} cannot be written: {exc.strerror or exc}", _ELSEWHERE)
+
+
+def _free_bytes(path: Path) -> int:
+    for folder in (path, *path.parents):
+        with suppress(OSError):
+            return shutil.disk_usage(folder).free
+    return 0
+
+
+@functools.cache
+def _place() -> str:
+    """Eight hexadecimal digits for this machine and process namespace: elsewhere a pid means nothing."""
+    namespace = ""
+    with suppress(OSError):
+        namespace = os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(f"{platform.node()} {namespace}".encode()).hexdigest()[:8]
+
+
+def temporary_name() -> str:
+    """Return a fresh name that `tidy` recognises once its process is gone."""
+    return f".tmp-{os.getpid()}-{_place()}{secrets.token_hex(4)}"
+
+
+@contextmanager
+def replacing(path: Path, needed: int = 0) -> Iterator[int]:
+    """Yield a descriptor to a temporary file that becomes `path` when the block ends well.
+
+    On any exception the temporary file is gone and `path` is what it was.
+
+    Raises
+    ------
+    DiskFullError, StoreError
+        For an OSError in the block or of the file system.
+    """
+    temporary = path.parent / temporary_name()
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(temporary, flags, 0o666)
+        try:
+            yield fd
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except BaseException as exc:
+        with suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(exc, OSError):
+            raise storage_error(path, exc, needed) from exc
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file, or leave what was there; the bytes are on the disk when this returns."""
+    with replacing(path, len(data)) as fd:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write readable JSON: sorted keys, ASCII, no NaN."""
+    text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"
+    write_bytes(path, text.encode("ascii"))
+
+
+@contextmanager
+def opened(path: Path, hint: str = _REMOVE) -> Iterator[int]:
+    """Yield a read-only descriptor of a regular file; links, pipes and devices are refused.
+
+    Raises
+    ------
+    StoreError
+        The file is absent or may not be read.
+    CorruptStoreError
+        It is a link or no regular file.
+    """
+    try:
+        # O_NONBLOCK: opening a pipe that somebody put here must not wait for ever.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:
+            raise CorruptStoreError(f"{path} is a symbolic link, expected a file", hint) from exc
+        raise StoreError(f"{path} cannot be read: {exc.strerror or exc}", hint) from exc
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise CorruptStoreError(f"{path} is no regular file", hint)
+        yield fd
+    except OSError as exc:
+        raise StoreError(f"{path} cannot be read: {exc.strerror or exc}", hint) from exc
+    finally:
+        os.close(fd)
+
+
+def read_bytes(path: Path, max_bytes: int, hint: str = _REMOVE) -> bytes:
+    """Return a file's bytes; CorruptStoreError when there are more than `max_bytes`."""
+    with opened(path, hint) as fd:
+        size = os.fstat(fd).st_size
+        if size > max_bytes:
+            raise CorruptStoreError(f"{path} has {size:,} bytes, expected at most {max_bytes:,}", hint)
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(size)
+
+
+def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES, hint: str = _REMOVE) -> Any:
+    """Return a JSON file's value.
+
+    Raises
+    ------
+    StoreError
+        The file is absent or may not be read.
+    CorruptStoreError
+        It is larger than `max_bytes`, or no JSON.
+    """
+    return parse_json(path, read_bytes(path, max_bytes, hint), hint)
+
+
+def parse_json(path: Path, data: bytes, hint: str = _REMOVE) -> Any:
+    """Return the value of JSON bytes that came from `path`; CorruptStoreError when they are none."""
+    try:
+        return json.loads(data, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as exc:
+        raise CorruptStoreError(f"{path} is damaged: no valid JSON ({str(exc)[:80]})", hint) from exc
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents; one that is there already is fine."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise storage_error(path, exc) from exc
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable; some file systems cannot and need not."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as exc:
+        if exc.errno not in _NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(fd)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file or folder and all below it, never what a link points to."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except OSError as exc:
+        raise storage_error(path, exc) from exc
+
+
+def tidy(folder: Path) -> None:
+    """Remove temporary files and folders in `folder` whose processes are dead, as far as that is allowed."""
+    with suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            match = _TEMPORARY.fullmatch(entry.name)
+            if match and _left_behind(int(match[1]), match[2], entry):
+                with suppress(StoreError):
+                    remove_tree(folder / entry.name)
+
+
+def _left_behind(pid: int, place: str, entry: os.DirEntry[str]) -> bool:
+    if place != _place():
+        with suppress(OSError):
+            return time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE_SECONDS
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an advisory lock on the file `path`; the system lets go of it when the process dies."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as exc:
+        raise storage_error(path, exc) from exc
+    try:
+        with suppress(OSError):  # a file system without locks: what it guards is rare, and detected
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        with suppress(OSError):  # closing is not enough where a child was forked meanwhile
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        os.close(fd)

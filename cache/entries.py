@@ -1,0 +1,77 @@
+"""What `featx cache ls` says of a key's folder, from names, sizes and small files alone."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from featx.cache import schema
+from featx.cache.folder import KeyFolder
+from featx.errors import StoreError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of `featx cache ls`; ``bytes`` on the disk, ``last_used`` in seconds since 1970."""
+
+    digest: str
+    source: str
+    split: str
+    backbone: str
+    weights: str
+    layer: str
+    rows: int
+    columns: int
+    bytes: int
+    complete: bool
+    last_used: float
+
+
+def describe(folder: KeyFolder) -> Entry:
+    """Describe one folder; what cannot be read is left blank, so that it can still be seen and removed."""
+    key: dict[str, Any] = {"n_rows": 0}
+    plan = None
+    with suppress(StoreError):
+        folder.refuse_links()
+        key = folder.key()
+        plan = folder.plan().plan
+    about = folder.about()
+    complete = plan is not None and len(folder.receipt_numbers()) >= plan.shards(key["n_rows"])
+    return Entry(
+        digest=folder.digest,
+        source=_printable(about.get("source")),
+        split=_printable(about.get("split")),
+        backbone=_printable(about.get("backbone") or key.get("backbone")),
+        weights=_printable(about.get("weights") or key.get("weights")),
+        layer=_printable(key.get("layer")),
+        rows=key["n_rows"],
+        columns=plan.columns if plan else 0,
+        bytes=bytes_of(folder),
+        complete=complete,
+        last_used=_last_used(folder),
+    )
+
+
+def _printable(value: Any) -> str:
+    """Return one line without control characters: the file may be anybody's."""
+    text = str(value if value is not None else "")[:500]
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _last_used(folder: KeyFolder) -> float:
+    for path in (folder.path / schema.USED_FILE, folder.path):
+        with suppress(OSError):
+            return os.lstat(path).st_mtime
+    return 0.0
+
+
+def bytes_of(folder: KeyFolder) -> int:
+    """Sum the sizes of a key's files; none is opened."""
+    size = 0
+    for path in (folder.path, folder.shards):
+        with suppress(OSError):
+            entries = [entry for entry in os.scandir(path) if entry.is_file(follow_symlinks=False)]
+            size += sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+    return size

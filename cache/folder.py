@@ -1,0 +1,239 @@
+"""One key's folder: every file in it read with suspicion, and laid out wholly or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.cache import atomic, schema
+from featx.cache.schema import Plan, Receipt
+from featx.errors import CorruptStoreError, FeatxError, StoreError
+from featx.specs import DTYPES, SCHEMA, canonical_json, digest_of
+
+_MAX_RECEIPT_BYTES = 32 << 20
+_BLOCK = 1 << 20
+
+_checked: set[tuple[Any, ...]] = set()
+"""Files whose SHA-256 this process has found right: (path, SHA-256, device, inode, size, mtime)."""
+
+
+@dataclass(frozen=True)
+class StoredPlan:
+    """What plan.json holds: the plan, and the SHA-256 of ids.json beside it."""
+
+    plan: Plan
+    ids_sha256: str
+
+
+class KeyFolder:
+    """The folder of one key, named by the key's digest; see `lay_out` for what is in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.digest = path.name
+        self.shards = path / schema.SHARDS
+        self.hint = f"`featx cache rm {self.digest[:12]}` removes it; the next run computes it again"
+
+    def refuse_links(self) -> None:
+        """Raise CorruptStoreError when the folder, or that of its shards, is a link out of the store."""
+        for path in (self.path, self.shards):
+            if path.is_symlink():
+                raise CorruptStoreError(f"{path} is a symbolic link, expected a folder", "remove the link")
+
+    def damaged(self, path: Path, reason: str) -> CorruptStoreError:
+        """Return the error for a file whose contents are not what featx wrote."""
+        return CorruptStoreError(f"{path} is damaged: {reason}", self.hint)
+
+    def key(self) -> dict[str, Any]:
+        """Return the key; its digest is the folder's name and its fields have their types."""
+        path = self.path / schema.KEY_FILE
+        key = atomic.read_json(path, hint=self.hint)
+        if not isinstance(key, dict) or not schema.same_digest(key, self.digest):
+            raise self.damaged(path, "its digest is not the folder's name")
+        with self._meaning(path):
+            schema.check_whole("n_rows", key.get("n_rows"), 0, schema.MAX_ROWS)
+            schema.check_whole("schema", key.get("schema"), SCHEMA, SCHEMA)
+        if key.get("dtype") not in DTYPES or not isinstance(key.get("rows"), str):
+            raise self.damaged(path, "its dtype or rows are unknown")
+        return key
+
+    def has_plan(self) -> bool:
+        """Tell whether there is a plan at all: without one the folder was never started."""
+        return os.path.lexists(self.path / schema.PLAN_FILE)
+
+    def plan(self) -> StoredPlan:
+        """Return the plan."""
+        path = self.path / schema.PLAN_FILE
+        body = self._unsealed(path, atomic.MAX_JSON_BYTES)
+        with self._meaning(path):
+            schema.exact_fields("plan file", body, {"schema", "key", "ids_sha256", "plan"})
+            plan = Plan.from_dict(body["plan"])
+        return StoredPlan(plan, str(body["ids_sha256"]))
+
+    def about(self) -> dict[str, Any]:
+        """Return what was recorded beside the key; nothing when it is damaged: no value depends on it."""
+        with suppress(StoreError):
+            about = self._unsealed(self.path / schema.ABOUT_FILE, atomic.MAX_JSON_BYTES).get("about")
+            return about if isinstance(about, dict) else {}
+        return {}
+
+    def receipt_numbers(self) -> set[int]:
+        """Return the shards that have a receipt, by name alone."""
+        found = set()
+        with suppress(OSError):
+            for entry in os.scandir(self.shards):
+                match = schema.RECEIPT_NAME.fullmatch(entry.name)
+                if match and entry.name == receipt_name(int(match[1])):
+                    found.add(int(match[1]))
+        return found
+
+    def receipt(self, index: int, plan: Plan, n_rows: int) -> Receipt:
+        """Return one receipt, checked against the plan."""
+        path = self.shards / receipt_name(index)
+        body = self._unsealed(path, _MAX_RECEIPT_BYTES)
+        with self._meaning(path):
+            schema.exact_fields("receipt file", body, {"schema", "key", "receipt"})
+            return Receipt.from_dict(body["receipt"], index, plan, n_rows)
+
+    def valid_receipts(self, plan: Plan, n_rows: int) -> set[int]:
+        """Return the shards whose receipts are sound; a damaged receipt is none."""
+        sound = set()
+        last = plan.shards(n_rows)
+        for index in self.receipt_numbers():
+            with suppress(StoreError):
+                if index < last:
+                    self.receipt(index, plan, n_rows)
+                    sound.add(index)
+        return sound
+
+    def row_hashes(self, key: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+        """Return the (n, 32) uint8 row hashes, whose fingerprint is the key's."""
+        path = self.path / schema.ROWS_FILE
+        n_rows = key["n_rows"]
+        data = atomic.read_bytes(path, n_rows * schema.HASH_BYTES, self.hint)
+        if len(data) == n_rows * schema.HASH_BYTES:
+            hashes = np.frombuffer(data, np.uint8).reshape(n_rows, schema.HASH_BYTES)
+            if schema.fingerprint(hashes) == key["rows"]:
+                return hashes
+        raise self.damaged(path, "its row hashes are not the key's")
+
+    def ids(self, key: Mapping[str, Any], stored: StoredPlan) -> list[str]:
+        """Return the ids of all rows, as the source that was extracted first named them."""
+        path = self.path / schema.IDS_FILE
+        data = atomic.read_bytes(path, max_ids_bytes(key["n_rows"]), self.hint)
+        if hashlib.sha256(data).hexdigest() != stored.ids_sha256:
+            raise self.damaged(path, "its SHA-256 is not the one in plan.json")
+        ids = atomic.parse_json(path, data, self.hint)
+        if not (isinstance(ids, list) and len(ids) == key["n_rows"] and all(isinstance(i, str) for i in ids)):
+            raise self.damaged(path, f"no list of {key['n_rows']} names")
+        return ids
+
+    def check_sidecars(self, key: Mapping[str, Any], stored: StoredPlan) -> None:
+        """Check rows.bin and ids.json, once per process."""
+        for name, mark, check in (
+            (schema.ROWS_FILE, key["rows"], lambda: self.row_hashes(key)),
+            (schema.IDS_FILE, stored.ids_sha256, lambda: self.ids(key, stored)),
+        ):
+            with atomic.opened(self.path / name, self.hint) as fd:
+                token = _token(self.path / name, mark, os.fstat(fd))
+            if token not in _checked:
+                check()
+                _checked.add(token)
+
+    def check_sizes(self, receipts: Sequence[Receipt]) -> None:
+        """Raise CorruptStoreError for a shard that is absent or has not its receipt's size."""
+        for receipt in receipts:
+            path = self.shards / receipt.file
+            try:
+                size = os.lstat(path).st_size
+            except OSError as exc:
+                raise self.damaged(path, f"its receipt is there but the shard is not ({exc.strerror})") from exc
+            if size != receipt.bytes:
+                raise self.damaged(path, f"it has {size:,} bytes, its receipt says {receipt.bytes:,}")
+
+    @contextmanager
+    def shard(self, receipt: Receipt) -> Iterator[int]:
+        """Yield a descriptor of a shard whose bytes were found to be the receipt's, in this process."""
+        path = self.shards / receipt.file
+        with atomic.opened(path, self.hint) as fd:
+            status = os.fstat(fd)
+            if status.st_size != receipt.bytes:
+                raise self.damaged(path, f"it has {status.st_size:,} bytes, its receipt says {receipt.bytes:,}")
+            token = _token(path, receipt.sha256, status)
+            if token not in _checked:
+                if _sha256(fd) != receipt.sha256:
+                    raise self.damaged(path, "its SHA-256 is not its receipt's")
+                _checked.add(token)
+            yield fd
+
+    def _unsealed(self, path: Path, max_bytes: int) -> dict[str, Any]:
+        body = schema.unseal(path, atomic.read_json(path, max_bytes, self.hint), self.hint)
+        if body.get("key") != self.digest or body.get("schema") != SCHEMA:
+            raise self.damaged(path, "it belongs to another key or another version of featx")
+        return body
+
+    @contextmanager
+    def _meaning(self, path: Path) -> Iterator[None]:
+        """Turn a complaint about a value into one about the file that it was read from."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except FeatxError as exc:
+            raise self.damaged(path, exc.message) from exc
+
+
+def receipt_name(index: int) -> str:
+    """Return the file name of a shard's receipt."""
+    return f"{index:05d}.json"
+
+
+def max_ids_bytes(n_rows: int) -> int:
+    """Return the largest ids.json of `n_rows` rows: 4 KiB a name."""
+    return 64 + 4096 * n_rows
+
+
+def _token(path: Path, sha256: str, status: os.stat_result) -> tuple[Any, ...]:
+    return str(path), sha256, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _sha256(fd: int) -> str:
+    digest = hashlib.sha256()
+    os.lseek(fd, 0, os.SEEK_SET)
+    while block := os.read(fd, _BLOCK):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def sealed_file(digest: str, **parts: Any) -> dict[str, Any]:
+    """Return the contents of a file that names its key and carries the hash of its own values."""
+    return schema.seal({"schema": SCHEMA, "key": digest, **parts})
+
+
+def lay_out(
+    path: Path,
+    key: Mapping[str, Any],
+    plan: Plan,
+    ids: Sequence[str],
+    hashes: np.ndarray[Any, Any],
+    about: Mapping[str, Any],
+) -> None:
+    """Fill the new folder `path`: key, ids, row hashes, record, and last the plan: then all is there."""
+    names = canonical_json(list(ids))
+    if len(names) > max_ids_bytes(len(ids)):
+        raise StoreError(f"the ids take {len(names):,} bytes, expected at most 4096 a row", "shorten the file names")
+    digest = digest_of(dict(key))
+    atomic.make_folder(path / schema.SHARDS)
+    atomic.write_json(path / schema.KEY_FILE, dict(key))
+    atomic.write_bytes(path / schema.IDS_FILE, names)
+    atomic.write_bytes(path / schema.ROWS_FILE, hashes.tobytes())
+    atomic.write_json(path / schema.ABOUT_FILE, sealed_file(digest, about=dict(about)))
+    ids_sha256 = hashlib.sha256(names).hexdigest()
+    atomic.write_json(path / schema.PLAN_FILE, sealed_file(digest, ids_sha256=ids_sha256, plan=plan.as_dict()))

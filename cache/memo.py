@@ -1,0 +1,92 @@
+"""Facts that cost time to find out again, and nothing else when they are lost."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from featx.cache.atomic import make_folder, parse_json, read_bytes, write_bytes
+from featx.errors import OptionError, StoreError
+from featx.specs import canonical_json, digest_of
+
+MAX_MEMO_BYTES = 256 << 20
+"""Larger memos are neither written nor read."""
+
+SETTLED_SECONDS = 2.0
+"""Age from which a file's times can tell a later write: above the resolution of common file systems."""
+
+_KIND = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
+_HEAD, _MIDDLE, _TAIL = b'{"check":"', b'","memo":', b"}\n"
+_BODY = len(_HEAD) + 64 + len(_MIDDLE)
+
+
+class Memo:
+    """Remembered facts, one file each, below ``<home>/memo``.
+
+    A damaged file counts as absent; a file that cannot be written is not remembered. Only speed is lost.
+
+    Parameters
+    ----------
+    home : Path
+        featx's home folder.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.folder = Path(home) / "memo"
+
+    def get(self, kind: str, about: Mapping[str, Any]) -> Any | None:
+        """Return what was remembered about `about` (JSON-able values), or None."""
+        path = self._path(kind, about)
+        try:
+            data = read_bytes(path, MAX_MEMO_BYTES)
+            body = data[_BODY : -len(_TAIL)]
+            if data != _framed(body):
+                return None
+            memo = parse_json(path, body)
+        except StoreError:
+            return None
+        # A file copied to another name is whole, and still no answer.
+        if not isinstance(memo, dict) or memo.get("about") != digest_of(dict(about)):
+            return None
+        return memo.get("value")
+
+    def put(self, kind: str, about: Mapping[str, Any], value: Any) -> None:
+        """Remember a JSON-able `value` about `about`."""
+        path = self._path(kind, about)
+        data = _framed(canonical_json({"about": digest_of(dict(about)), "value": value}))
+        if len(data) <= MAX_MEMO_BYTES:
+            with suppress(StoreError):
+                make_folder(self.folder)
+                write_bytes(path, data)
+
+    def _path(self, kind: str, about: Mapping[str, Any]) -> Path:
+        if not _KIND.fullmatch(kind):
+            raise OptionError(f"memo kind {kind!r}, expected lower-case letters, digits and '-'")
+        return self.folder / f"{kind}-{digest_of(dict(about))}.json"
+
+
+def _framed(body: bytes) -> bytes:
+    """Return JSON that holds `body` and its SHA-256 at fixed places: checked without parsing it twice."""
+    return _HEAD + hashlib.sha256(body).hexdigest().encode() + _MIDDLE + body + _TAIL
+
+
+def file_stamp(path: str | os.PathLike[str] | int) -> list[int]:
+    """Return ``[size in bytes, inode, mtime in ns, ctime in ns]`` of a path or an open descriptor."""
+    status = os.stat(path)
+    return [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def is_settled(stamp: Sequence[int]) -> bool:
+    """Tell whether a later write would change the stamp.
+
+    While a file is younger than the clock's resolution, a second write can leave the same times behind
+    (git calls such files racy): nothing about it may be remembered yet.
+    """
+    newest = max(stamp[2], stamp[3])
+    return time.time_ns() - newest >= SETTLED_SECONDS * 1e9

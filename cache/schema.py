@@ -1,0 +1,268 @@
+"""What stands on the disk: names, the plan, receipts, and the bytes of a shard."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.errors import CorruptStoreError, OptionError
+from featx.specs import DTYPES, SCHEMA, check_choice, digest_of
+
+DATASET = "X"
+KEY_FILE = "key.json"
+IDS_FILE = "ids.json"
+ROWS_FILE = "rows.bin"
+ABOUT_FILE = "about.json"
+PLAN_FILE = "plan.json"
+USED_FILE = "used"
+SHARDS = "shards"
+HASH_BYTES = 32
+"""Bytes of one row's hash in rows.bin."""
+
+SHARD_BYTES = 64_000_000
+"""Most bytes of features in one shard, unless a single row is larger."""
+
+SHARD_ROWS = (1024, 65_536)
+SHARDS_WANTED = 32
+
+MAX_ROWS = 2**40
+MAX_COLUMNS = 2**31
+MAX_REASON = 200
+"""Characters kept of the reason why a row was skipped."""
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+RECEIPT_NAME = re.compile(r"([0-9]{5,12})\.json")
+SHARD_NAME = re.compile(r"([0-9]{5,12})-[0-9a-f]{12}\.h5")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one key's features are computed and cut; fixed at the first start, so that resumed bytes are equal.
+
+    Parameters
+    ----------
+    batch_size : int
+        Images in one forward pass.
+    shard_rows, columns : int
+        Rows of a shard (the last one may have fewer), values of a row.
+    dtype : str
+        ``float32`` or ``float16``, as stored.
+    layers : tuple of str
+        All layers of the pass that computes this one.
+    channels_last, compiled : bool
+        How the network runs; both may change a feature's last bits.
+    """
+
+    batch_size: int
+    shard_rows: int
+    columns: int
+    dtype: str
+    layers: tuple[str, ...]
+    channels_last: bool = False
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("dtype", self.dtype, DTYPES)
+        check_whole("batch_size", self.batch_size, 1, MAX_ROWS)
+        check_whole("columns", self.columns, 1, MAX_COLUMNS)
+        check_whole("shard_rows", self.shard_rows, 1, MAX_ROWS)
+        if self.shard_rows > 1 and self.shard_rows * self.row_bytes > SHARD_BYTES:
+            raise OptionError(
+                f"a shard of {self.shard_rows} rows has {self.shard_rows * self.row_bytes:,} bytes, "
+                f"expected at most {SHARD_BYTES:,}"
+            )
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return self.columns * self.stored.itemsize
+
+    @property
+    def stored(self) -> np.dtype[Any]:
+        """The dtype of the stored values: little-endian everywhere."""
+        return np.dtype(self.dtype).newbyteorder("<")
+
+    def shards(self, n_rows: int) -> int:
+        """Return the number of shards of `n_rows` rows."""
+        return -(-n_rows // self.shard_rows)
+
+    def span(self, shard: int, n_rows: int) -> tuple[int, int]:
+        """Return the first row of a shard and the one after its last."""
+        start = shard * self.shard_rows
+        return start, min(start + self.shard_rows, n_rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON-able values."""
+        return {**asdict(self), "layers": list(self.layers)}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Plan:
+        """Rebuild from `as_dict`; OptionError for anything else."""
+        values = exact_fields("plan", values, {f.name for f in fields(cls)})
+        layers = values["layers"]
+        if not (isinstance(layers, list) and all(isinstance(layer, str) for layer in layers)):
+            raise OptionError("the plan's layers are no list of names")
+        if not (isinstance(values["channels_last"], bool) and isinstance(values["compiled"], bool)):
+            raise OptionError("the plan's channels_last or compiled is no truth value")
+        return cls(**{**values, "layers": tuple(layers)})
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Proof that one shard is whole; a shard without one does not exist.
+
+    Parameters
+    ----------
+    index, start, stop : int
+        The shard, its first row, the row after its last.
+    sha256 : str
+        Of the shard file, whose name it is part of: a receipt cannot point at other bytes.
+    bytes, offset : int
+        Size of the file; where in it the rows begin, contiguous and little-endian.
+    skipped : list of [row, reason]
+        Rows whose image could not be decoded; stored as NaN.
+    seconds : dict
+        Time by stage.
+    versions : dict
+        Of the programs that computed the shard.
+    """
+
+    index: int
+    start: int
+    stop: int
+    sha256: str
+    bytes: int
+    offset: int
+    skipped: list[list[Any]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def file(self) -> str:
+        """Name of the shard file: made from the receipt, never read from it."""
+        return f"{self.index:05d}-{self.sha256[:12]}.h5"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON-able values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any, index: int, plan: Plan, n_rows: int) -> Receipt:
+        """Rebuild from `as_dict`; OptionError unless it is this shard of this plan and fits in its file."""
+        receipt = cls(**exact_fields("receipt", values, {f.name for f in fields(cls)}))
+        start, stop = plan.span(index, n_rows)
+        if [receipt.index, receipt.start, receipt.stop] != [index, start, stop]:
+            raise OptionError(f"the receipt is not that of rows {start} to {stop}")
+        if not (isinstance(receipt.sha256, str) and DIGEST.fullmatch(receipt.sha256)):
+            raise OptionError("the receipt's sha256 is no SHA-256")
+        check_whole("offset", receipt.offset, 0, 2**62)
+        check_whole("bytes", receipt.bytes, receipt.offset + (stop - start) * plan.row_bytes, 2**62)
+        _check_skipped(receipt.skipped, start, stop)
+        _check_table("seconds", receipt.seconds, (int, float))
+        _check_table("versions", receipt.versions, (str,))
+        return receipt
+
+
+def _check_skipped(skipped: Any, start: int, stop: int) -> None:
+    if not isinstance(skipped, list):
+        raise OptionError("the receipt's skipped rows are no list")
+    before = start - 1
+    for entry in skipped:
+        if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str)):
+            raise OptionError("a skipped row is no pair of row and reason")
+        check_whole("skipped row", entry[0], before + 1, stop - 1)
+        before = entry[0]
+
+
+def _check_table(name: str, table: Any, kinds: tuple[type, ...]) -> None:
+    if not (isinstance(table, dict) and all(type(value) in kinds for value in table.values())):
+        raise OptionError(f"the receipt's {name} are no table of {kinds[-1].__name__} values")
+
+
+def check_whole(name: str, value: Any, low: int, high: int) -> None:
+    """Raise OptionError unless `value` is a whole number from `low` to `high`."""
+    if type(value) is not int or not low <= value <= high:
+        raise OptionError(f"{name} is {value!r:.40}, expected a whole number from {low} to {high}")
+
+
+def exact_fields(name: str, values: Any, names: set[str]) -> dict[str, Any]:
+    """Return `values` when it is a dictionary with exactly these names, else raise OptionError."""
+    if not isinstance(values, dict) or set(values) != names:
+        raise OptionError(f"the {name} has not the fields {', '.join(sorted(names))}")
+    return values
+
+
+def seal(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the hash of its own values to a dictionary that is to be written."""
+    return {**body, "check": digest_of(dict(body))}
+
+
+def unseal(path: Path, value: Any, hint: str) -> dict[str, Any]:
+    """Return what was sealed; CorruptStoreError when a value changed since."""
+    if isinstance(value, dict):
+        body = {name: part for name, part in value.items() if name != "check"}
+        if same_digest(body, value.get("check")):
+            return body
+    raise CorruptStoreError(f"{path} is damaged: its values are not those that were written", hint)
+
+
+def same_digest(value: Any, digest: Any) -> bool:
+    """Tell whether `digest_of(value)` is `digest`; a value without one (1e999) equals none."""
+    try:
+        return bool(digest_of(value) == digest)
+    except (ValueError, RecursionError):
+        return False
+
+
+def fingerprint(hashes: np.ndarray[Any, Any]) -> str:
+    """Return the SHA-256, in hexadecimal, over the (n, 32) uint8 row hashes in order and their number."""
+    if hashes.ndim != 2 or hashes.shape[1] != HASH_BYTES or hashes.dtype != np.uint8:
+        raise OptionError(f"row hashes {hashes.dtype} {hashes.shape}, expected uint8 (n, {HASH_BYTES})")
+    digest = hashlib.sha256(b"%d:" % len(hashes))
+    digest.update(np.ascontiguousarray(hashes).data if len(hashes) else b"")
+    return digest.hexdigest()
+
+
+def plan_shard_rows(n_rows: int, row_bytes: int) -> int:
+    """Return the rows of a shard: about ``n_rows / 32``, 1,024 to 65,536, at most 64 MB, at least one."""
+    low, high = SHARD_ROWS
+    rows = min(max(-(-n_rows // SHARDS_WANTED), low), high)
+    return max(1, min(rows, SHARD_BYTES // row_bytes))
+
+
+def shard_image(X: np.ndarray[Any, Any], key_digest: str, start: int) -> tuple[bytes, int]:
+    """Return an HDF5 file's bytes and where in them the rows begin.
+
+    The file is built in memory: HDF5 never touches the disk, so a full disk is an ordinary exception of
+    ordinary file calls. Equal features give equal bytes (no times, pinned file format).
+
+    Parameters
+    ----------
+    X : ndarray of shape (m, d)
+        At least one row, little-endian.
+    key_digest : str
+        The key's SHA-256.
+    start : int
+        Row of the source that ``X[0]`` is.
+    """
+    import h5py  # here: reading and listing a store need no HDF5
+
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_fapl_core(1 << 20, False)  # no backing store
+    access.set_libver_bounds(h5py.h5f.LIBVER_EARLIEST, h5py.h5f.LIBVER_V110)
+    # HDF5 tells open files in memory apart by their names, which are not in the bytes.
+    handle = h5py.h5f.create(secrets.token_hex(8).encode(), h5py.h5f.ACC_TRUNC, fapl=access)
+    with h5py.File(handle) as file:
+        dataset = file.create_dataset(DATASET, data=X, track_times=False)
+        dataset.attrs["schema"] = SCHEMA
+        dataset.attrs["key"] = key_digest
+        dataset.attrs["start"] = start
+        file.flush()
+        return handle.get_file_image(), dataset.id.get_offset()

@@ -1,0 +1,243 @@
+"""The feature store: one folder a key below ``<home>/features``, and receipts as the only truth."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.cache import atomic, schema
+from featx.cache.entries import Entry, bytes_of, describe
+from featx.cache.folder import KeyFolder, lay_out
+from featx.cache.schema import Plan
+from featx.cache.table import FeatureMatrix, FeatureTable
+from featx.cache.writer import FeatureWriter
+from featx.errors import CorruptStoreError, OptionError, StoreError, nearest
+from featx.home import home_folder
+from featx.specs import FeatureKey
+
+__all__ = ["Entry", "FeatureMatrix", "FeatureStore", "FeatureTable", "FeatureWriter"]
+
+_LOCK = ".lock"
+
+
+class FeatureStore:
+    """Features on the disk, found by everything that their values depend on.
+
+    Parameters
+    ----------
+    home : path, optional
+        featx's home folder; else ``FEATX_HOME``, else the user's cache folder. Nothing is created until
+        something is written.
+    """
+
+    def __init__(self, home: str | os.PathLike[str] | None = None) -> None:
+        self.home = home_folder(home)
+        self._features = self.home / "features"
+
+    def folder(self, key: FeatureKey | str) -> Path:
+        """Return the folder of a key, or of its digest (64 hexadecimal digits), whether or not it exists."""
+        digest = key if isinstance(key, str) else key.digest
+        if not schema.DIGEST.fullmatch(digest):
+            raise OptionError(f"{digest!r:.80} is no digest, expected 64 hexadecimal digits", "see `featx cache ls`")
+        return self._features / digest
+
+    def is_complete(self, key: FeatureKey | str) -> bool:
+        """Tell whether every shard of the key's plan has a sound receipt."""
+        folder = KeyFolder(self.folder(key))
+        try:
+            folder.refuse_links()
+            plan, n_rows = folder.plan().plan, folder.key()["n_rows"]
+        except StoreError:
+            return False
+        return len(folder.valid_receipts(plan, n_rows)) == plan.shards(n_rows)
+
+    def open(self, key: FeatureKey | str, source: Any = None) -> FeatureTable:
+        """Return a complete key's features.
+
+        Parameters
+        ----------
+        key : FeatureKey or str
+            The key, or its digest.
+        source : Source, optional
+            The key's images: gives ``y``, ``ids`` and ``classes``. Without it the ids are the stored ones.
+
+        Raises
+        ------
+        StoreError
+            There are no features of this key, or not all of them.
+        CorruptStoreError
+            A file is not what was written; shards are checked when they are first read.
+        OptionError
+            The source has other rows than the key.
+        """
+        folder = KeyFolder(self.folder(key))
+        folder.refuse_links()
+        if not folder.has_plan():
+            raise StoreError(f"no features {folder.digest[:12]} in {self._features}", "`featx extract` computes them")
+        stored, values = folder.plan(), folder.key()
+        plan, n_rows = stored.plan, values["n_rows"]
+        if plan.dtype != values["dtype"]:
+            raise folder.damaged(folder.path / schema.PLAN_FILE, "its dtype is not the key's")
+        present = len(folder.receipt_numbers())
+        if present < plan.shards(n_rows):
+            raise StoreError(
+                f"features {folder.digest[:12]} are incomplete: {present} of {plan.shards(n_rows)} shards",
+                "run the command that computes them again: it goes on where it stopped",
+            )
+        receipts = [folder.receipt(index, plan, n_rows) for index in range(plan.shards(n_rows))]
+        folder.check_sizes(receipts)
+        folder.check_sidecars(values, stored)
+        _check_source(source, values)
+        self.touch(key)
+        return FeatureTable(folder, values, stored, receipts, source)
+
+    def writer(
+        self,
+        key: FeatureKey,
+        plan: Plan,
+        ids: Sequence[str],
+        hashes: np.ndarray[Any, Any],
+        about: Mapping[str, Any],
+    ) -> FeatureWriter:
+        """Return a writer of the key's missing shards; the folder is created, or resumed with its own plan.
+
+        Parameters
+        ----------
+        key : FeatureKey
+            What the features are.
+        plan : Plan
+            How to compute and cut them; a plan that the folder has already wins.
+        ids : sequence of str
+            One name a row.
+        hashes : ndarray of uint8 of shape (n, 32)
+            The row hashes whose fingerprint is the key's.
+        about : mapping
+            JSON-able; recorded, not keyed: source, split, backbone, weights (as asked), created, versions (a
+            mapping that goes into the receipts).
+        """
+        hashes = np.asarray(hashes)
+        if schema.fingerprint(hashes) != key.rows or not len(ids) == len(hashes) == key.n_rows:
+            raise OptionError(f"{len(ids)} ids and {len(hashes)} row hashes are not the key's {key.n_rows} rows")
+        if plan.dtype != key.dtype:
+            raise OptionError(f"the plan stores {plan.dtype}, the key says {key.dtype}")
+        folder = KeyFolder(self.folder(key))
+        folder.refuse_links()
+        atomic.make_folder(self._features)
+        atomic.tidy(self._features)
+        if not _is_started(folder):
+            self._create(folder, key, plan, ids, hashes, about)
+        stored = folder.plan()
+        folder.check_sidecars(folder.key(), stored)
+        self.touch(key)
+        versions = about.get("versions", {})
+        return FeatureWriter(folder, stored.plan, key.n_rows, {str(k): str(v) for k, v in versions.items()})
+
+    def ls(self) -> list[Entry]:
+        """Return what is stored, last used first; no shard is opened."""
+        entries = [describe(KeyFolder(self._features / digest)) for digest in self._digests()]
+        return sorted(entries, key=lambda entry: (-entry.last_used, entry.digest))
+
+    def find(self, prefix: str) -> Entry:
+        """Return the one entry whose digest begins with `prefix`; OptionError for none or several."""
+        digests = self._digests()
+        found = [digest for digest in digests if prefix and digest.startswith(prefix)]
+        if len(found) == 1:
+            return describe(KeyFolder(self._features / found[0]))
+        if found:
+            near = ", ".join(digest[:16] for digest in found[:5])
+            raise OptionError(f"{prefix!r:.80} begins {len(found)} digests: {near}", "give more digits")
+        hint = nearest(prefix[:12], [digest[:12] for digest in digests]) or "see `featx cache ls`"
+        raise OptionError(f"no features {prefix!r:.80} in {self._features}", hint)
+
+    def remove(self, digest: str) -> int:
+        """Remove a key's folder and return the bytes freed; a link is refused."""
+        folder = KeyFolder(self.folder(digest))
+        if folder.path.is_symlink():
+            raise StoreError(f"{folder.path} is a symbolic link, expected a folder", "remove the link by hand")
+        if not folder.path.exists():
+            raise StoreError(f"no features {digest[:12]} in {self._features}", "see `featx cache ls`")
+        size = bytes_of(folder)
+        self._discard(folder.path)
+        return size
+
+    def touch(self, key: FeatureKey | str) -> None:
+        """Note that the key was used now; a store that cannot be written stays as it is."""
+        with suppress(OSError):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            fd = os.open(self.folder(key) / schema.USED_FILE, flags, 0o666)
+            try:
+                os.utime(fd)
+            finally:
+                os.close(fd)
+
+    def _digests(self) -> list[str]:
+        with suppress(OSError):
+            entries = [e for e in os.scandir(self._features) if e.is_dir(follow_symlinks=False)]
+            return sorted(e.name for e in entries if schema.DIGEST.fullmatch(e.name))
+        return []
+
+    def _create(
+        self,
+        folder: KeyFolder,
+        key: FeatureKey,
+        plan: Plan,
+        ids: Sequence[str],
+        hashes: np.ndarray[Any, Any],
+        about: Mapping[str, Any],
+    ) -> None:
+        """Lay the folder out under a temporary name and rename it; a process that was quicker wins."""
+        temporary = self._features / atomic.temporary_name()
+        try:
+            lay_out(temporary, key.as_dict(), plan, ids, hashes, about)
+            # The lock keeps a folder that another process has just made from being taken for a broken one.
+            with atomic.locked(self._features / _LOCK):
+                if not _is_started(folder):
+                    if os.path.lexists(folder.path):
+                        self._discard(folder.path)
+                    _rename(temporary, folder.path)
+        finally:
+            if temporary.exists():
+                with suppress(StoreError):
+                    atomic.remove_tree(temporary)
+
+    def _discard(self, path: Path) -> None:
+        """Take a folder away at once, then remove its files: a kill in between leaves only rubbish."""
+        rubbish = self._features / atomic.temporary_name()
+        _rename(path, rubbish)
+        atomic.remove_tree(rubbish)
+
+
+def _rename(path: Path, to: Path) -> None:
+    try:
+        os.rename(path, to)
+        atomic.sync_folder(to.parent)
+    except OSError as exc:
+        if exc.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another process made it: its folder is as good
+            raise atomic.storage_error(to, exc) from exc
+
+
+def _is_started(folder: KeyFolder) -> bool:
+    """Tell whether the folder has a sound plan: without one there is nothing in it to keep."""
+    try:
+        folder.plan()
+    except CorruptStoreError:
+        return False
+    except StoreError:
+        if folder.has_plan():
+            raise
+        return False
+    return True
+
+
+def _check_source(source: Any, key: Mapping[str, Any]) -> None:
+    if source is None:
+        return
+    count = len(source.ids)
+    if count != key["n_rows"] or (hasattr(source, "fingerprint") and source.fingerprint() != key["rows"]):
+        raise OptionError(f"the source's {count} images are not the {key['n_rows']} that were extracted")

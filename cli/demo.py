@@ -1,0 +1,55 @@
+"""``featx demo``: everything featx does, on data that scikit-learn brings along."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from featx.cli import options
+from featx.cli.extract import check_target
+from featx.cli.output import Output
+
+
+@click.command
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    default=Path("featx-demo.png"),
+    show_default=True,
+    help="Where the figure goes.",
+)
+@options.common
+def demo(out: Output, home: Path, output: Path) -> None:
+    """Run the whole comparison on built-in data, without network.
+
+    A small network learns the digits 0 to 4. The digits 5 to 9 are then learnt from a few images each: by
+    softmax regression on raw pixels, on random features and on the network's frozen layers, by fine-tuning it,
+    and by training it from scratch.
+
+    \b
+    Examples:
+      featx demo
+      featx demo --output digits.png --json
+    """
+    check_target(output, "")
+    from featx.demo import run_demo
+
+    result = run_demo(home, ["featx", *sys.argv[1:]], output, out.note)
+    columns = ("how 5 to 9 are learnt", ">trainable", ">test accuracy", ">95 % interval", ">seconds")
+    rows = [
+        (
+            row["name"],
+            f"{row['parameters']:,}",
+            f"{row['accuracy']:.3f}",
+            f"{row['interval'][0]:.3f} to {row['interval'][1]:.3f}",
+            f"{row['seconds']:.2f}",
+        )
+        for row in result["rows"][1:]
+    ]
+    out.table(columns, rows)
+    out.say(f"figure {output}; {result['seconds']:.1f} s; `featx report` shows the runs")
+    out.result(result)

@@ -1,0 +1,84 @@
+"""``featx layers``: what can be extracted from a backbone."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featx.cli import options
+from featx.cli.output import Output
+from featx.cli.text import human_bytes, human_count
+from featx.errors import OptionError
+from featx.specs import LayerSpec
+
+if TYPE_CHECKING:
+    from featx.graph import NodeInfo
+
+FLOAT32 = 4
+"""Bytes a stored value."""
+
+
+@click.command
+@click.argument("backbone")
+@options.weights("random:0")
+@options.size
+@options.common
+def layers(out: Output, home: Path, backbone: str, weights: str, size: int | None) -> None:
+    """List what can be extracted from a backbone.
+
+    For each node: its shape, the float32 bytes of a row as it is (flat) and pooled over space (avg, max), and
+    the multiply-adds of one image up to it. Random weights do for that: nothing is downloaded.
+
+    \b
+    Examples:
+      featx layers resnet18
+      featx layers vgg16 --size 64 --json
+    """
+    from featx.backbones import resolve
+    from featx.cache.memo import Memo
+    from featx.graph import Traced
+
+    network = resolve(backbone, weights=weights, size=size, memo=Memo(home))
+    for line in network.notes:
+        out.note(line)
+    px = network.preprocess.crop
+    if px is None:
+        raise OptionError(f"{backbone} takes images of any size", "say which with --size, such as --size 32")
+    nodes = Traced(network.module(), network.left_out).describe((network.preprocess.channels, px, px))
+    found = [describe(node) for node in nodes.values()]
+    columns = ("layer", ">shape", ">flat", ">pooled", ">multiply-adds")
+    out.table(columns, [cells(entry) for entry in found])
+    out.result({"backbone": network.name, "size": px, "layers": found})
+
+
+def describe(node: NodeInfo) -> dict[str, Any]:
+    """Return a node's JSON entry; bytes are those of one float32 row, None where pooling does not apply."""
+    flat = math.prod(node.shape)
+    pooled = pooled_columns(node)
+    return {
+        "name": node.name,
+        "shape": list(node.shape),
+        "bytes": FLOAT32 * flat,
+        "pooled_bytes": None if pooled is None else FLOAT32 * pooled,
+        "macs": node.macs,
+    }
+
+
+def pooled_columns(node: NodeInfo) -> int | None:
+    """Return how many values ``avg`` and ``max`` leave; None for a node without a known space."""
+    from featx.pooling import columns
+
+    try:
+        return columns(LayerSpec(node.name, "avg"), node.shape, node.layout, class_token=False)
+    except OptionError:
+        return None
+
+
+def cells(entry: dict[str, Any]) -> tuple[str, ...]:
+    """Return a node's line of the table."""
+    shape = "x".join(map(str, entry["shape"]))
+    pooled = "" if entry["pooled_bytes"] is None else human_bytes(entry["pooled_bytes"])
+    return entry["name"], shape, human_bytes(entry["bytes"]), pooled, human_count(entry["macs"])

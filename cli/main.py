@@ -1,0 +1,52 @@
+"""``featx``: the program, its commands and its entry point."""
+
+from __future__ import annotations
+
+import sys
+from typing import TextIO
+
+import click
+
+from featx.cli.groups import LazyGroup
+
+COMMANDS = {
+    "demo": ("featx.cli.demo", "demo", "Run the whole comparison on built-in data, without network."),
+    "layers": ("featx.cli.layers", "layers", "List what can be extracted from a backbone."),
+    "extract": ("featx.cli.extract", "extract", "Compute a backbone's features and store them."),
+    "fit": ("featx.cli.fit", "fit", "Fit softmax regression on stored features or raw pixels."),
+    "train": ("featx.cli.train", "train", "Train a network end to end."),
+    "report": ("featx.cli.report", "report", "Show runs side by side."),
+    "cache": ("featx.cli.cache", "cache", "Look into the feature store and tidy it."),
+    "doctor": ("featx.cli.doctor", "doctor", "Check what featx needs of this machine."),
+}
+"""Name -> module, attribute, help in one line: the command's own first line."""
+
+
+@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(None, "-V", "--version", package_name="featx", message="featx %(version)s")
+def cli() -> None:
+    """Freeze once, probe many times: frozen features, softmax regression and end-to-end training.
+
+    \b
+    Examples:
+      featx demo
+      featx extract digits -b resnet18 --weights random:0 -l layer3:avg
+      featx fit digits -b resnet18 --weights random:0 -l layer3:avg
+    """
+
+
+def _escape_what_cannot_be_shown(stream: TextIO) -> None:
+    # A name that the terminal's encoding lacks must not end the program.
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        _escape_what_cannot_be_shown(stream)
+    cli.main(prog_name="featx")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Options that several commands share, each declared once; their defaults stand in `featx.specs`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import click
+
+from featx.cli.output import Output, Session
+from featx.errors import OptionError
+from featx.home import home_folder
+from featx.specs import DTYPES, ON_ERROR, PRECISIONS, ExtractConfig, LayerSpec
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in value.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 3):
+        raise click.BadParameter(f"{value!r}, expected one number or three separated by commas", ctx, param)
+    return numbers
+
+
+def _layers(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[LayerSpec, ...]:
+    # A layer that is asked for twice is wanted once.
+    return tuple(dict.fromkeys(LayerSpec.parse(text) for text in value))
+
+
+def backbone(required: bool = True) -> Callable[[Command], Command]:
+    """``-b/--backbone NAME``."""
+    text = "Network: a torchvision classifier, lenet5, pixels, or FILE.py:FACTORY."
+    return click.option("-b", "--backbone", metavar="NAME", required=required, help=text)
+
+
+def layers(required: bool = True) -> Callable[[Command], Command]:
+    """``-l/--layer LAYER``, several times; the command gets `layers`, a tuple of LayerSpec."""
+    text = "Layer and pooling, such as layer3:avg; may be given several times. `featx layers` lists them."
+    names = ("-l", "--layer", "layers")
+    return click.option(*names, metavar="LAYER", multiple=True, required=required, callback=_layers, help=text)
+
+
+def weights(default: str = ExtractConfig.weights) -> Callable[[Command], Command]:
+    """``--weights WHICH``."""
+    text = "DEFAULT, random:SEED, or a .safetensors or .pth file."
+    return click.option("--weights", metavar="WHICH", default=default, show_default=True, help=text)
+
+
+def batch_size(default: int = ExtractConfig.batch_size) -> Callable[[Command], Command]:
+    """``--batch-size N``."""
+    kind: dict[str, Any] = {"type": click.IntRange(min=1), "metavar": "N", "default": default}
+    return click.option("--batch-size", show_default=True, help="Images a batch.", **kind)
+
+
+def choice(flag: str, choices: tuple[str, ...], default: str, text: str) -> Callable[[Command], Command]:
+    """An option with fixed values and a default that help shows."""
+    return click.option(flag, type=click.Choice(choices), default=default, show_default=True, help=text)
+
+
+split = click.option("--split", metavar="NAME", help="Only this split of the source, such as train.")
+size = click.option("--size", type=click.IntRange(min=1), metavar="PX", help="Input size.  [default: the weights' own]")
+mean = click.option(
+    "--mean",
+    metavar="NUMBERS",
+    callback=_numbers,
+    help="Channel means, such as 0.5 or 0.5,0.4,0.4.  [default: the weights' own]",
+)
+std = click.option(
+    "--std",
+    metavar="NUMBERS",
+    callback=_numbers,
+    help="Channel standard deviations, as --mean.  [default: the weights' own]",
+)
+precision = choice("--precision", PRECISIONS, ExtractConfig.precision, "Of the arithmetic.")
+dtype = choice("--dtype", DTYPES, ExtractConfig.dtype, "Of the stored features.")
+on_error = choice("--on-error", ON_ERROR, ExtractConfig.on_error, "What a broken image does.")
+device = click.option(
+    "--device",
+    metavar="NAME",
+    default=ExtractConfig.device,
+    show_default=True,
+    help="auto, cpu, cuda or cuda:N.",
+)
+workers = click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Decoding processes.  [default: by the machine]",
+)
+limit = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N images a split.")
+per_class = click.option("--per-class", type=click.IntRange(min=1), metavar="N", help="Only N training images a class.")
+seed = click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Decides every random choice.",
+)
+
+
+def held_out(function: Command) -> Command:
+    """``--train-split`` and ``--test-split``."""
+    text = "Split to {}.  [default: {}]"
+    train = click.option("--train-split", metavar="NAME", help=text.format("learn from", "train"))
+    test = click.option("--test-split", metavar="NAME", help=text.format("score", "test, else val, else a tenth"))
+    result: Command = train(test(function))
+    return result
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Which rows of a source are wanted."""
+
+    split: str | None
+    limit: int | None
+    per_class: int | None
+    seed: int
+
+
+def _gather(name: str, kind: type, members: tuple[Any, ...]) -> Callable[[Command], Command]:
+    # Several options become one keyword `name`, an object of `kind` with the options' names as fields.
+    names = [field.name for field in fields(kind)]
+
+    def decorate(function: Command) -> Command:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **values: Any) -> Any:
+            gathered = kind(**{key: values.pop(key) for key in names})
+            return function(*args, **{name: gathered}, **values)
+
+        result: Any = wrapper
+        for member in reversed(members):
+            result = member(result)
+        return result  # type: ignore[no-any-return]
+
+    return decorate
+
+
+pick = _gather("pick", Pick, (split, limit, per_class, seed))
+"""--split, --limit, --per-class, --seed: the command gets `pick`, a `Pick`."""
+
+extraction = _gather(
+    "config",
+    ExtractConfig,
+    (weights(), size, mean, std, precision, dtype, batch_size(), device, workers, on_error),
+)
+"""Everything that `featx.extract` is told: the command gets `config`, an `ExtractConfig`."""
+
+
+def common(function: Command) -> Command:
+    """Add --home, --json, --quiet and --debug; the command is called with `out` and `home` (a Path).
+
+    Stands right above the function. The command returns nothing: its exit code is ``out.exit_code``.
+    """
+
+    @click.option("--home", metavar="FOLDER", help="Where features and runs are kept.  [default: FEATX_HOME]")
+    @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+    @click.option("--quiet", is_flag=True, help="No notes and no progress.")
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, home: str | None, as_json: bool, quiet: bool, debug: bool, **values: Any) -> int:
+        out = Output(json=as_json, quiet=quiet)
+        session = click.get_current_context().find_root().obj
+        if isinstance(session, Session):
+            session.output, session.debug = out, debug
+        if home == "":
+            raise OptionError("--home is empty, expected a folder", "give a folder, or leave --home out")
+        function(*args, out=out, home=home_folder(home), **values)
+        return out.exit_code
+
+    result: Any = wrapper
+    return result  # type: ignore[no-any-return]

@@ -1,0 +1,179 @@
+"""What a command prints: lines, tables, and the one JSON document."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import click
+
+from featx.cli.progress import show_progress
+from featx.cli.text import printable
+from featx.specs import Progress
+
+SKIPPED = 3
+"""Exit code of a command that finished but left images out."""
+
+NAMED = 10
+"""So many skipped images are named; the rest is counted."""
+
+
+NARROW, UNLIMITED = 80, 100_000
+"""Width of a terminal that does not know its own, and of a line in a pipe."""
+
+FIXED = ">!"
+"""First character of a column's name that keeps its cells on one line; ``>`` also sets them to the right."""
+
+GAP, FOLDED = 2, 10
+"""Blanks between columns, and the width below which no column is folded."""
+
+
+def is_fancy(stream: TextIO) -> bool:
+    """Say whether escape sequences are welcome: a terminal, and neither NO_COLOR nor TERM=dumb."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def width_of(stream: TextIO) -> int:
+    """Return how wide a line may be: COLUMNS, else the terminal's width, else without limit (a pipe)."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdigit() and int(columns) > 0:
+        return int(columns)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or NARROW
+    except (OSError, ValueError):
+        return UNLIMITED
+
+
+def to_json(document: object) -> str:
+    """Return JSON as featx prints it: ASCII, indented, no NaN."""
+    return json.dumps(document, indent=2, allow_nan=False)
+
+
+class Output:
+    """Where a command speaks.
+
+    Results go to standard output, or to standard error under ``--json``; notes and progress always go to
+    standard error. Text may come from strangers (file names): it is escaped and never read as markup.
+
+    Parameters
+    ----------
+    json : bool
+        Standard output holds one JSON document and nothing else.
+    quiet : bool
+        No notes and no progress; under ``--json`` nothing but the document.
+
+    Attributes
+    ----------
+    exit_code : int
+        What the process returns when the command ends well.
+    kept : str
+        What an interruption leaves behind, said to the user when one happens.
+    """
+
+    def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
+        self.json = json
+        self.quiet = quiet
+        self.exit_code = 0
+        self.kept = "nothing was written"
+
+    def say(self, line: str = "") -> None:
+        """Print one line of the result, for people."""
+        self._say(printable(line))
+
+    def _say(self, line: str) -> None:
+        if not (self.json and self.quiet):
+            click.echo(line, err=self.json)
+
+    def note(self, line: str) -> None:
+        """Print one line beside the result on standard error."""
+        if not self.quiet:
+            click.echo(printable(line), err=True)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Print rows under column names: ``>name`` is set to the right, ``!name`` to the left.
+
+        Where the line is limited (see `width_of`) cells of other columns are folded; nothing is cut away.
+        """
+        stream = sys.stderr if self.json else sys.stdout
+        for line in table_lines(columns, rows, width_of(stream), is_fancy(stream)):
+            self._say(line)
+
+    def skipped(self, images: Sequence[Mapping[str, Any]]) -> None:
+        """Name the images (`id`, `reason`) that were left out; the command then exits with 3."""
+        if not images:
+            return
+        self.exit_code = SKIPPED
+        for image in images[:NAMED]:
+            self.say(f"skipped {image['id']}: {image['reason']}")
+        if len(images) > NAMED:
+            self.say(f"skipped {len(images)} images in all, {len(images) - NAMED} more than named here")
+
+    def result(self, document: Mapping[str, Any]) -> None:
+        """Print the one JSON document, under ``--json`` only; call it once, at the end.
+
+        NumPy values and paths are converted; NaN and infinity become null.
+        """
+        if self.json:
+            from featx.runs import jsonable
+
+            click.echo(to_json(jsonable(document)))
+
+    def progress(self, unit: str = "images") -> AbstractContextManager[Progress]:
+        """Open a progress display and return what is called with (stage, done, total)."""
+        return show_progress(sys.stderr, fancy=is_fancy(sys.stderr), quiet=self.quiet, unit=unit)
+
+
+@dataclass
+class Session:
+    """What the entry point must know of a call that failed, even while its options were being read."""
+
+    json: bool = False
+    debug: bool = False
+    output: Output | None = None
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether a failure is told as JSON."""
+        return self.output.json if self.output else self.json
+
+
+def table_lines(columns: Sequence[str], rows: Iterable[Sequence[object]], width: int, fancy: bool) -> list[str]:
+    """Return a table's lines without trailing blanks, with escape sequences only if `fancy`."""
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    heads = [name.lstrip(FIXED) for name in columns]
+    cells = [[printable(cell) for cell in row] for row in rows]
+    natural = [max(map(cell_len, column)) for column in zip(heads, *cells, strict=True)]
+    folds = [not name.startswith(tuple(FIXED)) for name in columns]
+    widths = fold_widths(natural, folds, width - GAP * (len(columns) - 1))
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for name, head, wide in zip(columns, heads, widths, strict=True):
+        right = name.startswith(">")
+        table.add_column(Text(head), justify="right" if right else "left", overflow="fold", width=wide)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    page = io.StringIO()
+    whole = sum(widths) + GAP * len(widths)
+    console = Console(file=page, width=whole, force_terminal=fancy, color_system="auto" if fancy else None)
+    console.print(table)
+    return [line.rstrip() for line in page.getvalue().splitlines()]
+
+
+def fold_widths(natural: Sequence[int], folds: Sequence[bool], room: int) -> list[int]:
+    """Return the columns' widths: the widest that may fold gives way, down to `FOLDED`, until all fit."""
+    widths = list(natural)
+    while sum(widths) > room:
+        widest = max((i for i, fold in enumerate(folds) if fold), key=widths.__getitem__, default=None)
+        if widest is None or widths[widest] <= FOLDED:
+            break  # a line that is too long loses nothing, a cell cut off would
+        widths[widest] -= 1
+    return widths

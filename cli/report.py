@@ -1,0 +1,68 @@
+"""``featx report``: runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from featx.cli import options
+from featx.cli.output import Output, to_json
+from featx.cli.text import counted
+from featx.errors import StoreError
+
+if TYPE_CHECKING:
+    from featx.runs import Run
+
+FORMATS = ("text", "md", "json")
+
+
+@click.command
+@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@click.option("--format", "style", type=click.Choice(FORMATS), help="[default: text; json with --json]")
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the report to a file instead.")
+@options.common
+def report(out: Output, home: Path, runs: tuple[str, ...], style: str | None, output: Path | None) -> None:
+    """Show runs side by side.
+
+    RUN is a run's id, its beginning, or its folder; without any, all runs are shown, oldest first.
+
+    \b
+    Examples:
+      featx report
+      featx report --format md --output results.md
+    """
+    from featx.cache.atomic import write_bytes
+    from featx.reports import rows_of, to_markdown, to_text
+
+    style = style or ("json" if out.json else "text")
+    rows = rows_of(wanted(out, home, runs))
+    document = {"rows": rows}
+    text = to_json(document) + "\n" if style == "json" else {"text": to_text, "md": to_markdown}[style](rows)
+    if output is not None:
+        write_bytes(output, text.encode("utf-8", "backslashreplace"))
+        out.say(f"wrote {output}, {counted(len(rows), 'run', 'runs')}")
+    elif not out.json:
+        click.echo(text, nl=False)
+    out.result(document)
+
+
+def wanted(out: Output, home: Path, names: tuple[str, ...]) -> list[Run]:
+    """Return the named runs, or all that have a record; StoreError when there are none."""
+    from featx.runs import Runs
+
+    store = Runs(home)
+    if names:
+        return [store.open(name) for name in names]
+    found = []
+    for run in store.list():
+        try:
+            run.read()
+        except StoreError as exc:
+            out.note(f"left out {run.id}: {exc.message}")
+        else:
+            found.append(run)
+    if not found:
+        raise StoreError(f"no runs in {home}", "`featx fit digits --pixels` makes one")
+    return found

@@ -1,0 +1,189 @@
+"""Sources that are arrays: scikit-learn's digits, ``.npz`` files, and what a caller hands over."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from featx.cache.schema import fingerprint
+from featx.errors import SourceError
+from featx.images import Pixels
+
+Labels = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint8]
+
+
+class ArraySource:
+    """Images in one uint8 array.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, H, W) or (n, H, W, C)
+        C of 1 (grey) or 3 (RGB).
+    labels : ndarray of int64, optional
+        Positions in `classes`; -1 for none.
+    ids : sequence of str, optional
+        Row numbers where absent.
+
+    Raises
+    ------
+    SourceError
+        For another type or shape.
+    """
+
+    def __init__(
+        self,
+        images: npt.NDArray[Any],
+        labels: Labels | None = None,
+        *,
+        classes: tuple[str, ...] = (),
+        ids: Sequence[str] | None = None,
+        spec: str = "array",
+        split: str = "all",
+    ) -> None:
+        if images.ndim == 3:
+            images = images[..., None]
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+            raise SourceError(
+                f"{spec}: images are {images.dtype} of shape {images.shape}, expected uint8 (n, H, W), "
+                "(n, H, W, 1) or (n, H, W, 3) with values 0 to 255",
+                "convert them, for example (255 * x).astype('uint8')",
+            )
+        self.images: Pixels = images
+        self.spec = spec
+        self.split = split
+        self.classes = classes
+        self.channels = int(images.shape[3])
+        self.labels: Labels = np.full(len(images), -1, np.int64) if labels is None else labels
+        self.ids: Sequence[str] = [f"{i:06d}" for i in range(len(images))] if ids is None else list(ids)
+        if not len(images) == len(self.labels) == len(self.ids):
+            raise SourceError(
+                f"{spec}: {len(images)} images, {len(self.labels)} labels and {len(self.ids)} ids, expected as many"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> tuple[Pixels, int | None]:
+        return self.images[i], label_of(self.labels[i])
+
+    def row_hashes(self) -> Hashes:
+        head = b"uint8:%d:%d:%d:" % self.images.shape[1:]
+        digests = b"".join(hashlib.sha256(head + image.tobytes()).digest() for image in self.images)
+        return np.frombuffer(digests, np.uint8).reshape(-1, 32)
+
+    def fingerprint(self) -> str:
+        return fingerprint(self.row_hashes())
+
+    def subset(self, rows: Labels) -> ArraySource:
+        return ArraySource(
+            self.images[rows],
+            self.labels[rows],
+            classes=self.classes,
+            ids=[self.ids[i] for i in rows],
+            spec=self.spec,
+            split=self.split,
+        )
+
+
+def label_of(value: np.int64) -> int | None:
+    """Return a label, or None where the row has none."""
+    return None if value < 0 else int(value)
+
+
+def digits(spec: str, memo: object) -> dict[str, ArraySource]:
+    """Open scikit-learn's 1,797 handwritten digits, 8 x 8 px, grey."""
+    from sklearn.datasets import load_digits  # heavy, and only this source needs it
+
+    data = load_digits()
+    images = np.round(data.images * (255 / 16)).astype(np.uint8)
+    ids = [f"digits/{i:04d}" for i in range(len(images))]
+    names = tuple(str(name) for name in data.target_names)
+    return {"all": ArraySource(images, data.target.astype(np.int64), classes=names, ids=ids, spec=spec)}
+
+
+def npz(spec: str, memo: object) -> dict[str, ArraySource]:
+    """Open the arrays of an ``.npz`` file: ``X`` and ``y``, or ``X_train``, ``y_train``, ...
+
+    ``images``/``labels`` and ``train_images``/``train_labels`` are understood too; ``classes`` and ``ids``
+    may be there. Labels are integers or strings.
+    """
+    arrays = _npz_arrays(spec)
+    classes = tuple(str(c) for c in arrays.pop("classes")) if "classes" in arrays else None
+    found: dict[str, tuple[str, npt.NDArray[Any], npt.NDArray[Any] | None]] = {}
+    for split in ("train", "val", "test", "all"):
+        x_name = _pick(arrays, split, ("X", "x", "images", "data"))
+        y_name = _pick(arrays, split, ("y", "Y", "labels", "targets"))
+        if x_name:
+            found[split] = (x_name, np.atleast_1d(arrays[x_name]), arrays[y_name] if y_name else None)
+    if not found:
+        raise SourceError(
+            f"{spec} holds the arrays {', '.join(sorted(arrays)) or 'none'}, expected X and y, "
+            "or X_train, y_train, ...",
+            "np.savez(path, X=images, y=labels)",
+        )
+    labels = {s: _npz_labels(spec, x, y) for s, (_, x, y) in found.items()}
+    if len({y.dtype.kind for y in labels.values() if y is not None}) > 1:
+        raise SourceError(f"{spec}: labels are integers in one split and strings in another, expected one kind")
+    if classes is None:
+        seen = [y for y in labels.values() if y is not None]
+        values = np.unique(np.concatenate(seen)) if seen else np.empty(0, str)
+        classes = tuple(str(v) for v in values)
+        numbers = {s: None if y is None else np.searchsorted(values, y) for s, y in labels.items()}
+    else:
+        numbers = {s: None if y is None else _in_range(spec, y, classes) for s, y in labels.items()}
+    ids = arrays.get("ids") if set(found) == {"all"} else None
+    return {
+        s: ArraySource(
+            x,
+            None if (y := numbers[s]) is None else y.astype(np.int64),
+            classes=classes,
+            ids=[f"{name}/{i:06d}" for i in range(len(x))] if ids is None else [str(i) for i in ids],
+            spec=spec,
+            split=s,
+        )
+        for s, (name, x, _) in found.items()
+    }
+
+
+def _npz_arrays(spec: str) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with np.load(Path(spec).expanduser(), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    # numpy raises ValueError for pickles, zipfile.BadZipFile, EOFError, zlib.error, ... for damage.
+    except Exception as exc:
+        reason = " ".join(str(exc).split())[:200]
+        raise SourceError(
+            f"{spec} is no readable .npz of plain arrays: {reason}", "save it again with np.savez"
+        ) from exc
+
+
+def _pick(arrays: Mapping[str, Any], split: str, names: Sequence[str]) -> str | None:
+    spelled = names if split == "all" else [f"{n}_{split}" for n in names] + [f"{split}_{n}" for n in names]
+    return next((name for name in spelled if name in arrays), None)
+
+
+def _npz_labels(spec: str, x: npt.NDArray[Any], y: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
+    if y is None:
+        return None
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or y.dtype.kind not in "iuU" or len(y) != len(x):
+        raise SourceError(
+            f"{spec}: labels are {y.dtype} of shape {y.shape} for {len(x)} images, expected one integer or string each"
+        )
+    # One type for all splits: numpy joins int64 and uint64 to floats.
+    return y if y.dtype.kind == "U" else y.astype(np.int64)
+
+
+def _in_range(spec: str, y: npt.NDArray[Any], classes: tuple[str, ...]) -> npt.NDArray[Any]:
+    if y.dtype.kind != "i" or (len(y) and not -1 <= y.min() <= y.max() < len(classes)):
+        raise SourceError(
+            f"{spec}: labels lie outside the {len(classes)} classes it names, expected 0 to {len(classes) - 1}"
+        )
+    return y

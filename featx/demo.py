@@ -1,0 +1,138 @@
+"""The whole comparison on built-in data: learn five digits, then five others with little to learn from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.arrays import ArraySource
+from featx.backbones import resolve
+from featx.cache.atomic import write_bytes
+from featx.cache.memo import Memo
+from featx.cache.store import FeatureStore
+from featx.figures import accuracy_bars, wilson_interval
+from featx.probe import fit_probe
+from featx.records import new_run, record_fit, record_train
+from featx.runs import MODEL_FILE
+from featx.sources import Source, load_source
+from featx.specs import ExtractConfig, FitConfig, LayerSpec, TrainConfig
+from featx.splits import Part, Partition, hold_out, thin
+from featx.training import train
+
+NETWORK = "lenet5"
+PER_CLASS = 10
+"""Images of each new digit to learn from: few, as where transfer is wanted."""
+
+PRETRAIN = TrainConfig(mode="scratch", epochs=12, batch_size=32, augment="none")
+SCRATCH = TrainConfig(mode="scratch", epochs=40, batch_size=16, augment="none")
+FINETUNE = TrainConfig(mode="finetune", epochs=40, batch_size=16, augment="none")
+PROBE = FitConfig(C=0.1)
+
+
+class Demo:
+    """One comparison.
+
+    Parameters
+    ----------
+    home : Path
+        featx's home folder, where features and runs are kept.
+    command : list of str
+        For the record.
+    say : callable
+        Told what is being done.
+    """
+
+    def __init__(self, home: Path, command: list[str], say: Callable[[str], None]) -> None:
+        self.home, self.command, self.say = home, command, say
+        self.memo, self.store = Memo(home), FeatureStore(home)
+        digits = load_source("digits")
+        self.known = _parts(_chosen(digits, 0), per_class=None)
+        self.new = _parts(_chosen(digits, 5), per_class=PER_CLASS)
+
+    def run(self, picture: Path) -> list[dict[str, Any]]:
+        """Run everything, write the picture, and return a row a run."""
+        self.say(f"{NETWORK} learns the digits 0 to 4 from {len(self.known.train)} images")
+        first = self.train("trained on 0 to 4", self.known, PRETRAIN, f"random:{PRETRAIN.seed}")
+        learnt = str(Path(first["path"]) / MODEL_FILE)
+        self.say(f"then 5 to 9 from {len(self.new.train)} images, {PER_CLASS} a class less those that validate")
+        rows = [
+            self.fit("softmax on raw pixels", "pixels", "pixels", ExtractConfig.weights),
+            self.fit("softmax on random features", NETWORK, "pool2", "random:1"),
+            self.fit("softmax on frozen conv layers", NETWORK, "pool2", learnt),
+            self.fit("softmax on frozen fc layers", NETWORK, "relu4", learnt),
+            self.train("fine-tuned", self.new, FINETUNE, learnt),
+            self.train("from scratch", self.new, SCRATCH, f"random:{SCRATCH.seed}"),
+        ]
+        title = f"Digits 5 to 9 from {PER_CLASS} images a class, by a network that learnt 0 to 4"
+        write_bytes(picture, accuracy_bars(rows, title))
+        return [first, *rows]
+
+    def fit(self, name: str, backbone: str, layer: str, weights: str) -> dict[str, Any]:
+        """Fit softmax regression on one layer for the new digits."""
+        config = ExtractConfig(weights=weights)
+        network = resolve(backbone, weights=weights, channels=1, memo=self.memo)
+        spec = LayerSpec.parse(layer)
+        with new_run(self.home, "fit", self.command) as run:
+            result = fit_probe(self.new, network, spec, self.store, config, PROBE)
+            record = record_fit(run, self.new, network, spec, config, PROBE, result)
+        return self._row(name, "fit", record)
+
+    def train(self, name: str, parts: Partition, config: TrainConfig, weights: str) -> dict[str, Any]:
+        """Train the network end to end."""
+        network = resolve(NETWORK, weights=weights, channels=1, memo=self.memo)
+        with new_run(self.home, "train", self.command) as run:
+            result = train(parts, network, config, store=self.store)
+            record = record_train(run, parts, network, ExtractConfig(weights=weights), config, result)
+        return self._row(name, "train", record)
+
+    def _row(self, name: str, kind: str, record: dict[str, Any]) -> dict[str, Any]:
+        self.say(f"{name}: test accuracy {record['accuracy']['test']:.3f}")
+        accuracy = record["accuracy"]["test"]
+        return {
+            "name": name,
+            "kind": kind,
+            "run": record["run"],
+            "path": record["path"],
+            "train_images": record["images"],
+            "test_images": record["rows"]["test"],
+            "parameters": record["parameters"]["trainable"],
+            "accuracy": accuracy,
+            "interval": list(wilson_interval(accuracy, record["rows"]["test"])),
+            "loss": record["loss"]["test"],
+            "seconds": record["seconds"]["total"],
+        }
+
+
+def _chosen(digits: Source, first: int) -> ArraySource:
+    """Return the digits first to first + 4, labelled 0 to 4."""
+    wanted = np.flatnonzero((digits.labels >= first) & (digits.labels < first + 5))
+    images = np.stack([digits[int(i)][0] for i in wanted])
+    names = digits.classes[first : first + 5]
+    ids = [digits.ids[i] for i in wanted]
+    return ArraySource(
+        images, digits.labels[wanted] - first, classes=names, ids=ids, spec=f"digits {first}-{first + 4}"
+    )
+
+
+def _parts(source: ArraySource, per_class: int | None) -> Partition:
+    """Test on half of the images, so that the scores are worth reading; learn from the others, or from few."""
+    seed = PRETRAIN.seed
+    hashes = source.row_hashes()
+    test = hold_out(hashes, source.labels, 0.5, seed)
+    rest = np.flatnonzero(~test)
+    if per_class is not None:
+        rest = rest[thin([source.ids[i] for i in rest], source.labels[rest], per_class=per_class, seed=seed)]
+    val = hold_out(hashes[rest], source.labels[rest], 0.2, seed)
+    parts = (rest[~val], rest[val], np.flatnonzero(test))
+    return Partition(*(Part(source, rows.astype(np.int64)) for rows in parts), seed)
+
+
+def run_demo(home: Path, command: list[str], picture: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run the demonstration and return ``rows``, ``seconds`` and the ``picture``'s path."""
+    began = time.perf_counter()
+    rows = Demo(home, command, say).run(picture)
+    return {"rows": rows, "picture": str(picture), "seconds": time.perf_counter() - began}

@@ -1,0 +1,68 @@
+"""Everything featx raises on purpose: what was found, what was expected, and what mends it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FeatxError(Exception):
+    """Base of all errors raised by featx.
+
+    Parameters
+    ----------
+    message : str
+        One line: what was found and what was expected.
+    hint : str, optional
+        The command, option or file that mends it.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class OptionError(FeatxError, ValueError):
+    """An option, name or number that featx cannot work with; the command line's exit code 2."""
+
+
+class SourceError(FeatxError):
+    """Images or labels that cannot be had: a missing folder, an unknown layout, a broken archive."""
+
+
+class ImageError(SourceError):
+    """One image that cannot be decoded; names it."""
+
+
+class WeightsError(FeatxError):
+    """Weights that are missing, damaged, unsafe or made for another network."""
+
+
+class FeatureError(FeatxError):
+    """Activations that cannot be used: NaN or infinite."""
+
+
+class StoreError(FeatxError):
+    """A store or run folder that cannot be read or written."""
+
+
+class CorruptStoreError(StoreError):
+    """Stored bytes that are not the bytes that were written; exit code 4."""
+
+
+class DiskFullError(StoreError):
+    """No room left where featx writes; exit code 5."""
+
+
+class OutOfMemoryError(FeatxError):
+    """Memory, the device's or the machine's, ran out; exit code 6."""
+
+
+def nearest(name: str, choices: Iterable[str], n: int = 3) -> str:
+    """Return ``did you mean a, b?`` for a mistyped name, or an empty string where nothing is near."""
+    near = difflib.get_close_matches(name, list(choices), n=n, cutoff=0.5)
+    return f"did you mean {', '.join(near)}?" if near else ""

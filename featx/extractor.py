@@ -1,0 +1,149 @@
+"""FeatureExtractor: a backbone's layers as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from featx.backbones import Backbone, resolve
+from featx.cache.memo import Memo
+from featx.cache.store import FeatureStore
+from featx.extract import compute, extract, parse_layers
+from featx.inputs import Images, as_source
+from featx.sources import Source
+from featx.specs import ExtractConfig
+
+
+class FeatureExtractor(TransformerMixin, BaseEstimator):
+    """Turn images into a pretrained network's activations.
+
+    Stateless: `fit` only checks the parameters.
+
+    Parameters
+    ----------
+    backbone : str
+        Any torchvision classifier, ``lenet5`` or ``pixels``.
+    layers : str or sequence of str
+        ``NODE`` or ``NODE:POOLING``; several are columns side by side, in the order given.
+    weights : str
+        ``DEFAULT``, one of torchvision's names, ``random:SEED``, or a ``.pth`` or ``.safetensors`` file.
+    size : int, optional
+        Resize the shorter side to it and cut the centre out, in px.
+    mean, std : sequence of float, optional
+        Instead of those that belong to the weights.
+    precision : str
+        ``fp32``, ``bf16`` or ``fp16``.
+    dtype : str
+        ``float32`` or ``float16``.
+    batch_size : int
+        Images in one forward pass.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+    store : FeatureStore or path, optional
+        Where features are kept and found again; without one they are computed at each call.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from featx import FeatureExtractor, SoftmaxRegression
+    >>> model = make_pipeline(FeatureExtractor("resnet18", "layer3:avg"), SoftmaxRegression())
+    """
+
+    def __init__(
+        self,
+        backbone: str = "resnet18",
+        layers: str | Sequence[str] = "avgpool",
+        *,
+        weights: str = ExtractConfig.weights,
+        size: int | None = ExtractConfig.size,
+        mean: Sequence[float] | None = ExtractConfig.mean,
+        std: Sequence[float] | None = ExtractConfig.std,
+        precision: str = ExtractConfig.precision,
+        dtype: str = ExtractConfig.dtype,
+        batch_size: int = ExtractConfig.batch_size,
+        device: str = ExtractConfig.device,
+        store: FeatureStore | str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.layers = layers
+        self.weights = weights
+        self.size = size
+        self.mean = mean
+        self.std = std
+        self.precision = precision
+        self.dtype = dtype
+        self.batch_size = batch_size
+        self.device = device
+        self.store = store
+
+    def fit(self, X: Images, y: Any = None) -> Self:
+        """Check the parameters; nothing is learnt from X.
+
+        Raises
+        ------
+        OptionError
+            For a parameter that cannot be worked with.
+        """
+        self._specs()
+        self._config()
+        return self
+
+    def transform(self, X: Images) -> npt.NDArray[Any]:
+        """Return the activations.
+
+        Parameters
+        ----------
+        X : ndarray of uint8, paths, or Source
+            (n, H, W) or (n, H, W, C) with C of 1 or 3; or n paths of images; or a Source.
+
+        Returns
+        -------
+        ndarray, shape (n, columns)
+
+        Raises
+        ------
+        ImageError
+            Naming an image that cannot be decoded.
+        OptionError
+            For a parameter that cannot be worked with.
+        """
+        source, specs, config = as_source(X), self._specs(), self._config()
+        store = self._store()
+        backbone = self._backbone(source, store)
+        if store is None:
+            found = compute(source, backbone, specs, config)
+            blocks = [found[str(spec)] for spec in specs]
+        else:
+            tables = extract({source.split: source}, backbone, specs, store, config).tables
+            blocks = [np.asarray(tables[source.split, str(spec)].X) for spec in specs]
+        return blocks[0] if len(blocks) == 1 else np.hstack(blocks)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def _specs(self) -> list[Any]:
+        return parse_layers([self.layers] if isinstance(self.layers, str) else list(self.layers))
+
+    def _config(self) -> ExtractConfig:
+        return ExtractConfig(precision=self.precision, dtype=self.dtype, batch_size=self.batch_size, device=self.device)
+
+    def _store(self) -> FeatureStore | None:
+        if self.store is None or isinstance(self.store, FeatureStore):
+            return self.store
+        return FeatureStore(self.store)
+
+    def _backbone(self, source: Source, store: FeatureStore | None) -> Backbone:
+        return resolve(
+            self.backbone,
+            weights=self.weights,
+            size=self.size,
+            mean=self.mean,
+            std=self.std,
+            channels=source.channels,
+            memo=None if store is None else Memo(store.home),
+        )

@@ -1,0 +1,74 @@
+"""What sits on a backbone, and how a fitted softmax regression becomes one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from featx.errors import OptionError
+
+HEADS = ("linear",)
+
+
+def make_head(kind: str, like: nn.Module | None, in_features: int, n_classes: int) -> nn.Module:
+    """Return a new classifier.
+
+    Parameters
+    ----------
+    kind : str
+        ``linear``.
+    like : nn.Module or None
+        The classifier that it replaces: SqueezeNet's is a 1 x 1 convolution, and stays one.
+    in_features, n_classes : int
+        Values in and out.
+    """
+    if kind not in HEADS:
+        raise OptionError(f"head is {kind[:40]!r}, expected one of {', '.join(HEADS)}")
+    if isinstance(like, nn.Conv2d):
+        return nn.Conv2d(in_features, n_classes, 1)
+    return nn.Linear(in_features, n_classes)
+
+
+def linear_from_softmax(model: Any, n_classes: int | None = None) -> nn.Linear:
+    """Return a fitted softmax regression as a linear layer that gives the same logits.
+
+    Parameters
+    ----------
+    model : SoftmaxRegression
+        Fitted: ``coef_`` (k, d) or, for two classes, (1, d), whose logits become ``[0, z]``.
+    n_classes : int, optional
+        Outputs, where labels are 0 to n_classes - 1 and some were missing in training: those get minus infinity.
+
+    Returns
+    -------
+    nn.Linear
+        float32, d inputs.
+    """
+    coef, intercept = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
+    if len(coef) == 1:
+        coef = np.vstack([np.zeros_like(coef), coef])
+        intercept = np.concatenate([np.zeros_like(intercept), intercept])
+    head = nn.Linear(coef.shape[1], n_classes or len(coef))
+    at = np.arange(len(coef)) if n_classes is None else np.asarray(model.classes_, np.int64)
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.fill_(-torch.inf)
+        head.weight[at] = torch.from_numpy(np.asarray(coef, np.float32))
+        head.bias[at] = torch.from_numpy(np.asarray(intercept, np.float32))
+    return head
+
+
+def attach(module: nn.Module, name: str, head: nn.Module) -> nn.Module:
+    """Put a head in the classifier's place and return the network, which is changed."""
+    module.set_submodule(name, head)
+    return module
+
+
+def count_parameters(module: nn.Module) -> dict[str, int]:
+    """Return the number of values that are learnt: ``total``, ``trainable``, ``frozen``."""
+    total = sum(p.numel() for p in module.parameters())
+    trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    return {"total": total, "trainable": trainable, "frozen": total - trainable}

@@ -1,0 +1,144 @@
+"""Bytes to pixels, and pixels to a network's input size; Pillow and numpy only."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from featx.errors import ImageError
+from featx.specs import PreprocessSpec
+
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+"""File names that count as images, whatever their case."""
+
+# Named, because Pillow would otherwise also hand strangers' bytes to parsers such as EPS's Ghostscript.
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+MAX_PIXELS = 89_478_485
+"""Largest image that is decoded, in pixels: Pillow's own bound for decompression bombs."""
+
+_INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def is_image_name(name: str) -> bool:
+    """Tell whether a relative name looks like an image's, leaving out hidden files and macOS's resource forks."""
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    return name.lower().endswith(SUFFIXES) and not hidden
+
+
+def decode(data: bytes, name: str) -> Pixels:
+    """Decode one encoded image.
+
+    Parameters
+    ----------
+    data : bytes
+        The file's content.
+    name : str
+        What to call it in an error.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W, 3)
+        RGB, turned upright by its EXIF orientation.
+
+    Raises
+    ------
+    ImageError
+        Naming the image and what is wrong with it.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise ImageError(
+                    f"image {name}: {width} x {height} pixels, at most {MAX_PIXELS:,} are decoded",
+                    "shrink or remove it, or use --on-error skip",
+                )
+            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+    except ImageError:
+        raise
+    # Pillow's decoders raise whatever their parsers meet (OSError, SyntaxError, ...): each is a bad image.
+    except Exception as exc:
+        what = "is empty" if not data else f"cannot be decoded: {_one_line(exc)}"
+        raise ImageError(f"image {name} {what}", "mend or remove it, or use --on-error skip") from exc
+
+
+def _one_line(exc: Exception) -> str:
+    if "cannot identify image file" in str(exc):
+        return "it is in no known image format"
+    return " ".join(str(exc).split())[:200] or type(exc).__name__
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits a pixel: `convert` would clip at 255 instead of scaling
+        deep = np.asarray(image).astype(np.int64)
+        return Image.fromarray((np.clip(deep, 0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":  # `convert` would clip at 0 and 255, whatever the values mean
+        raise ValueError("its pixels are floating-point numbers, expected 8 or 16 bits")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def prepare(image: Pixels, spec: PreprocessSpec, name: str) -> Pixels:
+    """Resize and crop one image as torchvision's ``ImageClassification`` preset does with a PIL image.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (H, W, C)
+        C of 1 or 3.
+    spec : PreprocessSpec
+        Sizes, interpolation and channels; mean and std are applied later, a batch at a time.
+    name : str
+        What to call it in an error.
+
+    Returns
+    -------
+    ndarray of uint8, shape (crop, crop, spec.channels)
+        Or (H, W, spec.channels) where the spec leaves the size alone.
+
+    Raises
+    ------
+    ImageError
+        Where the longer side would grow beyond what is decoded.
+    """
+    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    wanted = "L" if spec.channels == 1 else "RGB"
+    if picture.mode != wanted:
+        picture = picture.convert(wanted)
+    if spec.resize is not None:
+        width, height = _shorter_side(picture.size, spec.resize)
+        if width * height > MAX_PIXELS:
+            raise ImageError(
+                f"image {name}: {picture.width} x {picture.height} pixels become {width} x {height} when resized, "
+                f"at most {MAX_PIXELS:,} are made",
+                "remove it, or use --on-error skip",
+            )
+        picture = picture.resize((width, height), _INTERPOLATIONS[spec.interpolation])
+    if spec.crop is not None:
+        picture = _centre_crop(picture, spec.crop)
+    pixels = np.asarray(picture)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _shorter_side(size: tuple[int, int], px: int) -> tuple[int, int]:
+    width, height = size
+    if width <= height:
+        return px, max(1, int(px * height / width))
+    return max(1, int(px * width / height)), px
+
+
+def _centre_crop(picture: Image.Image, px: int) -> Image.Image:
+    # torchvision rounds half to even and pads with black where the picture is smaller than the crop.
+    width, height = picture.size
+    if width < px or height < px:
+        left, top = max(0, (px - width) // 2), max(0, (px - height) // 2)
+        right, bottom = max(0, (px - width + 1) // 2), max(0, (px - height + 1) // 2)
+        picture = ImageOps.expand(picture, (left, top, right, bottom))
+        width, height = picture.size
+    top, left = round((height - px) / 2.0), round((width - px) / 2.0)
+    return picture.crop((left, top, left + px, top + px))

@@ -1,0 +1,118 @@
+"""What the names in a folder or archive say about splits and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from featx.errors import SourceError
+from featx.images import is_image_name
+
+SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""Folder names that are splits, and what they are called."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image: its name in the archive, its stable id, its class or None."""
+
+    name: str
+    id: str
+    label: str | None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Rows by split (``all`` where there are none), and the class names, sorted."""
+
+    splits: dict[str, list[Row]]
+    classes: tuple[str, ...]
+
+
+def read_layout(names: list[str], read: Callable[[str], bytes], where: str) -> Layout:
+    """Understand a listing: Tiny-ImageNet's, ``train/ val/ test/``, class folders, or a flat folder.
+
+    Parameters
+    ----------
+    names : list of str
+        Every file's name, relative, sorted.
+    read : callable
+        Gives the content of a small text file among them.
+    where : str
+        What to call the place in an error.
+
+    Raises
+    ------
+    SourceError
+        Where there is no image at all, or split folders stand among others.
+    """
+    images = [name for name in names if is_image_name(name)]
+    if not images:
+        raise SourceError(
+            f"{where} holds no images ({len(names)} other files), expected class folders with images",
+            "for example cats/1.jpg and dogs/2.jpg, or train/cats/1.jpg",
+        )
+    wrap = _wrapping_folder(images)
+    short = {name.removeprefix(wrap): name for name in images}
+    if wrap + "wnids.txt" in names and wrap + "val/val_annotations.txt" in names:
+        splits = _tiny_imagenet(short, read(wrap + "val/val_annotations.txt"))
+    elif _is_split(short, where):
+        splits = _split_folders(short)
+    else:
+        splits = {"all": [Row(name, key, _folder(key, 0)) for key, name in short.items()]}
+    order = [s for s in ("train", "val", "test", "all") if s in splits]
+    classes = sorted({row.label for rows in splits.values() for row in rows if row.label is not None})
+    return Layout({s: splits[s] for s in order}, tuple(classes))
+
+
+def _wrapping_folder(images: list[str]) -> str:
+    """Return the one folder that wraps everything ('cifar10/'), or '' where there is none."""
+    top = images[0].split("/")[0]
+    if top.lower() in SPLIT_FOLDERS or not all(name.startswith(top + "/") for name in images):
+        return ""
+    # One folder with the images directly inside is a class, not a wrapping.
+    return "" if any(name.count("/") < 2 for name in images) else top + "/"
+
+
+def _is_split(keys: Iterable[str], where: str) -> bool:
+    """Tell whether everything lies in split folders; SourceError where ``train`` and ``test`` have company."""
+    tops = {key.partition("/")[0] if "/" in key else "images without a folder" for key in keys}
+    others = sorted(top for top in tops if top.lower() not in SPLIT_FOLDERS)
+    found = {SPLIT_FOLDERS[top.lower()] for top in tops.difference(others)}
+    # 'train' alone beside others may be a class of vehicles; two such names are no coincidence.
+    if others and "train" in found and len(found) > 1:
+        raise SourceError(
+            f"{where} holds {' and '.join(sorted(found))} folders beside {', '.join(others)[:200]}: "
+            "splits or classes, but not both",
+            "move what is no split elsewhere",
+        )
+    return not others
+
+
+def _folder(key: str, level: int) -> str | None:
+    parts = key.split("/")
+    return parts[level] if len(parts) > level + 1 else None
+
+
+def _split_folders(short: dict[str, str]) -> dict[str, list[Row]]:
+    splits: dict[str, list[Row]] = {}
+    for key, name in short.items():
+        split = SPLIT_FOLDERS[key.split("/")[0].lower()]
+        splits.setdefault(split, []).append(Row(name, key, _folder(key, 1)))
+    return splits
+
+
+def _tiny_imagenet(short: dict[str, str], annotations: bytes) -> dict[str, list[Row]]:
+    """Read train/<wnid>/images/*, val/images/* with val_annotations.txt, and the unlabelled test/images/*."""
+    labels = dict(line.split("\t")[:2] for line in annotations.decode("utf-8", "replace").splitlines() if "\t" in line)
+    splits: dict[str, list[Row]] = {}
+    for key, name in short.items():
+        split = key.split("/")[0]
+        if split == "train":
+            label = _folder(key, 1)
+        elif split == "val":
+            label = labels.get(key.rsplit("/", 1)[-1])
+        else:
+            split, label = "test", None
+        splits.setdefault(split, []).append(Row(name, key, label))
+    return splits

@@ -1,0 +1,106 @@
+"""How good predictions are: accuracy, log loss and the confusion matrix. numpy and scipy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
+
+from featx.errors import FeatureError, OptionError
+
+LARGEST_LOSS = -float(np.log(np.finfo(np.float64).eps))
+"""Loss of a row whose class the model rules out (36.04), as scikit-learn's ``log_loss`` counts it: a class that
+was not among the training rows would else make every mean infinite."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Predictions against the truth.
+
+    Parameters
+    ----------
+    accuracy : float
+        Share of rows predicted right, 0 to 1.
+    loss : float
+        Mean log loss a row, in nats.
+    confusion : ndarray of shape (k, k)
+        int64 counts of rows: true class down, predicted class across.
+    """
+
+    accuracy: float
+    loss: float
+    confusion: NDArray[np.int64]
+
+
+def score(logits: ArrayLike, y: ArrayLike, n_classes: int) -> Scores:
+    """Score logits of shape (n, n_classes) against labels y of shape (n,).
+
+    Equal logits count for the first class. A logit of minus infinity rules its class out; if that was the true one,
+    the row's loss is `LARGEST_LOSS`.
+
+    Raises
+    ------
+    OptionError
+        Shapes that do not belong together, no rows, or a label outside 0 to `n_classes` - 1.
+    FeatureError
+        NaN or plus infinity among the logits, or a row without any class left.
+    """
+    values = np.asarray(logits, dtype=np.float64)
+    labels = np.asarray(y)
+    _check(values, labels, n_classes)
+    predicted = values.argmax(axis=1)
+    losses = logsumexp(values, axis=1) - values[np.arange(len(labels)), labels]
+    losses[np.isinf(losses)] = LARGEST_LOSS
+    confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
+    np.add.at(confusion, (labels, predicted), 1)
+    return Scores(float(np.mean(predicted == labels)), float(losses.mean()), confusion)
+
+
+def _check(values: NDArray[np.float64], labels: NDArray[Any], n_classes: int) -> None:
+    if len(labels) == 0 or values.shape != (len(labels), n_classes) or labels.ndim != 1:
+        raise OptionError(
+            f"logits of shape {values.shape} and labels of shape {labels.shape}, expected (n, {n_classes}) and (n,) "
+            "with n at least 1"
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise OptionError(f"labels of type {labels.dtype}, expected whole numbers")
+    if labels.min() < 0 or labels.max() >= n_classes:
+        raise OptionError(f"labels from {labels.min()} to {labels.max()}, expected 0 to {n_classes - 1}")
+    largest = values.max(axis=1)
+    if not np.isfinite(largest).all():
+        row = int(np.argmin(np.isfinite(largest)))
+        raise FeatureError(f"logits of row {row} are {values[row].tolist()[:8]}, expected numbers")
+
+
+def full_logits(model: Any, X: Any, n_classes: int) -> NDArray[np.float64]:
+    """Return logits of shape (n, n_classes) for a classifier that may have seen only some of the classes.
+
+    Their softmax is the model's ``predict_proba``, with 0 for classes it has never seen.
+
+    Parameters
+    ----------
+    model : classifier
+        scikit-learn-like and probabilistic: `classes_` are whole numbers from 0 to `n_classes` - 1. Its
+        ``decision_function`` must be logits, as `SoftmaxRegression`'s and LogisticRegression's are; without one,
+        ``predict_log_proba`` is taken.
+    X : array of shape (n, d)
+    n_classes : int
+
+    Raises
+    ------
+    OptionError
+        Classes outside that range.
+    """
+    classes = np.asarray(model.classes_)
+    if not np.issubdtype(classes.dtype, np.integer) or classes.min() < 0 or classes.max() >= n_classes:
+        raise OptionError(f"model's classes are {classes.tolist()[:8]}, expected whole numbers from 0 to {n_classes - 1}")
+    raw = model.decision_function(X) if hasattr(model, "decision_function") else model.predict_log_proba(X)
+    known = np.asarray(raw, dtype=np.float64)
+    if known.ndim == 1:
+        known = np.column_stack([np.zeros_like(known), known])  # the sigmoid is a softmax over [0, z]
+    full = np.full((len(known), n_classes), -np.inf)
+    full[:, classes] = known
+    return full

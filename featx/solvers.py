@@ -1,0 +1,305 @@
+"""Pure functions that minimise a smooth convex function: L-BFGS in the metric of the curvature.
+
+Nothing here knows of classes or rows, but for `fit_softmax`, which brings `featx.objective` and the solver together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from featx.objective import Evaluation, Problem, curvature_matrix, evaluate, start_point
+
+Function = Callable[[Tensor], Evaluation]
+Metric = Callable[[Tensor], Tensor]
+"""Maps a gradient to the step it asks for: the inverse of an approximate Hessian."""
+
+MEMORY = 10
+"""Pairs of steps and gradient differences that L-BFGS keeps."""
+
+MAX_TRIALS = 15
+STALL_ITERATIONS = 20
+STALE = 3.0
+"""The metric is built anew when the curvature has moved by this factor."""
+
+FULL_METRIC_COLUMNS = 4096
+ALWAYS_FULL_COLUMNS = 512
+FULL_METRIC_ROWS_PER_COLUMN = 0.25
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where the solver stopped.
+
+    Parameters
+    ----------
+    point : Tensor
+        float64, of the start's shape.
+    value : float
+        The function there.
+    gradient_norm : float
+        Scale-free; see `gradient_norm`.
+    n_iter, n_evaluations : int
+        Steps taken, and passes over the data.
+    converged : bool
+        Whether `gradient_norm` is at most the tolerance.
+    """
+
+    point: Tensor
+    value: float
+    gradient_norm: float
+    n_iter: int
+    n_evaluations: int
+    converged: bool
+
+
+def gradient_norm(value: float, gradient: Tensor, step: Tensor) -> float:
+    """Return the scale-free gradient norm ``sqrt(g . M^-1 g / (2 f))``.
+
+    Parameters
+    ----------
+    value : float
+        The objective f, positive.
+    gradient, step : Tensor
+        g, and ``M^-1 g`` with M the curvature that the metric stands for.
+
+    Notes
+    -----
+    ``g . M^-1 g / 2`` is what one Newton step promises to take off f, so the norm's square estimates the part of the
+    objective that is still to be had: at 1e-4 about 1e-8 of it. A plain norm of g says no such thing: it grows with
+    the columns' units, and stays large along well-determined weights where next to nothing is left. This one does not change
+    under n copies of the data with C / n, under columns in other units (X times a with C / a^2), under shifts of columns
+    (with an intercept) or, with the full M, rotations.
+    """
+    product = float((gradient * step).sum())
+    if product <= 0:
+        return 0.0 if not bool(gradient.any()) else math.inf
+    return math.sqrt(product / (2 * value)) if value > 0 else math.inf
+
+
+def minimise(
+    function: Function,
+    start: Tensor,
+    build_metric: Callable[[Tensor], Metric],
+    *,
+    tol: float,
+    max_iter: int,
+    noise: float,
+) -> Solution:
+    """Minimise a smooth convex function by L-BFGS (Nocedal 1980), its first guess of the Hessian being the metric.
+
+    Parameters
+    ----------
+    function : callable
+        Point -> Evaluation.
+    start : Tensor
+        float64.
+    build_metric : callable
+        Point -> Metric there. Called at the start, and again wherever the curvature has changed by `STALE`.
+    tol : float
+        Stop once `gradient_norm` is at most this.
+    max_iter : int
+        Steps at most.
+    noise : float
+        Relative rounding error of the function's value. Changes below it are judged by the slope alone, and a run of
+        `STALL_ITERATIONS` steps that together gain less ends the search, not converged.
+    """
+    point, at = start, function(start)
+    metric, built_at, evaluations = build_metric(start), at.curvature, 1
+    pairs: list[Pair] = []
+    values: list[float] = []
+    n_iter = 0
+    while True:
+        if at.curvature * STALE < built_at or at.curvature > built_at * STALE:
+            metric, built_at = build_metric(point), at.curvature
+        norm = gradient_norm(at.value, at.gradient, metric(at.gradient))
+        values.append(at.value)
+        stalled = len(values) > STALL_ITERATIONS and (
+            values[-1 - STALL_ITERATIONS] - at.value < noise * abs(at.value)
+        )
+        if norm <= tol or n_iter >= max_iter or stalled or not math.isfinite(at.value):
+            break
+        search = line_search(function, point, at, direction(at.gradient, pairs, metric), noise)
+        evaluations += search.trials
+        if search.found is None and pairs:
+            # Old pairs may have led it astray: once more along the metric's own direction.
+            pairs = []
+            search = line_search(function, point, at, -metric(at.gradient), noise)
+            evaluations += search.trials
+        if search.found is None:
+            break
+        step, found = search.step, search.found
+        pairs = remember(pairs, step, found.gradient - at.gradient, metric)
+        point, at = point + step, found
+        n_iter += 1
+    return Solution(point, at.value, norm, n_iter, evaluations, norm <= tol)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A step s, the gradient's change y along it, ``1 / s.y``, and the metric's scale ``s.y / y.M^-1 y``."""
+
+    step: Tensor
+    change: Tensor
+    inverse: float
+    scale: float
+
+
+def remember(pairs: list[Pair], step: Tensor, change: Tensor, metric: Metric) -> list[Pair]:
+    """Return the pairs with a new one, the oldest dropped; a pair without positive curvature is noise."""
+    product = float((step * change).sum())
+    length = float((change * metric(change)).sum())
+    if not (product > 0 and length > 0 and math.isfinite(length)):
+        return pairs
+    return [*pairs, Pair(step, change, 1 / product, product / length)][-MEMORY:]
+
+
+def direction(gradient: Tensor, pairs: list[Pair], metric: Metric) -> Tensor:
+    """Return L-BFGS's direction: the two-loop recursion around the metric."""
+    q = gradient.clone()
+    taken: list[float] = []
+    for pair in reversed(pairs):
+        taken.append(pair.inverse * float((pair.step * q).sum()))
+        q -= taken[-1] * pair.change
+    q = metric(q)
+    if pairs:
+        q = q * pairs[-1].scale
+    for pair, alpha in zip(pairs, reversed(taken), strict=True):
+        q += (alpha - pair.inverse * float((pair.change * q).sum())) * pair.step
+    return -q
+
+
+@dataclass(frozen=True)
+class Search:
+    """A line search's end: the step and the evaluation there, or None where no step would do."""
+
+    step: Tensor
+    found: Evaluation | None
+    trials: int
+
+
+def line_search(
+    function: Function,
+    point: Tensor,
+    at: Evaluation,
+    along: Tensor,
+    noise: float,
+    *,
+    decrease: float = 1e-4,
+    flatten: float = 0.9,
+) -> Search:
+    """Find a step that meets the strong Wolfe conditions, first trying the whole of `along`.
+
+    On a convex function the slope rises along the line, so it alone says on which side of the minimum a trial lies.
+    Where the value's change drowns in `noise`, the slope decides alone (as with Hager and Zhang 2005).
+    """
+    slope = float((at.gradient * along).sum())
+    if not slope < 0:
+        return Search(along, None, 0)
+    low, low_slope, high, high_slope = 0.0, slope, math.inf, math.nan
+    length = 1.0
+    for trial in range(1, MAX_TRIALS + 1):
+        found = function(point + length * along)
+        new_slope = float((found.gradient * along).sum())
+        usable = math.isfinite(found.value) and math.isfinite(new_slope)
+        allowed = at.value + decrease * length * slope + noise * abs(at.value)
+        lower = usable and found.value <= allowed
+        if lower and abs(new_slope) <= flatten * -slope:
+            return Search(length * along, found, trial)
+        if usable and new_slope < 0 and lower:
+            low, low_slope = length, new_slope
+        else:
+            high, high_slope = length, new_slope if usable else math.nan
+        length = _next_length(low, low_slope, high, high_slope)
+    return Search(along, None, MAX_TRIALS)
+
+
+def _next_length(low: float, low_slope: float, high: float, high_slope: float) -> float:
+    """Guess where the slope is zero: by the secant within the bracket, by doubling while there is none."""
+    if math.isinf(high):
+        return 2 * low
+    middle = (low + high) / 2
+    if not high_slope > 0:
+        return middle
+    secant = low + (high - low) * low_slope / (low_slope - high_slope)
+    edge = 0.1 * (high - low)
+    return min(max(secant, low + edge), high - edge)
+
+
+def fit_softmax(problem: Problem, *, tol: float, max_iter: int, start: Tensor | None = None) -> Solution:
+    """Minimise the objective of `featx.objective`.
+
+    Parameters
+    ----------
+    problem : Problem
+    tol : float
+        Bound of the scale-free gradient norm.
+    max_iter : int
+    start : Tensor of shape (k, p), optional
+        In working units; zero weights by default.
+
+    Notes
+    -----
+    A float32 problem whose matrix products become too coarse before `tol` is reached is finished in float64, still
+    one block of rows at a time.
+    """
+    start = start_point(problem) if start is None else start
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")  # fp32 means fp32: neither TF32 nor bf16
+    try:
+        first = _fit_in(problem, start, tol, max_iter)
+        if first.converged or first.n_iter >= max_iter or problem.dtype == torch.float64:
+            return first
+        fine = replace(problem, dtype=torch.float64)
+        second = _fit_in(fine, first.point, tol, max_iter - first.n_iter)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    return replace(
+        second,
+        n_iter=first.n_iter + second.n_iter,
+        n_evaluations=first.n_evaluations + second.n_evaluations,
+    )
+
+
+def _fit_in(problem: Problem, start: Tensor, tol: float, max_iter: int) -> Solution:
+    return minimise(
+        lambda theta: evaluate(problem, theta),
+        start,
+        lambda theta: curvature_metric(problem, theta),
+        tol=tol,
+        max_iter=max_iter,
+        noise=torch.finfo(problem.dtype).eps,
+    )
+
+
+def curvature_metric(problem: Problem, theta: Tensor) -> Metric:
+    """Return the inverse of `curvature_matrix` at `theta`, or of its diagonal where the matrix would not pay.
+
+    The matrix costs about ``n p^2`` once, and cuts the steps ten times over where columns are correlated. It is
+    left out above 4,096 columns, and where rows are so few that its inverse costs more than the steps it saves.
+    """
+    p, n = len(problem.ridge), problem.X.shape[0]
+    if p <= ALWAYS_FULL_COLUMNS or (p <= FULL_METRIC_COLUMNS and n >= FULL_METRIC_ROWS_PER_COLUMN * p):
+        inverse = _inverse(curvature_matrix(problem, theta))
+        if inverse is not None:
+            return lambda gradient: gradient @ inverse
+    diagonal = curvature_matrix(problem, theta, diagonal=True)
+    inverse_diagonal = 1 / diagonal.clamp_min(1e-12 * float(diagonal.max()))
+    return lambda gradient: gradient * inverse_diagonal
+
+
+def _inverse(matrix: Tensor) -> Tensor | None:
+    """Invert a symmetric matrix; rounding may have made it indefinite, so raise its diagonal as little as will do."""
+    diagonal = matrix.diagonal().clone()
+    for lift in (0.0, 1e-7, 1e-5, 1e-3):
+        matrix.diagonal().copy_(diagonal * (1 + lift))
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        if not int(failed):
+            inverse = torch.cholesky_inverse(factor)
+            if bool(torch.isfinite(inverse).all()):
+                return inverse
+    return None

@@ -1,0 +1,259 @@
+"""Where images and labels come from: one small interface, one class a kind."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from featx.arrays import digits, label_of, npz
+from featx.cache.memo import Memo
+from featx.cache.schema import fingerprint
+from featx.errors import OptionError, SourceError, nearest
+from featx.files import Files, FolderFiles, ZipFiles
+from featx.images import Pixels, decode, is_image_name
+from featx.layouts import Row, read_layout
+from featx.splits import check_split, thin
+
+Labels = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint8]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Images in a fixed order, each with a stable id and perhaps a label.
+
+    Attributes
+    ----------
+    spec : str
+        How the source was written, for the record.
+    split : str
+        ``train``, ``val``, ``test`` or ``all``.
+    ids : sequence of str
+        Relative and stable: moving the data does not change them.
+    labels : ndarray of int64, shape (n,)
+        Positions in `classes`; -1 where a row has no label.
+    classes : tuple of str
+        Class names.
+    channels : int
+        3, or 1 where every image is grey.
+    """
+
+    spec: str
+    split: str
+    ids: Sequence[str]
+    labels: Labels
+    classes: tuple[str, ...]
+    channels: int
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int) -> tuple[Pixels, int | None]:
+        """Return row i's image, uint8 (H, W, C), and its label; ImageError where it cannot be decoded."""
+
+    def row_hashes(self) -> Hashes:
+        """Return the SHA-256 of each row's content, uint8 (n, 32)."""
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 over the row hashes in order; labels, ids and paths are no part of it."""
+
+    def subset(self, rows: Labels) -> Source:
+        """Return a source of these rows, in this order."""
+
+
+class FileSource:
+    """Encoded images in a folder or archive."""
+
+    channels = 3
+
+    def __init__(self, spec: str, split: str, files: Files, rows: Sequence[Row], classes: tuple[str, ...]) -> None:
+        self.spec = spec
+        self.split = split
+        self.classes = classes
+        self.ids: Sequence[str] = [row.id for row in rows]
+        number = {name: i for i, name in enumerate(classes)}
+        self.labels: Labels = np.array([-1 if r.label is None else number[r.label] for r in rows], np.int64)
+        self._files = files
+        self._rows = rows
+        self._hashes: Hashes | None = None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, i: int) -> tuple[Pixels, int | None]:
+        row = self._rows[i]
+        data = self._files.read(row.name)
+        # The key was made from the hash: bytes that changed since must not be stored under it.
+        if hashlib.sha256(data).digest() != self.row_hashes()[i].tobytes():
+            raise SourceError(
+                f"image {row.id} in {self._files.where} changed while featx was reading it", "run it again"
+            )
+        return decode(data, row.id), label_of(self.labels[i])
+
+    def row_hashes(self) -> Hashes:
+        if self._hashes is None:
+            self._hashes = self._files.hashes([row.name for row in self._rows])
+        return self._hashes
+
+    def fingerprint(self) -> str:
+        return fingerprint(self.row_hashes())
+
+    def subset(self, rows: Labels) -> FileSource:
+        part = FileSource(self.spec, self.split, self._files, [self._rows[i] for i in rows], self.classes)
+        part._hashes = None if self._hashes is None else self._hashes[rows]
+        return part
+
+
+class JoinedSource:
+    """Several splits of one source as one, rows in order."""
+
+    def __init__(self, parts: Sequence[Source]) -> None:
+        self._parts = parts
+        self._starts = np.cumsum([0, *map(len, parts)])
+        self.spec = parts[0].spec
+        self.split = "all"
+        self.classes = parts[0].classes
+        self.channels = parts[0].channels
+        self.ids: Sequence[str] = [name for part in parts for name in part.ids]
+        self.labels: Labels = np.concatenate([part.labels for part in parts])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, i: int) -> tuple[Pixels, int | None]:
+        part = int(np.searchsorted(self._starts, i, side="right")) - 1
+        return self._parts[part][i - int(self._starts[part])]
+
+    def row_hashes(self) -> Hashes:
+        return np.concatenate([part.row_hashes() for part in self._parts])
+
+    def fingerprint(self) -> str:
+        return fingerprint(self.row_hashes())
+
+    def subset(self, rows: Labels) -> JoinedSource:
+        owner = np.searchsorted(self._starts, rows, side="right") - 1
+        if (np.diff(owner) < 0).any():
+            raise OptionError("rows of a joined source must rise from split to split", "sort them")
+        return JoinedSource([p.subset(rows[owner == k] - self._starts[k]) for k, p in enumerate(self._parts)])
+
+
+Splits = Mapping[str, Source]
+Loader = Callable[[str, Memo | None], Splits]
+
+
+def _files(make: Callable[[Path, Memo | None], Files]) -> Loader:
+    def load(spec: str, memo: Memo | None) -> Splits:
+        files = make(Path(spec).expanduser(), memo)
+        layout = read_layout(files.names(), files.read, spec)
+        return {s: FileSource(spec, s, files, rows, layout.classes) for s, rows in layout.splits.items()}
+
+    return load
+
+
+BUILT_IN: dict[str, Loader] = {"digits": digits}
+BY_SUFFIX: dict[str, Loader] = {
+    ".zip": _files(ZipFiles),
+    ".npz": npz,
+}
+
+
+def load_splits(
+    spec: str | os.PathLike[str],
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    per_class: int | None = None,
+    seed: int = 0,
+    memo: Memo | None = None,
+) -> dict[str, Source]:
+    """Open a source and return its splits that have rows: ``{"train": ..., "test": ...}``, or ``{"all": ...}``.
+
+    Parameters
+    ----------
+    spec : str or path
+        ``digits``, a folder, a ``.zip`` or an ``.npz``.
+    split : str, optional
+        Return this one alone.
+    limit : int, optional
+        At most so many rows of each split, stratified.
+    per_class : int, optional
+        At most so many rows a class to learn from: of ``train`` or ``all``, or of `split` where one is named.
+        Test rows stay whole, so that scores can be compared.
+    seed : int
+        Of that choice.
+    memo : Memo, optional
+        Remembers content hashes.
+
+    Raises
+    ------
+    OptionError
+        For a source or split that does not exist.
+    SourceError
+        For one that cannot be read.
+    """
+    name = os.fspath(spec)
+    splits = _loader(name)(name, memo)
+    if split is not None:
+        check_split(split, splits)
+        splits = {split: splits[split]}
+    learnt = (split,) if split else ("train", "all")
+    chosen = {s: _thinned(source, limit, per_class if s in learnt else None, seed) for s, source in splits.items()}
+    filled = {s: source for s, source in chosen.items() if len(source)}
+    if not filled:
+        raise SourceError(f"{name} has no images in {', '.join(splits)}", "look at the file")
+    return filled
+
+
+def load_source(
+    spec: str | os.PathLike[str],
+    split: str | None = None,
+    *,
+    limit: int | None = None,
+    per_class: int | None = None,
+    seed: int = 0,
+    memo: Memo | None = None,
+) -> Source:
+    """Open one split of a source, or all of its rows; see `load_splits`."""
+    if split == "all":
+        split = None
+    parts = list(load_splits(spec, split=split, limit=limit, per_class=per_class, seed=seed, memo=memo).values())
+    return parts[0] if len(parts) == 1 else JoinedSource(parts)
+
+
+def _thinned(source: Source, limit: int | None, per_class: int | None, seed: int) -> Source:
+    if limit is None and per_class is None:
+        return source
+    rows = thin(source.ids, source.labels, limit=limit, per_class=per_class, seed=seed)
+    return source if len(rows) == len(source) else source.subset(rows)
+
+
+def _loader(spec: str) -> Loader:
+    if spec in BUILT_IN:
+        return BUILT_IN[spec]
+    path = Path(spec).expanduser()
+    # An empty text would be the current folder: most often a shell variable that was never set.
+    if spec and os.path.isdir(path):
+        return _files(FolderFiles)
+    if not spec or not os.path.isfile(path):
+        raise OptionError(f"source {spec!r} is neither built in nor a file or folder that exists", _near(path))
+    suffix = path.suffix.lower()
+    if suffix not in BY_SUFFIX:
+        kind = "one image" if is_image_name(path.name) else f"a {suffix or 'nameless'} file"
+        raise OptionError(
+            f"source {spec!r} is {kind}, expected a folder, {', '.join(BY_SUFFIX)} or {', '.join(BUILT_IN)}",
+            "name the folder that holds the images",
+        )
+    return BY_SUFFIX[suffix]
+
+
+def _near(path: Path) -> str:
+    try:
+        beside = [p.name for p in path.parent.iterdir()]
+    except OSError:
+        beside = []
+    return nearest(path.name, [*beside, *BUILT_IN]) or "give a folder, a .zip, an .npz or digits"

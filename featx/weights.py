@@ -1,0 +1,210 @@
+"""Weights from strangers: published ones in torch.hub's cache, and local files; no pickle is ever run."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+import socket
+import sys
+import urllib.error
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+import torchvision
+from torch import nn
+
+from featx.errors import OptionError, WeightsError, nearest
+
+State = dict[str, torch.Tensor]
+
+_NESTED = ("state_dict", "model_state_dict", "model")
+_PREFIXES = ("module.", "_orig_mod.")
+DOWNLOAD_SECONDS = 30.0
+"""How long a silent server is waited for."""
+
+
+def published(name: str, weights: str) -> Any:
+    """Return torchvision's weights enum of a network.
+
+    Parameters
+    ----------
+    name : str
+        One of torchvision's classifiers.
+    weights : str
+        ``DEFAULT``, ``IMAGENET1K_V1``, ``ResNet18_Weights.IMAGENET1K_V1``, ...
+
+    Raises
+    ------
+    OptionError
+        For weights that the network does not have.
+    """
+    kind = torchvision.models.get_model_weights(name)
+    wanted = weights.removeprefix(kind.__name__ + ".")
+    if wanted not in kind.__members__:
+        known = list(kind.__members__)
+        raise OptionError(
+            f"{name} has no weights {weights[:80]!r}, expected {', '.join(known)}, random:SEED or a file",
+            nearest(wanted, known) or "a file's name ends in .pth or .safetensors",
+        )
+    return kind[wanted]
+
+
+def fetch(weights: Any) -> Path:
+    """Return the file of published weights in torch.hub's cache, downloaded where it is absent.
+
+    Raises
+    ------
+    WeightsError
+        Where it cannot be downloaded, or its SHA-256 is not the one that its name carries.
+    """
+    name = weights.url.rsplit("/", 1)[-1]
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / name
+    found = re.search(r"-([0-9a-f]{8,})\.", name)
+    digest = found.group(1) if found else None
+    if not path.exists():
+        _download(weights.url, path, digest)
+    if digest is not None:
+        actual = _file_hash(path)
+        if not actual.startswith(digest):
+            raise WeightsError(
+                f"{path} is damaged: its SHA-256 begins {actual[: len(digest)]}, expected {digest}",
+                "delete it and run the command again",
+            )
+    return path
+
+
+def _download(url: str, path: Path, digest: str | None) -> None:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_SECONDS)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=sys.stderr.isatty())
+    except (OSError, RuntimeError, urllib.error.URLError) as exc:
+        raise WeightsError(
+            f"weights {path.name} are not in {path.parent} and could not be downloaded: "
+            f"{' '.join(str(exc).split())[:120]}",
+            f"put {url} into that folder, or use --weights random:0 or a file of your own",
+        ) from exc
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_state(path: Path) -> State:
+    """Read a state dict from a ``.safetensors`` or a PyTorch file, without running what a pickle asks for.
+
+    One that lies under ``state_dict`` or ``model`` is found; a ``module.`` before every name is taken off.
+
+    Raises
+    ------
+    WeightsError
+        For a file that is none, or that holds more than tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            loaded: Any = safetensors.torch.load_file(path)
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as exc:
+        raise WeightsError(
+            f"weights file {path} is no plain state dict: it is damaged, or it asks to run code, which featx refuses",
+            "save it as torch.save(model.state_dict(), path), or as .safetensors",
+        ) from exc
+    # Damaged files make torch and safetensors raise RuntimeError, EOFError, KeyError, ... : each is a bad file.
+    except Exception as exc:
+        raise WeightsError(
+            f"weights file {path} cannot be read: {' '.join(str(exc).split())[:160] or type(exc).__name__}",
+            "expected a .safetensors file or torch.save(model.state_dict(), path)",
+        ) from exc
+    state = _unwrapped(loaded)
+    if not state or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
+        raise WeightsError(
+            f"weights file {path} holds a {type(loaded).__name__}, expected tensors by name",
+            "save it as torch.save(model.state_dict(), path)",
+        )
+    return state
+
+
+def _unwrapped(loaded: Any) -> State:
+    if not isinstance(loaded, Mapping):
+        return {}
+    for name in _NESTED:
+        if isinstance(loaded.get(name), Mapping):
+            loaded = loaded[name]
+            break
+    state = dict(loaded)
+    for prefix in _PREFIXES:
+        if all(str(key).startswith(prefix) for key in state):
+            state = {key[len(prefix) :]: value for key, value in state.items()}
+    return state
+
+
+def load_into(module: nn.Module, state: State, head: str, where: str) -> tuple[str, ...]:
+    """Load a state dict into a network, leaving its classifier out where that does not fit.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Changed in place.
+    state : dict of Tensor
+        The file's tensors.
+    head : str
+        Dotted name of the network's classifier.
+    where : str
+        What to call the file in an error.
+
+    Returns
+    -------
+    tuple of str
+        The classifier's name, if it was left out.
+
+    Raises
+    ------
+    WeightsError
+        Where anything else does not fit.
+    """
+    own = module.state_dict()
+    wrong = {k for k in own if k not in state or state[k].shape != own[k].shape}
+    # Files from before PyTorch 0.4.1 do not count batches, and evaluation never reads the count.
+    wrong -= {k for k in wrong if k not in state and k.endswith("num_batches_tracked")}
+    left = {k for k in wrong if k.startswith(head + ".")}
+    extra = set(state) - set(own)
+    if wrong - left or extra:
+        raise WeightsError(_misfit(own, state, sorted(wrong - left), sorted(extra), where), "check --backbone")
+    module.load_state_dict({k: v for k, v in state.items() if k not in left}, strict=False)
+    if not left:
+        return ()
+    module.set_submodule(head, nn.Identity())
+    return (head,)
+
+
+def _misfit(own: State, state: State, wrong: Iterable[str], extra: Iterable[str], where: str) -> str:
+    said = []
+    for key in wrong:
+        if key in state:
+            said.append(f"{key} is {tuple(state[key].shape)}, expected {tuple(own[key].shape)}")
+        else:
+            said.append(f"{key} is missing")
+    said += [f"{key[:80]} is unknown" for key in extra]
+    more = f" and {len(said) - 3} more" if len(said) > 3 else ""
+    return f"weights file {where} is made for another network: {'; '.join(said[:3])}{more}"
+
+
+def state_hash(module: nn.Module) -> str:
+    """Return the SHA-256 over a network's parameters and buffers: names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        head = f"{len(name)}:{name}:{tensor.dtype}:{tuple(tensor.shape)}:"
+        digest.update(head.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

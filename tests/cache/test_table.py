@@ -1,0 +1,180 @@
+"""The matrix on the disk answers like the same array in memory."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from store_samples import Sample
+
+from featx.cache import table as table_module
+from featx.errors import CorruptStoreError, OptionError
+from featx.specs import digest_of
+
+N, COLUMNS = 23, 4
+SAMPLES = {
+    "float32": Sample(N, COLUMNS, 5),
+    "float16": Sample(N, COLUMNS, 7, "float16"),
+    "skipped": Sample(N, COLUMNS, 5, skipped={0: "torn", 7: "empty", 22: "torn"}),
+}
+
+
+@pytest.fixture(scope="module", params=list(SAMPLES))
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """A matrix and the array that it should be like."""
+    sample = SAMPLES[request.param]
+    return sample.table(tmp_path_factory.mktemp("home")).X, sample.X[sample.present]
+
+
+rows = st.one_of(
+    st.integers(-20, 19),
+    st.slices(20),
+    st.lists(st.integers(-20, 19), max_size=40),
+    st.lists(st.integers(0, 19), max_size=40).map(lambda rows: np.array(rows, np.uint8)),
+    st.integers(0, 2**20 - 1).map(lambda bits: np.array([bits >> i & 1 for i in range(20)], bool)),
+)
+columns = st.one_of(st.slices(COLUMNS), st.integers(-COLUMNS, COLUMNS - 1))
+
+
+@settings(deadline=None, max_examples=150)
+@given(rows=rows, column=columns)
+def test_indexing_equals_numpys(pair: tuple[Any, Any], rows: Any, column: Any) -> None:
+    matrix, array = pair
+    if getattr(rows, "dtype", None) == np.bool_:
+        rows = np.resize(rows, len(array))
+    for index in (rows, (rows, column)):
+        got, wanted = matrix[index], array[index]
+        assert got.dtype == wanted.dtype
+        assert got.shape == wanted.shape
+        assert np.array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("size", [1, 64, 100, 1 << 20])
+def test_small_blocks_and_gaps_change_nothing(
+    pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    matrix, array = pair
+    monkeypatch.setattr(table_module, "_BLOCK_BYTES", size)
+    monkeypatch.setattr(table_module, "_GAP_BYTES", size // 4)
+    order = np.random.default_rng(0).permutation(np.repeat(np.arange(len(array)), 2))
+    assert np.array_equal(matrix[order], array[order])
+    assert np.array_equal(matrix[::3, 1:3], array[::3, 1:3])
+
+
+def test_it_becomes_an_array_whole(pair: tuple[Any, Any]) -> None:
+    matrix, array = pair
+    assert np.array_equal(np.asarray(matrix), array)
+    assert np.asarray(matrix).flags.c_contiguous
+    assert np.asarray(matrix, dtype=np.float64).dtype == np.float64
+    assert np.array_equal(matrix[...], array)
+    assert np.array_equal(matrix[..., 1], array[..., 1])
+    assert (matrix.shape, len(matrix), matrix.ndim) == (array.shape, len(array), 2)
+    assert (matrix.dtype, matrix.size, matrix.nbytes) == (array.dtype, array.size, array.nbytes)
+    with pytest.raises(ValueError, match="copy"):
+        np.asarray(matrix, copy=False)
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 100, None])
+def test_chunks_make_the_whole(pair: tuple[Any, Any], size: int | None) -> None:
+    matrix, array = pair
+    chunks = list(matrix.iter_chunks(size))
+    assert np.array_equal(np.concatenate(chunks), array)
+    assert size is None or all(len(chunk) == size for chunk in chunks[:-1])
+
+
+def test_chunks_have_at_least_a_row(pair: tuple[Any, Any]) -> None:
+    with pytest.raises(OptionError):
+        list(pair[0].iter_chunks(0))
+
+
+@pytest.mark.parametrize(
+    "index",
+    [23, -24, [0, 23], np.zeros(5, bool), 1.5, [0.5], None, True, [[0, 1]], "a", (0, 0, 0), (0, [0, 1]), (0, 4)],
+)
+def test_what_cannot_index_is_an_index_error(pair: tuple[Any, Any], index: Any) -> None:
+    with pytest.raises(IndexError):
+        pair[0][index]
+
+
+def test_labels_ids_and_classes_come_from_the_source(tmp_path: Path) -> None:
+    sample = Sample(skipped={2: "torn", 9: "empty"})
+    sample.ids = [f"first/{row}" for row in range(10)]
+    store = sample.stored(tmp_path)
+    sample.ids = [f"moved/{row}" for row in range(10)]
+    table = store.open(sample.key, sample)
+    assert table.rows.tolist() == [0, 1, 3, 4, 5, 6, 7, 8]
+    assert table.rows.dtype == np.int64
+    assert table.y is not None
+    assert table.y.dtype == np.int64
+    assert table.y.tolist() == [0, 1, 0, 1, 2, 0, 1, 2]
+    assert table.ids == [f"moved/{row}" for row in table.rows]
+    assert table.classes == ("a", "b", "c")
+    assert table.skipped == [(2, "moved/2", "torn"), (9, "moved/9", "empty")]
+    assert (len(table), table.shape, table.dtype) == (8, (8, 3), np.dtype("float32"))
+    assert digest_of(table.key) == sample.key.digest
+    bare = store.open(sample.key)
+    assert bare.y is None
+    assert bare.classes == ()
+    assert bare.ids == [f"first/{row}" for row in table.rows]
+
+
+def test_a_source_of_other_images_is_refused(tmp_path: Path, sample: Sample) -> None:
+    store = sample.stored(tmp_path)
+    other = Sample()
+    other.hashes = other.hashes[::-1]
+    with pytest.raises(OptionError, match="images"):
+        store.open(sample.key, other)
+    with pytest.raises(OptionError, match="9 images"):
+        store.open(sample.key, Sample(n=9))
+
+
+def test_a_table_can_be_pickled_and_holds_no_file(tmp_path: Path, sample: Sample) -> None:
+    store = sample.stored(tmp_path)
+    before = len(os.listdir("/dev/fd"))
+    table = store.open(sample.key, sample)
+    np.asarray(table.X)
+    copy = pickle.loads(pickle.dumps(table))
+    assert len(os.listdir("/dev/fd")) == before
+    assert np.array_equal(copy.X, sample.X)
+    assert copy.ids == sample.ids
+
+
+def test_no_rows_are_a_table_too(tmp_path: Path) -> None:
+    sample = Sample(n=0)
+    table = sample.table(tmp_path)
+    assert np.asarray(table.X).shape == (0, 3)
+    assert list(table.iter_chunks()) == []
+    assert table.ids == []
+
+
+def test_a_shard_that_shrinks_after_its_check_is_found(tmp_path: Path, sample: Sample) -> None:
+    table = sample.table(tmp_path)
+    np.asarray(table.X)
+    shard = next((table.path / "shards").glob("00001-*.h5"))
+    os.truncate(shard, shard.stat().st_size - 1)
+    assert np.array_equal(table.X[:4], sample.X[:4])
+    with pytest.raises(CorruptStoreError, match="00001-"):
+        table.X[4]
+
+
+def test_each_shard_is_checked_when_it_is_first_read(
+    tmp_path: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from featx.cache import folder
+
+    hashed = []
+    real = folder._sha256
+    monkeypatch.setattr(folder, "_sha256", lambda fd: hashed.append(fd) or real(fd))
+    table = sample.table(tmp_path)
+    assert len(hashed) == 0
+    table.X[0]
+    assert len(hashed) == 1
+    np.asarray(table.X)
+    np.asarray(pickle.loads(pickle.dumps(table)).X)
+    assert len(hashed) == 3

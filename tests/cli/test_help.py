@@ -1,0 +1,97 @@
+"""Help: every command has one, with examples, and it is quick because it imports nothing heavy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import pytest
+
+from featx.cli.main import COMMANDS, cli
+from featx.specs import ExtractConfig
+
+HEAVY = ("torch", "torchvision", "sklearn", "scipy", "h5py", "matplotlib", "rich", "numpy", "PIL", "joblib")
+
+PROBE = """
+import json, sys
+from featx.cli.main import cli
+for args in json.loads(sys.argv[1]):
+    try:
+        cli.main(args)
+    except SystemExit as exc:
+        assert exc.code == 0, args
+print("MODULES", *sys.modules)
+"""
+
+
+def walk(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    ctx = click.Context(group)
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        assert command is not None
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from walk(command, (*path, name))
+
+
+def modules_after(shell: Any, *calls: list[str]) -> set[str]:
+    result = shell("-c", PROBE, json.dumps(calls))
+    assert result.returncode == 0, result.stderr
+    return set(result.stdout.split("MODULES")[1].split())
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_has_help_and_two_examples(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    nested = walk(command, (name,)) if isinstance(command, click.Group) else iter(())
+    for path, each in [((name,), command), *nested]:
+        text = each.get_help(click.Context(each, info_name=" ".join(("featx", *path))))
+        assert each.help, path
+        examples = [line for line in text.splitlines() if line.strip().startswith(("featx ", "du "))]
+        assert "Examples:" in text, path
+        assert len(examples) >= 2, path
+        for option in each.params:
+            if isinstance(option, click.Option):
+                assert option.help, (path, option.name)
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_takes_the_common_options(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    leaves = [each for _, each in walk(command)] if isinstance(command, click.Group) else [command]
+    for leaf in leaves:
+        taken = {flag for parameter in leaf.params for flag in parameter.opts}
+        assert {"--json", "--quiet", "--debug", "--home"} <= taken
+
+
+def test_help_fits_80_columns(featx: Any) -> None:
+    for path, _ in walk(cli):
+        lines = featx(*path, "--help", terminal_width=80).stdout.splitlines()
+        assert max(map(len, lines)) <= 80, path
+
+
+def test_list_of_commands_imports_no_command(shell: Any) -> None:
+    modules = modules_after(shell, ["--help"])
+    assert not {module for module, _, _ in COMMANDS.values()} & modules
+    assert not set(HEAVY) & modules
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_help_of_a_command_imports_nothing_heavy(shell: Any, name: str) -> None:
+    calls = [[name, "--help"]]
+    if name == "cache":
+        calls += [["cache", each, "--help"] for each in ("ls", "info", "rm", "path")]
+    modules = modules_after(shell, *calls)
+    assert COMMANDS[name][0] in modules
+    assert not set(HEAVY) & modules
+
+
+def test_help_shows_the_defaults_of_the_specs(featx: Any) -> None:
+    text = " ".join(featx("extract", "--help").stdout.split())
+    defaults = ExtractConfig()
+    for value in (defaults.weights, defaults.precision, defaults.dtype, defaults.batch_size, defaults.device):
+        assert f"[default: {value}" in text

@@ -1,0 +1,120 @@
+"""``featx report`` on run folders written by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import PROGRAM
+
+IDS = ("20260102-030405-fit-a1b2", "20260102-030406-train-c3d4")
+
+
+def write_run(home: Path, name: str, **fields: Any) -> Path:
+    folder = home / "runs" / name
+    folder.mkdir(parents=True)
+    record = {
+        "id": name,
+        "kind": name.split("-")[2],
+        "source": "digits",
+        "backbone": "resnet18",
+        "accuracy": {"train": 1.0, "val": 0.9, "test": 0.95},
+        "seconds": {"total": 1.5},
+        "seed": 0,
+    }
+    (folder / "run.json").write_text(json.dumps({**record, **fields}))
+    return folder
+
+
+@pytest.fixture
+def runs(home: Path) -> tuple[Path, ...]:
+    return write_run(home, IDS[0], layer="layer3:avg", C=1.0), write_run(
+        home, IDS[1], mode="frozen", epochs=2
+    )
+
+
+def test_all_runs_are_shown_oldest_first(featx: Any, runs: Any) -> None:
+    result = featx("report")
+    assert result.exit_code == 0
+    shown = [line.split()[0] for line in result.stdout.splitlines() if line.startswith("2026")]
+    assert shown == list(IDS)
+
+
+def test_runs_are_named_by_id_beginning_or_folder_in_the_order_given(featx_json: Any, runs: Any) -> None:
+    code, document = featx_json("report", runs[1], IDS[0][:15])
+    assert code == 0
+    assert [row["run"] for row in document["rows"]] == [IDS[1], IDS[0]]
+    assert document["rows"][1]["accuracy"] == {"train": 1.0, "val": 0.9, "test": 0.95}
+
+
+def test_json_option_and_json_format_are_the_same(featx: Any, runs: Any) -> None:
+    assert featx("report", "--format", "json").stdout == featx("report", "--json").stdout
+
+
+def test_markdown_format(featx: Any, runs: Any) -> None:
+    lines = featx("report", "--format", "md").stdout.splitlines()
+    assert all(line.startswith("| ") and line.endswith(" |") for line in lines)
+    assert len(lines) == 4
+
+
+@pytest.mark.parametrize("style", ["text", "md", "json"])
+def test_output_holds_what_would_have_been_printed(featx: Any, runs: Any, tmp_path: Path, style: str) -> None:
+    printed = featx("report", "--format", style).stdout
+    target = tmp_path / "report"
+    result = featx("report", "--format", style, "--output", target)
+    assert result.exit_code == 0
+    assert target.read_text() == printed
+    assert result.stdout == f"wrote {target}, 2 runs\n"
+
+
+def test_output_under_json_prints_the_document_too(featx: Any, runs: Any, tmp_path: Path) -> None:
+    target = tmp_path / "report.md"
+    result = featx("report", "--format", "md", "--output", target, "--json")
+    assert len(json.loads(result.stdout)["rows"]) == 2
+    assert target.read_text().startswith("| run |")
+
+
+def test_output_that_cannot_be_written_is_an_error(featx: Any, runs: Any, tmp_path: Path) -> None:
+    result = featx("report", "--output", tmp_path / "none" / "report.md")
+    assert result.exit_code == 1
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("args", [(), ("--json",)])
+def test_no_runs_is_an_error_that_tells_how_to_make_one(
+    featx: Any, home: Path, args: tuple[str, ...]
+) -> None:
+    result = featx("report", *args)
+    assert result.exit_code == 1
+    assert "featx fit" in (json.loads(result.stdout)["hint"] if args else result.stderr)
+    assert not home.exists()
+
+
+def test_unknown_run_is_a_usage_error(featx: Any, runs: Any) -> None:
+    result = featx("report", "20990101")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+
+
+def test_damaged_record_is_left_out_of_all_runs_and_is_an_error_when_named(featx: Any, runs: Any) -> None:
+    (runs[0] / "run.json").write_text("{")
+    result = featx("report")
+    assert result.exit_code == 0
+    assert IDS[1] in result.stdout
+    assert IDS[0] not in result.stdout
+    assert IDS[0] in result.stderr
+    assert featx("report", IDS[0]).exit_code == 4
+
+
+def test_record_of_odd_types_is_shown_all_the_same(featx: Any, home: Path) -> None:
+    write_run(home, IDS[0], accuracy=[1], seconds=None, C={"a": 1}, source=3, layer=["x"], images="many")
+    for style in ("text", "md", "json"):
+        assert featx("report", "--format", style).exit_code == 0
+
+
+def test_report_in_a_pipe_is_plain_and_fits_80_columns(shell: Any, runs: Any) -> None:
+    result = shell(*PROGRAM, "report", env={"FORCE_COLOR": "1"})
+    assert "\x1b" not in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80

@@ -1,0 +1,85 @@
+"""A home of its own for every test, drawn images in class folders, and the real data where there is some."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Pack = Callable[[Path], Path]
+Fill = Callable[[Path, Iterable[str]], Path]
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's own store."""
+    monkeypatch.setenv("FEATX_HOME", str(tmp_path / "featx-home"))
+
+
+@pytest.fixture
+def png() -> Callable[..., bytes]:
+    """Draw noise: ``png(seed, width, height)`` gives an encoded RGB image."""
+
+    def draw(seed: int, width: int = 12, height: int = 10) -> bytes:
+        pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    return draw
+
+
+@pytest.fixture
+def fill(png: Callable[..., bytes]) -> Fill:
+    """Write one drawn image a name, each different, and return the folder."""
+
+    def write(root: Path, names: Iterable[str]) -> Path:
+        for seed, name in enumerate(names):
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png(seed))
+        return root
+
+    return write
+
+
+@pytest.fixture
+def pets(tmp_path: Path, fill: Fill) -> Path:
+    """Class folders: six images of cats, four of dogs."""
+    return fill(tmp_path / "pets", [f"cat/{i}.png" for i in range(6)] + [f"dog/{i}.png" for i in range(4)])
+
+
+@pytest.fixture
+def pack() -> Pack:
+    """Zip a folder's content, in an order that is not the sorted one, and return the archive beside it."""
+
+    def zip_up(folder: Path) -> Path:
+        archive = folder.with_name(folder.name + ".zip")
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as out:
+            for path in sorted(folder.rglob("*"), reverse=True):
+                out.write(path, path.relative_to(folder))
+        return archive
+
+    return zip_up
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files count as old enough to be remembered at once."""
+    monkeypatch.setattr("featx.cache.memo.SETTLED_SECONDS", 0.0)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets; without one, the test is skipped and says so."""
+    named = os.environ.get("FEATX_TEST_DATA")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"NO REAL DATA: {folder} is no folder; set FEATX_TEST_DATA to the folder of cifar10.zip")
+    return folder

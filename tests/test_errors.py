@@ -1,0 +1,57 @@
+"""Errors say what was found and what to do, in one line."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+
+import pytest
+
+from featx import errors
+from featx.errors import FeatxError, OptionError, nearest
+
+KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, FeatxError)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_error_says_its_message_and_then_its_hint(kind: type[FeatxError]) -> None:
+    assert str(kind("found 3, expected 4", "give --size 4")) == "found 3, expected 4 (give --size 4)"
+    assert str(kind("found 3")) == "found 3"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_error_can_be_told_from_python_ones(kind: type[FeatxError]) -> None:
+    with pytest.raises(FeatxError) as caught:
+        raise kind("m", "h")
+    assert (caught.value.message, caught.value.hint) == ("m", "h")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_errors_survive_the_way_between_processes(kind: type[FeatxError]) -> None:
+    again = pickle.loads(pickle.dumps(kind("m", "h")))
+    assert type(again) is kind
+    assert (again.message, again.hint, str(again)) == ("m", "h", "m (h)")
+
+
+def test_a_bad_option_is_also_a_value_error() -> None:
+    # scikit-learn's own checks expect ValueError.
+    assert issubclass(OptionError, ValueError)
+
+
+def test_corruption_and_a_full_disk_are_store_errors_and_a_bad_image_is_a_source_error() -> None:
+    assert issubclass(errors.CorruptStoreError, errors.StoreError)
+    assert issubclass(errors.DiskFullError, errors.StoreError)
+    assert issubclass(errors.ImageError, errors.SourceError)
+
+
+def test_nearest_names_what_was_probably_meant() -> None:
+    assert nearest("resnet81", ["resnet18", "vgg11", "lenet5"]) == "did you mean resnet18?"
+
+
+def test_nearest_is_silent_where_nothing_is_near() -> None:
+    assert nearest("zzz", ["resnet18", "vgg11"]) == ""
+    assert nearest("x", []) == ""
+
+
+def test_nearest_names_three_at_most() -> None:
+    assert nearest("layer", [f"layer{i}" for i in range(9)]).count("layer") == 3
