@@ -153,7 +153,8 @@ def npz(spec: str, memo: object) -> dict[str, ArraySource]:
 
 def _npz_arrays(spec: str) -> dict[str, npt.NDArray[Any]]:
     try:
-        with np.load(Path(spec).expanduser(), allow_pickle=False) as archive:
+        # Opened here: numpy leaves its own file open where the archive is damaged.
+        with Path(spec).expanduser().open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     # numpy raises ValueError for pickles, zipfile.BadZipFile, EOFError, zlib.error, ... for damage.
     except Exception as exc:

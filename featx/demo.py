@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from featx.arrays import ArraySource
 from featx.backbones import resolve
@@ -24,12 +25,12 @@ from featx.splits import Part, Partition, hold_out, thin
 from featx.training import train
 
 NETWORK = "lenet5"
-PER_CLASS = 10
+PER_CLASS = 5
 """Images of each new digit to learn from: few, as where transfer is wanted."""
 
-PRETRAIN = TrainConfig(mode="scratch", epochs=12, batch_size=32, augment="none")
-SCRATCH = TrainConfig(mode="scratch", epochs=40, batch_size=16, augment="none")
-FINETUNE = TrainConfig(mode="finetune", epochs=40, batch_size=16, augment="none")
+PRETRAIN = TrainConfig(mode="scratch", epochs=40, batch_size=16, lr=0.02, augment="none")
+SCRATCH = TrainConfig(mode="scratch", epochs=60, batch_size=8, lr=0.02, augment="none")
+FINETUNE = TrainConfig(mode="finetune", epochs=60, batch_size=8, lr=0.01, augment="none")
 PROBE = FitConfig(C=0.1)
 
 
@@ -134,5 +135,11 @@ def _parts(source: ArraySource, per_class: int | None) -> Partition:
 def run_demo(home: Path, command: list[str], picture: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Run the demonstration and return ``rows``, ``seconds`` and the ``picture``'s path."""
     began = time.perf_counter()
-    rows = Demo(home, command, say).run(picture)
+    threads = torch.get_num_threads()
+    # Batches of eight small images: more threads would wait for each other, on a busy machine for minutes.
+    torch.set_num_threads(1)
+    try:
+        rows = Demo(home, command, say).run(picture)
+    finally:
+        torch.set_num_threads(threads)
     return {"rows": rows, "picture": str(picture), "seconds": time.perf_counter() - began}

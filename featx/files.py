@@ -130,6 +130,12 @@ class ZipFiles:
     def _about(self) -> dict[str, Any]:
         return {"stamp": self._stamp}
 
+    def _is_unchanged(self) -> bool:
+        try:
+            return file_stamp(self._path) == self._stamp
+        except OSError:
+            return False
+
     def _open(self) -> zipfile.ZipFile:
         with self._lock:
             if self._archive is None:
@@ -163,6 +169,8 @@ class ZipFiles:
             raise
         # zipfile passes on what its decompressors raise, and RuntimeError for encrypted members.
         except Exception as exc:
+            if not self._is_unchanged():  # not one bad image: nothing that was listed holds any more
+                raise SourceError(f"archive {self.where} changed while featx was reading it", "run it again") from exc
             raise ImageError(
                 f"image {name} in {self.where} cannot be read: {' '.join(str(exc).split())[:200]}",
                 "make the archive again, or use --on-error skip",
@@ -173,7 +181,7 @@ class ZipFiles:
         if missing:
             self._known.update(zip(missing, _hash_all(self, missing, threads=1), strict=True))
             readable = {name: digest for name, digest in self._known.items() if digest != UNREADABLE}
-            if self._memo and is_settled(self._stamp) and file_stamp(self._path) == self._stamp:
+            if self._memo and is_settled(self._stamp) and self._is_unchanged():
                 self._memo.put("zip", self._about, {"names": self.names(), "hashes": readable})
         return _as_rows(self._known[name] for name in names)
 

@@ -13,21 +13,21 @@ from featx.errors import OptionError
 HEADS = ("linear",)
 
 
-def make_head(kind: str, like: nn.Module | None, in_features: int, n_classes: int) -> nn.Module:
+def make_head(kind: str, in_features: int, n_classes: int, *, convolution: bool = False) -> nn.Module:
     """Return a new classifier.
 
     Parameters
     ----------
     kind : str
         ``linear``.
-    like : nn.Module or None
-        The classifier that it replaces: SqueezeNet's is a 1 x 1 convolution, and stays one.
     in_features, n_classes : int
         Values in and out.
+    convolution : bool
+        A 1 x 1 convolution in the linear layer's place, as SqueezeNet's classifier is.
     """
     if kind not in HEADS:
         raise OptionError(f"head is {kind[:40]!r}, expected one of {', '.join(HEADS)}")
-    if isinstance(like, nn.Conv2d):
+    if convolution:
         return nn.Conv2d(in_features, n_classes, 1)
     return nn.Linear(in_features, n_classes)
 

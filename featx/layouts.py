@@ -71,14 +71,19 @@ def _wrapping_folder(images: list[str]) -> str:
     if top.lower() in SPLIT_FOLDERS or not all(name.startswith(top + "/") for name in images):
         return ""
     # One folder with the images directly inside is a class, not a wrapping.
-    return "" if any(name.count("/") < 2 for name in images) else top + "/"
+    is_class = any(name.count("/") < 2 for name in images) and len(_split_names(n.split("/")[1] for n in images)) < 2
+    return "" if is_class else top + "/"
+
+
+def _split_names(folders: Iterable[str]) -> set[str]:
+    return {SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS}
 
 
 def _is_split(keys: Iterable[str], where: str) -> bool:
     """Tell whether everything lies in split folders; SourceError where ``train`` and ``test`` have company."""
     tops = {key.partition("/")[0] if "/" in key else "images without a folder" for key in keys}
     others = sorted(top for top in tops if top.lower() not in SPLIT_FOLDERS)
-    found = {SPLIT_FOLDERS[top.lower()] for top in tops.difference(others)}
+    found = _split_names(tops)
     # 'train' alone beside others may be a class of vehicles; two such names are no coincidence.
     if others and "train" in found and len(found) > 1:
         raise SourceError(

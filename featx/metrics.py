@@ -96,7 +96,8 @@ def full_logits(model: Any, X: Any, n_classes: int) -> NDArray[np.float64]:
     """
     classes = np.asarray(model.classes_)
     if not np.issubdtype(classes.dtype, np.integer) or classes.min() < 0 or classes.max() >= n_classes:
-        raise OptionError(f"model's classes are {classes.tolist()[:8]}, expected whole numbers from 0 to {n_classes - 1}")
+        found = classes.tolist()[:8]
+        raise OptionError(f"model's classes are {found}, expected whole numbers from 0 to {n_classes - 1}")
     raw = model.decision_function(X) if hasattr(model, "decision_function") else model.predict_log_proba(X)
     known = np.asarray(raw, dtype=np.float64)
     if known.ndim == 1:

@@ -47,7 +47,7 @@ class Problem:
     C : float
         Multiplies the summed loss.
     shift, inverse_scale : Tensor of shape (d,)
-        In X's dtype: a working value is ``(x - shift) * inverse_scale``.
+        float64, holding values that `dtype` holds exactly: a working value is ``(x - shift) * inverse_scale``.
     ridge : Tensor of shape (p,)
         float64 penalty of each working column; 0 for the intercept's. p is d, or d + 1 with an intercept.
     dtype : torch.dtype
@@ -100,32 +100,34 @@ def make_problem(
     (`standardize`); constant columns keep scale 1. Mean and deviation count each row by its weight.
     """
     shift, scale = column_stats(X, weight, centre=fit_intercept or standardize)
-    inverse_scale = (1 / scale).to(X.dtype)
+    # A free intercept takes up what rounding does to the means; without one, that would be another problem.
+    dtype = X.dtype if fit_intercept or not standardize else torch.float64
+    shift, inverse_scale = shift.to(dtype).double(), (1 / scale).to(dtype).double()
     # From the rounded scale, so that the penalty belongs to exactly the columns that are used.
-    ridge = torch.ones_like(scale) if standardize else inverse_scale.double().square()
+    ridge = torch.ones_like(scale) if standardize else inverse_scale.square()
     if fit_intercept:
         ridge = torch.cat([ridge, ridge.new_zeros(1)])
-    return Problem(X, target, weight, n_classes, C, shift, inverse_scale, ridge, X.dtype)
+    return Problem(X, target, weight, n_classes, C, shift, inverse_scale, ridge, dtype)
 
 
 def column_stats(X: Tensor, weight: Tensor, *, centre: bool) -> tuple[Tensor, Tensor]:
-    """Return each column's shift (in X's dtype) and scale (float64), both of shape (d,).
+    """Return each column's shift and scale, both float64 of shape (d,).
 
     The shift is the weighted mean, or 0 where `centre` is false; the scale is the weighted root mean square
     distance from it, or 1 for columns that do not vary.
     """
     total = weight.sum()
-    shift = torch.zeros_like(X[0])
+    shift = torch.zeros_like(X[0], dtype=torch.float64)
     if centre:
         # Relative to one of the rows that count: a constant column's mean is then its very value.
         origin = X[int(weight.argmax())].double()
         moment = torch.zeros_like(origin)
         for rows in row_blocks(X):
             moment += weight[rows] @ (X[rows].double() - origin)
-        shift = (origin + moment / total).to(X.dtype)
-    square = torch.zeros_like(shift, dtype=torch.float64)
+        shift = origin + moment / total
+    square = torch.zeros_like(shift)
     for rows in row_blocks(X):
-        square += weight[rows] @ (X[rows].double() - shift.double()).square()
+        square += weight[rows] @ (X[rows].double() - shift).square()
     scale = (square / total).sqrt()
     return shift, torch.where(scale > SMALLEST_SCALE, scale, torch.ones_like(scale))
 
@@ -188,8 +190,8 @@ def curvature_matrix(problem: Problem, theta: Tensor, *, diagonal: bool = False)
 
     For two classes this is the Hessian itself. For more, the loss's Hessian of one row is
     ``(diag(p) - p p^T) (x) x x^T``; the first factor's mean eigenvalue over the k - 1 directions that change the
-    probabilities is ``(1 - ||p||^2) / (k - 1)``, and it stands for the factor. Exact where all classes are equally likely
-    (Böhning 1992 bounds the same factor by 1/2).
+    probabilities is ``(1 - ||p||^2) / (k - 1)``, and it stands for the factor. Exact where all classes are equally
+    likely (Böhning 1992 bounds the same factor by 1/2).
 
     With `diagonal`, only the diagonal is computed, of shape (p,).
     """
@@ -223,9 +225,7 @@ def _row_terms(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def start_point(problem: Problem) -> Tensor:
     """Return zero weights, with the intercept at its own minimum: the classes' shares."""
-    theta = torch.zeros(
-        problem.n_rows, len(problem.ridge), dtype=torch.float64, device=problem.X.device
-    )
+    theta = torch.zeros(problem.n_rows, len(problem.ridge), dtype=torch.float64, device=problem.X.device)
     if problem.has_intercept:
         share = torch.zeros(problem.n_classes, dtype=torch.float64, device=theta.device)
         share.index_add_(0, problem.target, problem.weight)
@@ -241,8 +241,8 @@ def to_coefficients(problem: Problem, theta: Tensor) -> tuple[Tensor, Tensor]:
     Intercepts of three or more classes are brought to mean 0, which changes no probability.
     """
     d = problem.X.shape[1]
-    coefficients = theta[:, :d] * problem.inverse_scale.double()
-    intercept = -(coefficients @ problem.shift.double())
+    coefficients = theta[:, :d] * problem.inverse_scale
+    intercept = -(coefficients @ problem.shift)
     if problem.has_intercept:
         intercept = intercept + theta[:, d]
         if problem.n_classes > 2:
@@ -252,8 +252,8 @@ def to_coefficients(problem: Problem, theta: Tensor) -> tuple[Tensor, Tensor]:
 
 def from_coefficients(problem: Problem, coefficients: Tensor, intercept: Tensor) -> Tensor:
     """Return the point of working units that stands for these coefficients; inverse of `to_coefficients`."""
-    theta = coefficients.double() / problem.inverse_scale.double()
+    theta = coefficients.double() / problem.inverse_scale
     if not problem.has_intercept:
         return theta
-    shifted = intercept.double() + coefficients.double() @ problem.shift.double()
+    shifted = intercept.double() + coefficients.double() @ problem.shift
     return torch.cat([theta, shifted[:, None]], dim=1)

@@ -127,8 +127,9 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not weight.any():
             raise OptionError("sample_weight is zero for every row, expected a positive weight somewhere")
         classes, target = np.unique(y, return_inverse=True)
-        if len(classes) < 2:
-            raise OptionError(f"y holds one class only ({classes[0]!r}), expected at least two")
+        counted = classes[np.unique(target[weight > 0])]
+        if len(counted) < 2:
+            raise OptionError(f"y holds one class only ({counted[0]!r}), expected at least two")
         same_classes = np.array_equal(classes, getattr(self, "classes_", []))
         try:
             problem = make_problem(
@@ -186,15 +187,11 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _check_parameters(self) -> torch.device:
         """Raise OptionError for parameters that cannot be worked with; return the device."""
-        check_positive("C", self.C)
-        check_positive("tol", self.tol)
-        check_positive("max_iter", self.max_iter)
-        if not isinstance(self.max_iter, numbers.Integral):
-            raise OptionError(f"max_iter is {self.max_iter!r}, expected a whole number")
+        for name in ("C", "tol", "max_iter"):
+            check_positive(name, getattr(self, name))
+        _check_type("max_iter", self.max_iter, numbers.Integral, "a whole number")
         for name in ("fit_intercept", "standardize", "warm_start"):
-            value = getattr(self, name)
-            if not isinstance(value, bool | np.bool_):
-                raise OptionError(f"{name} is {value!r}, expected True or False")
+            _check_type(name, getattr(self, name), (bool, np.bool_), "True or False")
         return _device(self.device)
 
     def _last_point(self, problem: Problem) -> torch.Tensor | None:
@@ -220,7 +217,12 @@ def _not_converged(solution: Solution, tol: float, max_iter: int) -> str:
     norm = f"gradient norm {solution.gradient_norm:.3g} after {solution.n_iter} steps, expected at most {tol:g}"
     if solution.n_iter >= max_iter:
         return f"softmax regression did not converge: {norm} (raise max_iter, or standardize)"
-    return f"softmax regression did not converge: {norm}; rounding allows no further decrease (raise tol, or standardize)"
+    return f"softmax regression did not converge: {norm}; rounding ends the decrease (raise tol, or standardize)"
+
+
+def _check_type(name: str, value: object, types: Any, expected: str) -> None:
+    if not isinstance(value, types):
+        raise OptionError(f"{name} is {value!r}, expected {expected}")
 
 
 def _accepted(X: Any) -> Any:

@@ -1,6 +1,6 @@
 """Pure functions that minimise a smooth convex function: L-BFGS in the metric of the curvature.
 
-Nothing here knows of classes or rows, but for `fit_softmax`, which brings `featx.objective` and the solver together.
+Only `fit_softmax` and what stands below it know of `featx.objective`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ MEMORY = 10
 """Pairs of steps and gradient differences that L-BFGS keeps."""
 
 MAX_TRIALS = 15
+DECREASE, FLATTEN = 1e-4, 0.9
+"""The strong Wolfe conditions' constants: of the value and of the slope."""
+
 STALL_ITERATIONS = 20
 STALE = 3.0
 """The metric is built anew when the curvature has moved by this factor."""
@@ -33,20 +36,9 @@ FULL_METRIC_ROWS_PER_COLUMN = 0.25
 
 @dataclass(frozen=True)
 class Solution:
-    """Where the solver stopped.
+    """Where the solver stopped, and whether its scale-free `gradient_norm` is within the tolerance.
 
-    Parameters
-    ----------
-    point : Tensor
-        float64, of the start's shape.
-    value : float
-        The function there.
-    gradient_norm : float
-        Scale-free; see `gradient_norm`.
-    n_iter, n_evaluations : int
-        Steps taken, and passes over the data.
-    converged : bool
-        Whether `gradient_norm` is at most the tolerance.
+    `n_iter` counts steps, `n_evaluations` passes over the data.
     """
 
     point: Tensor
@@ -71,9 +63,9 @@ def gradient_norm(value: float, gradient: Tensor, step: Tensor) -> float:
     -----
     ``g . M^-1 g / 2`` is what one Newton step promises to take off f, so the norm's square estimates the part of the
     objective that is still to be had: at 1e-4 about 1e-8 of it. A plain norm of g says no such thing: it grows with
-    the columns' units, and stays large along well-determined weights where next to nothing is left. This one does not change
-    under n copies of the data with C / n, under columns in other units (X times a with C / a^2), under shifts of columns
-    (with an intercept) or, with the full M, rotations.
+    the columns' units, and stays large along well-determined weights where next to nothing is left. This one does not
+    change under n copies of the data with C / n, under columns in other units (X times a with C / a^2), under shifts
+    of columns (with an intercept) or, with the full M, rotations.
     """
     product = float((gradient * step).sum())
     if product <= 0:
@@ -105,23 +97,20 @@ def minimise(
     max_iter : int
         Steps at most.
     noise : float
-        Relative rounding error of the function's value. Changes below it are judged by the slope alone, and a run of
-        `STALL_ITERATIONS` steps that together gain less ends the search, not converged.
+        Relative rounding error of the function's value: changes below it are judged by the slope alone. The search
+        ends, not converged, where no step is left (`line_search`) or no progress (`has_stalled`).
     """
     point, at = start, function(start)
     metric, built_at, evaluations = build_metric(start), at.curvature, 1
     pairs: list[Pair] = []
-    values: list[float] = []
+    past: list[tuple[float, float]] = []
     n_iter = 0
     while True:
         if at.curvature * STALE < built_at or at.curvature > built_at * STALE:
             metric, built_at = build_metric(point), at.curvature
         norm = gradient_norm(at.value, at.gradient, metric(at.gradient))
-        values.append(at.value)
-        stalled = len(values) > STALL_ITERATIONS and (
-            values[-1 - STALL_ITERATIONS] - at.value < noise * abs(at.value)
-        )
-        if norm <= tol or n_iter >= max_iter or stalled or not math.isfinite(at.value):
+        past.append((at.value, norm))
+        if norm <= tol or n_iter >= max_iter or not math.isfinite(at.value) or has_stalled(past, noise):
             break
         search = line_search(function, point, at, direction(at.gradient, pairs, metric), noise)
         evaluations += search.trials
@@ -137,6 +126,16 @@ def minimise(
         point, at = point + step, found
         n_iter += 1
     return Solution(point, at.value, norm, n_iter, evaluations, norm <= tol)
+
+
+def has_stalled(past: list[tuple[float, float]], noise: float) -> bool:
+    """Whether `STALL_ITERATIONS` steps have gained less than noise and not halved the norm; past: (value, norm)."""
+    if len(past) <= STALL_ITERATIONS:
+        return False
+    (before, _), (now, _) = past[-1 - STALL_ITERATIONS], past[-1]
+    best_before = min(norm for _, norm in past[:-STALL_ITERATIONS])
+    best_since = min(norm for _, norm in past[-STALL_ITERATIONS:])
+    return before - now < noise * abs(now) and best_since > best_before / 2
 
 
 @dataclass(frozen=True)
@@ -182,16 +181,7 @@ class Search:
     trials: int
 
 
-def line_search(
-    function: Function,
-    point: Tensor,
-    at: Evaluation,
-    along: Tensor,
-    noise: float,
-    *,
-    decrease: float = 1e-4,
-    flatten: float = 0.9,
-) -> Search:
+def line_search(function: Function, point: Tensor, at: Evaluation, along: Tensor, noise: float) -> Search:
     """Find a step that meets the strong Wolfe conditions, first trying the whole of `along`.
 
     On a convex function the slope rises along the line, so it alone says on which side of the minimum a trial lies.
@@ -206,9 +196,9 @@ def line_search(
         found = function(point + length * along)
         new_slope = float((found.gradient * along).sum())
         usable = math.isfinite(found.value) and math.isfinite(new_slope)
-        allowed = at.value + decrease * length * slope + noise * abs(at.value)
+        allowed = at.value + DECREASE * length * slope + noise * abs(at.value)
         lower = usable and found.value <= allowed
-        if lower and abs(new_slope) <= flatten * -slope:
+        if lower and abs(new_slope) <= FLATTEN * -slope:
             return Search(length * along, found, trial)
         if usable and new_slope < 0 and lower:
             low, low_slope = length, new_slope

@@ -19,7 +19,9 @@ from featx.cache.store import FeatureStore
 from featx.errors import FeatureError, OptionError
 from featx.feeds import Feeds, Rows, chunks, feature_feeds, image_feeds
 from featx.forward import arithmetic, memory_errors, pick_device
+from featx.graph import Traced
 from featx.heads import attach, count_parameters, make_head
+from featx.loading import image_shape
 from featx.metrics import Scores, score
 from featx.specs import Progress, TrainConfig, no_progress
 from featx.splits import Partition
@@ -102,6 +104,8 @@ def train(
     if not backbone.head:
         raise OptionError(f"backbone {backbone.name} has no classifier to train", "use `featx fit --pixels`")
     network, head = _build(backbone, config, len(partition.classes))
+    # Found now, with what is wrong in words, and not in the middle of the first batch.
+    Traced(network).describe(image_shape(partition.train.source, backbone.preprocess))
     parameters = count_parameters(network)
     cached = config.mode == "frozen" and augment_of(config) == "none"
     with clock("extract" if cached else "read"):
@@ -160,8 +164,8 @@ def _build(backbone: Backbone, config: TrainConfig, n_classes: int) -> tuple[nn.
     network = backbone.module()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        old = network.get_submodule(backbone.head)
-        head = make_head(config.head, old, backbone.head_width, n_classes)
+        convolution = backbone.name.startswith("squeezenet")
+        head = make_head(config.head, backbone.head_width, n_classes, convolution=convolution)
     network.requires_grad_(config.mode != "frozen")
     attach(network, backbone.head, head.requires_grad_(True))
     return network, head

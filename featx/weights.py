@@ -8,6 +8,7 @@ import re
 import socket
 import sys
 import urllib.error
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,9 @@ def read_state(path: Path) -> State:
         if path.suffix == ".safetensors":
             loaded: Any = safetensors.torch.load_file(path)
         else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():  # a file that is refused anyway needs no second opinion
+                warnings.simplefilter("ignore")
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as exc:
         raise WeightsError(
             f"weights file {path} is no plain state dict: it is damaged, or it asks to run code, which featx refuses",

@@ -44,8 +44,8 @@ def test_corruption_and_a_full_disk_are_store_errors_and_a_bad_image_is_a_source
     assert issubclass(errors.ImageError, errors.SourceError)
 
 
-def test_nearest_names_what_was_probably_meant() -> None:
-    assert nearest("resnet81", ["resnet18", "vgg11", "lenet5"]) == "did you mean resnet18?"
+def test_nearest_names_what_was_probably_meant_first() -> None:
+    assert nearest("resnet81", ["lenet5", "vgg11", "resnet18"]).startswith("did you mean resnet18")
 
 
 def test_nearest_is_silent_where_nothing_is_near() -> None:

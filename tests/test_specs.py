@@ -53,9 +53,33 @@ def test_flat_and_avg1_are_other_words_for_the_same_layer() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ":", ":avg", "layer3:", "layer3:mean", "layer3:avg0", "layer3:avg01", "layer3:avg-2", "layer3:avg1000"]
-    + ["layer3:avg:avg", "layer3:AVG", "layer3 ", " layer3", "layer3\n", "layer3:avg\n", "layer3:avg٣", "läyer3"]
-    + ["layer3..bn", ".layer3", "layer3.", "../layer3", "layer3/bn", "layer3;x", "layer3,layer4", "a" * 200 + "!"],
+    [
+        "",
+        ":",
+        ":avg",
+        "layer3:",
+        "layer3:mean",
+        "layer3:avg0",
+        "layer3:avg01",
+        "layer3:avg-2",
+        "layer3:avg1000",
+        "layer3:avg:avg",
+        "layer3:AVG",
+        "layer3 ",
+        " layer3",
+        "layer3\n",
+        "layer3:avg\n",
+        "layer3:avg٣",
+        "läyer3",
+        "layer3..bn",
+        ".layer3",
+        "layer3.",
+        "../layer3",
+        "layer3/bn",
+        "layer3;x",
+        "layer3,layer4",
+        "a" * 200 + "!",
+    ],
 )
 def test_bad_layers_are_refused_in_a_short_line(text: str) -> None:
     with pytest.raises(OptionError) as caught:
@@ -105,9 +129,18 @@ def test_every_field_of_the_key_changes_its_digest(name: str) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"resize": 255}, {"crop": 225}, {"mean": (0.5, 0.5, 0.5)}, {"std": (0.5, 0.5, 0.5)}]
-    + [{"interpolation": "bicubic"}, {"decoder": "x"}, {"resizer": "x"}]
-    + [{"channels": 1, "mean": (0.5,), "std": (0.5,)}, {"resize": None}, {"crop": None}],
+    [
+        {"resize": 255},
+        {"crop": 225},
+        {"mean": (0.5, 0.5, 0.5)},
+        {"std": (0.5, 0.5, 0.5)},
+        {"interpolation": "bicubic"},
+        {"decoder": "x"},
+        {"resizer": "x"},
+        {"channels": 1, "mean": (0.5,), "std": (0.5,)},
+        {"resize": None},
+        {"crop": None},
+    ],
     ids=lambda change: next(iter(change)),
 )
 def test_every_field_of_the_preprocessing_changes_the_digest(change: dict[str, Any]) -> None:
@@ -156,10 +189,26 @@ def test_what_json_cannot_say_has_no_digest(value: float) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"resize": 0}, {"resize": -1}, {"resize": 16385}, {"crop": 0}, {"resize": 10**9}, {"crop": 2.5}]
-    + [{"mean": (0.5,)}, {"std": (0.5, 0.5)}, {"channels": 1}, {"std": (0.5, 0.0, 0.5)}, {"std": (0.5, -1.0, 0.5)}]
-    + [{"std": (math.nan,) * 3}, {"std": (math.inf,) * 3}, {"mean": (math.nan,) * 3}, {"mean": (math.inf,) * 3}]
-    + [{"interpolation": "nearest"}, {"channels": 4, "mean": (0.5,) * 4, "std": (0.5,) * 4}, {"channels": 0}],
+    [
+        {"resize": 0},
+        {"resize": -1},
+        {"resize": 16385},
+        {"crop": 0},
+        {"resize": 10**9},
+        {"crop": 2.5},
+        {"mean": (0.5,)},
+        {"std": (0.5, 0.5)},
+        {"channels": 1},
+        {"std": (0.5, 0.0, 0.5)},
+        {"std": (0.5, -1.0, 0.5)},
+        {"std": (math.nan,) * 3},
+        {"std": (math.inf,) * 3},
+        {"mean": (math.nan,) * 3},
+        {"mean": (math.inf,) * 3},
+        {"interpolation": "nearest"},
+        {"channels": 4, "mean": (0.5,) * 4, "std": (0.5,) * 4},
+        {"channels": 0},
+    ],
     ids=str,
 )
 def test_preprocessing_that_means_nothing_is_refused(wrong: dict[str, Any]) -> None:
@@ -209,8 +258,14 @@ def test_a_learning_rate_is_positive_or_the_modes_own(bad: Any) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [(ExtractConfig, "precision"), (ExtractConfig, "dtype"), (ExtractConfig, "on_error")]
-    + [(TrainConfig, "mode"), (TrainConfig, "precision"), (TrainConfig, "augment")],
+    [
+        (ExtractConfig, "precision"),
+        (ExtractConfig, "dtype"),
+        (ExtractConfig, "on_error"),
+        (TrainConfig, "mode"),
+        (TrainConfig, "precision"),
+        (TrainConfig, "augment"),
+    ],
 )
 def test_a_choice_that_does_not_exist_is_refused_with_those_that_do(kind: Any, name: str) -> None:
     with pytest.raises(OptionError, match="expected one of"):

@@ -1,0 +1,162 @@
+"""Who may import whom: downward only. And what a light module must not load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import featx
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = {"featx": "featx", "featx.cache": "cache", "featx.cli": "cli"}
+
+# A module imports only from rows above its own. A new module needs a place here before it needs anything else.
+LEVELS = (
+    "errors objective reports figures",
+    "specs home solvers",
+    "cache.atomic cache.schema images pooling augment metrics heads networks weights splits softmax",
+    "cache.memo cache.folder runs arrays layouts graph",
+    "cache.entries cache.table cache.writer files backbones",
+    "cache.store cache.export sources forward",
+    "cache loading inputs",
+    "extract",
+    "extractor feeds probe",
+    "training",
+    "end_to_end records",
+    "demo",
+    "featx",
+)
+CLI_LEVELS = (
+    "text",
+    "progress",
+    "output",
+    "failures options",
+    "groups",
+    "cache doctor extract fit layers report train",
+    "demo",
+    "main",
+    "cli",
+)
+
+LIGHT = (
+    "featx",
+    "featx.errors",
+    "featx.specs",
+    "featx.home",
+    "featx.cache",
+    "featx.cache.store",
+    "featx.cache.memo",
+    "featx.images",
+    "featx.files",
+    "featx.layouts",
+    "featx.arrays",
+    "featx.sources",
+    "featx.loading",
+    "featx.splits",
+    "featx.backbones",
+    "featx.extract",
+    "featx.runs",
+    "featx.reports",
+    "featx.cli.main",
+    "featx.cli.options",
+)
+HEAVY = ("torch", "torchvision", "sklearn", "scipy", "h5py", "matplotlib")
+
+
+def find_modules() -> dict[str, Path]:
+    """Module name -> file, for all three packages."""
+    found = {}
+    for package, folder in FOLDERS.items():
+        for path in sorted((ROOT / folder).glob("*.py")):
+            found[package if path.stem == "__init__" else f"{package}.{path.stem}"] = path
+    return found
+
+
+MODULES = find_modules()
+
+
+def level_table() -> dict[str, int]:
+    """Module name -> level; the command line stands on top of the library."""
+    rows = [[name if name == "featx" else f"featx.{name}" for name in row.split()] for row in LEVELS]
+    cli = [["featx.cli" if name == "cli" else f"featx.cli.{name}" for name in row.split()] for row in CLI_LEVELS]
+    return {name: level for level, row in enumerate(rows + cli) for name in row}
+
+
+def imports(path: Path) -> set[str]:
+    """All modules that a file imports, wherever it does: at the top, in functions, for the type checker."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import in line {node.lineno}"
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            # `from featx.cache import atomic` imports the module, not a name of the package.
+            found.update(name if name in MODULES else str(node.module) for name in whole)
+    return found
+
+
+def test_every_module_has_its_place_in_the_table_and_no_place_is_empty() -> None:
+    assert set(level_table()) == set(MODULES)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_imports_lead_downward_only(name: str) -> None:
+    levels = level_table()
+    used = {other for other in imports(MODULES[name]) if other.split(".")[0] == "featx"}
+    assert used <= set(MODULES), "imports what does not exist"
+    upward = sorted(other for other in used if levels[other] >= levels[name])
+    assert not upward
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if not name.startswith("featx.cli")))
+def test_nothing_outside_the_command_line_knows_it(name: str) -> None:
+    used = {
+        other for other in imports(MODULES[name]) if other.split(".")[0] == "click" or other.startswith("featx.cli")
+    }
+    assert not used
+
+
+def test_the_check_sees_imports_in_functions_and_for_types(tmp_path: Path) -> None:
+    path = tmp_path / "x.py"
+    path.write_text(
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from featx.cli.main import main\n"
+        "def f():\n    import click\n    from featx.cache import store\n    from featx.cache import FeatureStore\n"
+    )
+    assert imports(path) == {"typing", "featx.cli.main", "click", "featx.cache.store", "featx.cache"}
+
+
+def loaded(*modules: str) -> set[str]:
+    """Heavy packages that a fresh Python holds after importing `modules`."""
+    code = f"import sys, {', '.join(modules)}; print(*(m for m in {HEAVY!r} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("name", ["featx", "featx.sources", "featx.backbones", "featx.extract", "featx.cache.store"])
+def test_light_modules_load_nothing_heavy(name: str) -> None:
+    assert loaded(name) == set()
+
+
+def test_all_light_modules_together_load_nothing_heavy() -> None:
+    assert loaded(*LIGHT) == set()
+
+
+def test_the_check_would_see_something_heavy() -> None:
+    assert "h5py" in loaded("h5py")
+
+
+@pytest.mark.parametrize("name", featx.__all__)
+def test_every_public_name_can_be_had(name: str) -> None:
+    assert getattr(featx, name).__name__ == name
+    assert name in dir(featx)
+
+
+def test_a_name_that_is_not_public_is_an_ordinary_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'FeatureStroe'"):
+        featx.FeatureStroe  # type: ignore[attr-defined]  # noqa: B018

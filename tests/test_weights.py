@@ -1,0 +1,228 @@
+"""Weights from strangers: torch.hub's cache, local files in every wrapping, and files that must be refused."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import socket
+import urllib.error
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from featx import networks, weights
+from featx.errors import OptionError, WeightsError
+
+
+@pytest.fixture
+def lenet() -> nn.Module:
+    return networks.build("lenet5", {})
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty torch.hub cache."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@dataclass
+class Published:
+    """As much of torchvision's enum as `fetch` looks at."""
+
+    url: str
+
+
+def published_file(folder: Path, data: bytes) -> Published:
+    name = f"lenet5-{hashlib.sha256(data).hexdigest()[:8]}.pth"
+    (folder / name).write_bytes(data)
+    return Published(f"https://download.example.org/models/{name}")
+
+
+@pytest.mark.parametrize("asked", ["DEFAULT", "IMAGENET1K_V2", "ResNet50_Weights.IMAGENET1K_V2"])
+def test_published_weights_by_each_of_their_names(asked: str) -> None:
+    assert str(weights.published("resnet50", asked)) == "ResNet50_Weights.IMAGENET1K_V2"
+
+
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [("IMAGENET1K_V3", "IMAGENET1K_V"), ("defualt", ".pth"), ("ResNet18_Weights.IMAGENET1K_V1", ""), ("", "")],
+)
+def test_unknown_published_weights_are_told_the_known(asked: str, hint: str) -> None:
+    with pytest.raises(OptionError, match="expected IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT, random:SEED or a file") as e:
+        weights.published("resnet50", asked)
+    assert hint in e.value.hint
+
+
+def test_cached_file_with_the_right_digest_is_used(hub: Path) -> None:
+    enum = published_file(hub, b"weights")
+    assert weights.fetch(enum) == hub / enum.url.rsplit("/", 1)[1]
+
+
+def test_cached_file_with_a_wrong_digest_is_refused(hub: Path) -> None:
+    enum = published_file(hub, b"weights")
+    path = weights.fetch(enum)
+    path.write_bytes(b"weightz")
+    with pytest.raises(WeightsError, match="damaged") as caught:
+        weights.fetch(enum)
+    assert str(path) in caught.value.message
+    assert "delete it" in caught.value.hint
+
+
+def test_absent_file_without_a_network_names_file_and_folder(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float | None] = []
+
+    def no_network(*args: Any, **how: Any) -> None:
+        waited.append(socket.getdefaulttimeout())
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    with pytest.raises(WeightsError, match=r"lenet5-00000000\.pth") as caught:
+        weights.fetch(Published("https://download.example.org/models/lenet5-00000000.pth"))
+    assert str(hub) in caught.value.message
+    assert "https://download.example.org/models/lenet5-00000000.pth" in caught.value.hint
+    assert "random:0" in caught.value.hint
+    assert "\n" not in str(caught.value)
+    assert waited == [weights.DOWNLOAD_SECONDS]  # a silent server is not waited for without end
+    assert socket.getdefaulttimeout() is None
+
+
+def test_downloaded_file_is_checked_too(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bad_proxy(url: str, path: str, **how: Any) -> None:
+        Path(path).write_bytes(b"<html>Please log in</html>")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", bad_proxy)
+    with pytest.raises(WeightsError, match="damaged"):
+        weights.fetch(Published("https://download.example.org/models/lenet5-00000000.pth"))
+
+
+def same(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> bool:
+    return set(found) == set(wanted) and all(torch.equal(found[k], wanted[k]) for k in wanted)
+
+
+def test_safetensors_and_torch_files_hold_the_same(tmp_path: Path, lenet: nn.Module) -> None:
+    state = lenet.state_dict()
+    torch.save(state, tmp_path / "a.pth")
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    safetensors.torch.save_file(state, tmp_path / "a.safetensors")
+    for name in ("a.pth", "old.pth", "a.safetensors"):
+        assert same(weights.read_state(tmp_path / name), state)
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_wrappings_of_training_scripts_are_taken_off(
+    tmp_path: Path, lenet: nn.Module, wrapper: str, prefix: str
+) -> None:
+    state = lenet.state_dict()
+    saved = {wrapper: {prefix + key: value for key, value in state.items()}, "epoch": 7, "optimizer": {"lr": 0.1}}
+    torch.save(saved, tmp_path / "a.pth")
+    assert same(weights.read_state(tmp_path / "a.pth"), state)
+
+
+class Payload:
+    """What a hostile file asks the reader to do."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("kind", ["torch", "old torch", "bare pickle"])
+def test_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path: Path, lenet: nn.Module, kind: str) -> None:
+    mark, path = tmp_path / "it-ran", tmp_path / "evil.pth"
+    saved = {**lenet.state_dict(), "extra": Payload(mark)}
+    if kind == "bare pickle":
+        path.write_bytes(pickle.dumps(saved))
+    else:
+        torch.save(saved, path, _use_new_zipfile_serialization=kind == "torch")
+    with pytest.raises(WeightsError, match=r"evil\.pth") as caught:
+        weights.read_state(path)
+    assert not mark.exists()
+    assert "\n" not in str(caught.value)
+    torch.load(path, weights_only=False) if kind != "bare pickle" else pickle.loads(path.read_bytes())
+    assert mark.exists()  # the file is as evil as it looks
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("keep", [0, 10, 5000, -1])
+def test_truncated_file_is_refused(tmp_path: Path, lenet: nn.Module, suffix: str, keep: int) -> None:
+    path = tmp_path / f"cut{suffix}"
+    if suffix == ".pth":
+        torch.save(lenet.state_dict(), path)
+    else:
+        safetensors.torch.save_file(lenet.state_dict(), path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(WeightsError, match="cut") as caught:
+        weights.read_state(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {}, {"a": 1}, {1: torch.zeros(1)}, {"state_dict": {}}, torch.zeros(3)])
+def test_file_without_named_tensors_is_refused(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match="expected tensors by name"):
+        weights.read_state(tmp_path / "a.pth")
+
+
+def test_whole_saved_module_is_refused(tmp_path: Path, lenet: nn.Module) -> None:
+    torch.save(lenet, tmp_path / "model.pth")
+    with pytest.raises(WeightsError, match=r"model\.pth") as caught:
+        weights.read_state(tmp_path / "model.pth")
+    assert "state_dict()" in caught.value.hint
+
+
+def test_another_networks_weights_name_the_keys() -> None:
+    state = networks.build("alexnet", {}).state_dict()
+    with pytest.raises(WeightsError, match=r"mine\.pth is made for another network") as caught:
+        weights.load_into(networks.build("lenet5", {}), state, "fc3", "mine.pth")
+    assert "conv1.bias is missing" in caught.value.message
+    assert "and 21 more" in caught.value.message
+
+
+def test_wrong_shape_before_the_classifier_is_refused(lenet: nn.Module) -> None:
+    state = {**lenet.state_dict(), "fc1.weight": torch.zeros(120, 100)}
+    with pytest.raises(WeightsError, match=r"fc1\.weight is \(120, 100\), expected \(120, 400\)"):
+        weights.load_into(lenet, state, "fc3", "mine.pth")
+
+
+def test_unknown_tensor_is_refused(lenet: nn.Module) -> None:
+    state = {**lenet.state_dict(), "fc4.weight": torch.zeros(1)}
+    with pytest.raises(WeightsError, match=r"fc4\.weight is unknown"):
+        weights.load_into(lenet, state, "fc3", "mine.pth")
+
+
+def test_classifier_of_other_classes_is_left_out(lenet: nn.Module) -> None:
+    other = networks.build("lenet5", {"num_classes": 3})
+    assert weights.load_into(lenet, other.state_dict(), "fc3", "mine.pth") == ("fc3",)
+    assert torch.equal(lenet.get_submodule("fc2").weight, other.get_submodule("fc2").weight)
+    assert isinstance(lenet.get_submodule("fc3"), nn.Identity)
+
+
+def test_old_files_without_batch_counts_load() -> None:
+    network = networks.build("resnet18", {})
+    state = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert weights.load_into(network, state, "fc", "old.pth") == ()
+
+
+def test_hash_is_of_names_types_shapes_and_values(lenet: nn.Module) -> None:
+    before = weights.state_hash(lenet)
+    assert weights.state_hash(networks.build("lenet5", {})) != before
+    clone = networks.build("lenet5", {})
+    clone.load_state_dict(lenet.state_dict())
+    clone.to(memory_format=torch.channels_last)  # another order in memory, the same values
+    assert weights.state_hash(clone) == before
+    with torch.no_grad():
+        clone.get_parameter("conv1.bias")[0] = -clone.get_parameter("conv1.bias")[0]
+    assert weights.state_hash(clone) != before
+    flat, wide = nn.ParameterDict({"w": torch.zeros(6)}), nn.ParameterDict({"w": torch.zeros(2, 3)})
+    assert weights.state_hash(flat) != weights.state_hash(wide)
