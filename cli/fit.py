@@ -15,8 +15,10 @@ from featx.errors import OptionError
 from featx.specs import ExtractConfig, FitConfig, LayerSpec
 
 PIXELS = "pixels"
-SHOWN = ("run", "path", "source", "backbone", "layer", "accuracy", "loss", "converged", "gradient_norm")
-SHOWN += ("objective", "n_iter", "C", "columns", "bytes", "rows", "computed", "reused", "skipped", "seconds")
+SHOWN = (
+    *("run", "path", "source", "backbone", "layer", "accuracy", "loss", "converged", "gradient_norm"),
+    *("objective", "n_iter", "C", "columns", "bytes", "rows", "computed", "reused", "skipped", "seconds"),
+)
 """What ``--json`` shows of the record."""
 
 

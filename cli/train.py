@@ -13,8 +13,10 @@ from featx.cli.output import Output
 from featx.errors import OptionError
 from featx.specs import AUGMENTS, MODES, ExtractConfig, TrainConfig
 
-SHOWN = ("run", "path", "source", "backbone", "mode", "head", "accuracy", "loss", "parameters", "epochs")
-SHOWN += ("best_epoch", "images_per_second", "cached", "rows", "seconds")
+SHOWN = (
+    *("run", "path", "source", "backbone", "mode", "head", "accuracy", "loss", "parameters", "epochs"),
+    *("best_epoch", "images_per_second", "cached", "rows", "seconds"),
+)
 """What ``--json`` shows of the record."""
 
 
@@ -110,6 +112,8 @@ def train(
     network = resolve(backbone, weights=weights, size=size, mean=mean, std=std, channels=channels, memo=memo)
     for line in network.notes:
         out.note(line)
+    if mode == "frozen":
+        out.kept = "finished shards of the frozen base's features stay in the store; no run was written"
     with new_run(home, "train", ["featx", *sys.argv[1:]]) as run:
         with out.progress() as progress:
             result = run_training(parts, network, config, store=FeatureStore(home), progress=progress)

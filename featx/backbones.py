@@ -110,16 +110,17 @@ def resolve(
     """
     if name == PIXELS:
         return _pixels(size, mean, std, channels)
+    taken = channels if name == "lenet5" else 3
     about = {
         "backbone": name,
         "weights": weights,
-        "channels": channels if name == "lenet5" else 3,
+        "channels": taken,
         "folder": str(Path.cwd()) if _is_file(weights) else "",
         "versions": [version(p) for p in ("torch", "torchvision", "featx")],
     }
     known = memo.get("backbone", about) if memo else None
     if known is None or known["stamp"] != _stamp(known["file"]):
-        known = _inspect(name, weights, about["channels"])
+        known = _inspect(name, weights, taken)
         if memo and (known["stamp"] is None or is_settled(known["stamp"])):
             memo.put("backbone", about, known)
     return Backbone(
@@ -147,9 +148,11 @@ def _adjusted(
 ) -> PreprocessSpec:
     if size is not None:
         spec = replace(spec, resize=size, crop=size)
-    each = {"mean": mean or spec.mean, "std": std or spec.std}
-    wide = {k: tuple(v) * spec.channels if len(v) == 1 else tuple(v) for k, v in each.items()}
-    return replace(spec, **wide)
+    return replace(spec, mean=_wide(mean or spec.mean, spec.channels), std=_wide(std or spec.std, spec.channels))
+
+
+def _wide(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    return tuple(values) * channels if len(values) == 1 else tuple(values)
 
 
 def _inspect(name: str, weights: str, channels: int) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def _chosen(digits: Source, first: int) -> ArraySource:
     wanted = np.flatnonzero((digits.labels >= first) & (digits.labels < first + 5))
     images = np.stack([digits[int(i)][0] for i in wanted])
     names = digits.classes[first : first + 5]
-    ids = [digits.ids[i] for i in wanted]
+    ids = [digits.ids[int(i)] for i in wanted]
     return ArraySource(
         images, digits.labels[wanted] - first, classes=names, ids=ids, spec=f"digits {first}-{first + 4}"
     )
@@ -126,10 +126,10 @@ def _parts(source: ArraySource, per_class: int | None) -> Partition:
     test = hold_out(hashes, source.labels, 0.5, seed)
     rest = np.flatnonzero(~test)
     if per_class is not None:
-        rest = rest[thin([source.ids[i] for i in rest], source.labels[rest], per_class=per_class, seed=seed)]
+        rest = rest[thin([source.ids[int(i)] for i in rest], source.labels[rest], per_class=per_class, seed=seed)]
     val = hold_out(hashes[rest], source.labels[rest], 0.2, seed)
-    parts = (rest[~val], rest[val], np.flatnonzero(test))
-    return Partition(*(Part(source, rows.astype(np.int64)) for rows in parts), seed)
+    train, held, scored = (Part(source, rows) for rows in (rest[~val], rest[val], np.flatnonzero(test)))
+    return Partition(train, held, scored, seed)
 
 
 def run_demo(home: Path, command: list[str], picture: Path, say: Callable[[str], None]) -> dict[str, Any]:

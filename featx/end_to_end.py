@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from featx.backbones import resolve
@@ -23,7 +24,7 @@ from featx.splits import VAL_FRACTION, Part, Partition, hold_out
 from featx.training import train
 
 
-class EndToEndClassifier(ClassifierMixin, BaseEstimator):
+class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A network trained from scratch, with a frozen base, or fine-tuned.
 
     A stratified tenth of the training images, chosen by `seed` and content, picks the best epoch.
@@ -122,8 +123,12 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):
         ------
         OptionError, SourceError, ImageError, FeatureError
             For parameters, labels, images or losses that cannot be worked with.
+        ValueError
+            Labels that are no classes: continuous numbers, NaN.
         """
-        source, self.classes_ = relabelled(as_source(X), y)
+        if y is not None:
+            check_classification_targets(y)
+        source, classes = relabelled(as_source(X), y)
         config = self._config()
         store = self.store if self.store is None or isinstance(self.store, FeatureStore) else FeatureStore(self.store)
         found = resolve(
@@ -140,17 +145,22 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):
         none = np.empty(0, np.int64)
         parts = Partition(Part(source, rows[~held]), Part(source, rows[held]), Part(source, none), self.seed)
         result = train(parts, found, config, store=store)
+        self.classes_ = classes
         self.module_, self.history_, self.best_epoch_ = result.module, result.history, result.best_epoch
         self.parameters_ = result.parameters
         self._backbone = found
         return self
 
     def decision_function(self, X: Images) -> npt.NDArray[np.float32]:
-        """Return logits, shape (n, n_classes)."""
+        """Return logits, shape (n, n_classes); for two classes (n,), the second's less the first's."""
+        logits = self._logits(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def _logits(self, X: Images) -> npt.NDArray[np.float32]:
         check_is_fitted(self)
         source, device = as_source(X), pick_device(self.device)
         part = Part(source, np.arange(len(source)))
-        feed = ImageFeed(part, self._backbone, self.batch_size, device)
+        feed = ImageFeed(part, self._backbone, self.batch_size, device, self.precision)
         module = self.module_.to(device).eval()
         logits = []
         with torch.inference_mode(), arithmetic(device, self.precision):
@@ -160,12 +170,13 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: Images) -> npt.NDArray[np.float32]:
         """Return probabilities, shape (n, n_classes), columns as `classes_`."""
-        proba: npt.NDArray[np.float32] = torch.softmax(torch.from_numpy(self.decision_function(X)), 1).numpy()
+        proba: npt.NDArray[np.float32] = torch.softmax(torch.from_numpy(self._logits(X)), 1).numpy()
         return proba
 
     def predict(self, X: Images) -> npt.NDArray[Any]:
         """Return the most probable label of each image."""
-        labels: npt.NDArray[Any] = self.classes_[self.decision_function(X).argmax(axis=1)]
+        best = self._logits(X).argmax(axis=1)
+        labels: npt.NDArray[Any] = self.classes_[best]
         return labels
 
     def _config(self) -> TrainConfig:

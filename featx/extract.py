@@ -341,8 +341,8 @@ def _stored(
         rows: npt.NDArray[Any] = X.astype(config.dtype, copy=False)
     # The sum is finite unless a value is not, or the values are so large that they are looked at one by one.
     if not np.isfinite(rows.sum(dtype=np.float64)):
-        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-        bad = [i for i in bad if int(batch.rows[i]) not in dict(batch.skipped)]
+        broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        bad = [int(i) for i in broken if int(batch.rows[i]) not in dict(batch.skipped)]
         if len(bad):
             hint = (
                 "use --dtype float32"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -13,13 +13,14 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from featx.backbones import Backbone, resolve
 from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
+from featx.errors import OptionError
 from featx.extract import compute, extract, parse_layers
 from featx.inputs import Images, as_source
 from featx.sources import Source
-from featx.specs import ExtractConfig
+from featx.specs import ExtractConfig, LayerSpec
 
 
-class FeatureExtractor(TransformerMixin, BaseEstimator):
+class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Turn images into a pretrained network's activations.
 
     Stateless: `fit` only checks the parameters.
@@ -28,7 +29,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     ----------
     backbone : str
         Any torchvision classifier, ``lenet5`` or ``pixels``.
-    layers : str or sequence of str
+    layers : str, LayerSpec, or sequence of them
         ``NODE`` or ``NODE:POOLING``; several are columns side by side, in the order given.
     weights : str
         ``DEFAULT``, one of torchvision's names, ``random:SEED``, or a ``.pth`` or ``.safetensors`` file.
@@ -57,7 +58,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     def __init__(
         self,
         backbone: str = "resnet18",
-        layers: str | Sequence[str] = "avgpool",
+        layers: str | LayerSpec | Sequence[str | LayerSpec] = "avgpool",
         *,
         weights: str = ExtractConfig.weights,
         size: int | None = ExtractConfig.size,
@@ -126,8 +127,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
-    def _specs(self) -> list[Any]:
-        return parse_layers([self.layers] if isinstance(self.layers, str) else list(self.layers))
+    def _specs(self) -> list[LayerSpec]:
+        several = isinstance(self.layers, Iterable) and not isinstance(self.layers, str)
+        layers: list[Any] = list(self.layers) if several else [self.layers]  # type: ignore[arg-type]
+        if not all(isinstance(layer, (str, LayerSpec)) for layer in layers):
+            raise OptionError(f"layers is {str(self.layers)[:80]}, expected one or several of NODE or NODE:POOLING")
+        return parse_layers(layers)
 
     def _config(self) -> ExtractConfig:
         return ExtractConfig(precision=self.precision, dtype=self.dtype, batch_size=self.batch_size, device=self.device)

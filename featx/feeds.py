@@ -41,11 +41,19 @@ class FeatureFeed:
             yield rows, self.X[torch.from_numpy(rows).to(self.X.device)]
 
 
+def memory_format(device: torch.device, precision: str) -> torch.memory_format:
+    """Return the layout in which training is fastest: channels last, but for bf16 on the CPU (40 against 318 img/s)."""
+    if device.type == "cpu" and precision != "fp32":
+        return torch.contiguous_format
+    return torch.channels_last
+
+
 class ImageFeed:
     """A part's images, decoded once where they fit into memory, normalised and augmented on the device."""
 
-    def __init__(self, part: Part, backbone: Backbone, batch_size: int, device: torch.device) -> None:
+    def __init__(self, part: Part, backbone: Backbone, batch_size: int, device: torch.device, precision: str) -> None:
         self.part, self.spec, self.device = part, backbone.preprocess, device
+        self._format = memory_format(device, precision)
         self.shape = image_shape(part.source, self.spec)
         self._normalize = Normalize(self.spec).to(device)
         channels, height, width = self.shape
@@ -67,7 +75,8 @@ class ImageFeed:
         source = self._decoded(batches) if held is None else ((rows, held[rows]) for rows in batches)
         for rows, pixels in source:
             x = torch.from_numpy(pixels).to(self.device)
-            yield rows, self._normalize(augment(x, rows) if augment else x)
+            x = self._normalize(augment(x, rows) if augment else x)
+            yield rows, x.contiguous(memory_format=self._format)
 
 
 Feeds = dict[str, ImageFeed] | dict[str, FeatureFeed]
@@ -77,7 +86,7 @@ Feeds = dict[str, ImageFeed] | dict[str, FeatureFeed]
 def image_feeds(partition: Partition, backbone: Backbone, config: TrainConfig, device: torch.device) -> Feeds:
     """Decode each part that has rows."""
     parts = partition.parts()
-    return {n: ImageFeed(p, backbone, config.batch_size, device) for n, p in parts.items() if len(p)}
+    return {n: ImageFeed(p, backbone, config.batch_size, device, config.precision) for n, p in parts.items() if len(p)}
 
 
 def feature_feeds(

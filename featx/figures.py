@@ -55,4 +55,5 @@ def wilson_interval(share: float, n: int, z: float = 1.96) -> tuple[float, float
     """Return the 95 % interval of a share seen in n trials (Wilson, 1927)."""
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * ((share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # The share lies within, which rounding would deny at 0 and at 1.
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))

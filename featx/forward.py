@@ -48,8 +48,9 @@ def pick_device(name: str) -> torch.device:
 @contextlib.contextmanager
 def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
     """Run in one precision: fp32 means fp32 (no TF32, no bf16), bf16 and fp16 mean autocast."""
-    cuda, cpu = (torch.backends.cuda.matmul, torch.backends.cudnn.conv), torch.backends.mkldnn
-    switches = (*cuda, cpu.matmul, cpu.conv)  # the CPU's too: `set_float32_matmul_precision("medium")` means bf16
+    backends: Any = torch.backends  # its stubs lack the precisions
+    # The CPU's too: `set_float32_matmul_precision("medium")` means bf16.
+    switches = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
     before = [switch.fp32_precision for switch in switches]
     for switch in switches:
         switch.fp32_precision = "ieee"
@@ -80,6 +81,9 @@ def _no_memory(what: str) -> OutOfMemoryError:
 
 class Normalize(torch.nn.Module):
     """uint8 images (n, H, W, C) to a network's float32 input (n, C, H, W), channels last in memory."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(self, spec: PreprocessSpec) -> None:
         super().__init__()

@@ -34,19 +34,26 @@ def as_source(X: Images) -> Source:
     if isinstance(X, (str, os.PathLike)):
         return load_source(X)
     if isinstance(X, np.ndarray) and X.dtype.kind not in "UO":
-        return ArraySource(X)
-    paths = list(X)
-    if not paths:
-        raise SourceError("there are no images", "give at least one")
+        return _some(ArraySource(X))
+    try:
+        paths = list(X)
+    except TypeError:
+        paths = [X]
     if not all(isinstance(p, (str, os.PathLike)) for p in paths):
         raise OptionError(
-            f"images are a {type(X).__name__} of {type(paths[0]).__name__}, expected uint8 arrays of shape "
+            f"images are {type(X).__name__} of {type(paths[0]).__name__}, expected uint8 arrays of shape "
             "(n, H, W, C), paths or a Source",
             "np.stack the images if they are arrays",
         )
     names = [os.fspath(p) for p in paths]
     rows = [Row(str(Path(name).expanduser()), name, None) for name in names]
-    return FileSource("paths", "all", PathFiles(), rows, ())
+    return _some(FileSource("paths", "all", PathFiles(), rows, ()))
+
+
+def _some(source: Source) -> Source:
+    if not len(source):
+        raise SourceError("there are no images", "give at least one")
+    return source
 
 
 def relabelled(source: Source, y: Any) -> tuple[Source, npt.NDArray[Any]]:

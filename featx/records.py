@@ -55,6 +55,8 @@ def record_fit(
         "layer": str(layer),
         "model_classes": model.classes_,
         **asdict(config),
+        "seed": partition.seed,
+        "extraction": asdict(extraction),
         "converged": bool(model.converged_),
         "gradient_norm": float(model.gradient_norm_),
         "objective": float(model.objective_),

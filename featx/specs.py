@@ -129,8 +129,9 @@ class PreprocessSpec:
     resizer: str = "pillow-antialias-1"
 
     def __post_init__(self) -> None:
-        for name, px in (("resize", self.resize), ("crop", self.crop)):
-            if px is not None and not (isinstance(px, numbers.Integral) and 1 <= px <= 16384):
+        sizes: dict[str, Any] = {"resize": self.resize, "crop": self.crop}
+        for name, px in sizes.items():
+            if px is not None and not (isinstance(px, numbers.Integral) and 1 <= int(px) <= 16384):
                 raise OptionError(f"{name} of {px} px, expected 1 to 16384", "give another --size")
             object.__setattr__(self, name, None if px is None else int(px))
         if self.channels not in (1, 3):
@@ -284,13 +285,13 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise OptionError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
 
 
-def check_positive(name: str, value: float) -> None:
+def check_positive(name: str, value: Any) -> None:
     """Raise OptionError unless `value` is a positive finite number."""
-    if not (isinstance(value, numbers.Real) and 0 < value < float("inf")):
+    if not (isinstance(value, numbers.Real) and 0 < float(value) < math.inf):
         raise OptionError(f"{name} is {value!r}, expected a positive number")
 
 
-def check_count(name: str, value: int) -> None:
+def check_count(name: str, value: Any) -> None:
     """Raise OptionError unless `value` is a whole number of at least 1."""
-    if not (isinstance(value, numbers.Integral) and value >= 1):
+    if not (isinstance(value, numbers.Integral) and int(value) >= 1):
         raise OptionError(f"{name} is {value!r}, expected a whole number of at least 1")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +17,14 @@ from torch.nn import functional
 from featx.augment import Augment
 from featx.backbones import Backbone
 from featx.cache.store import FeatureStore
-from featx.errors import FeatureError, OptionError
-from featx.feeds import Feeds, Rows, chunks, feature_feeds, image_feeds
+from featx.errors import FeatureError, OptionError, SourceError
+from featx.feeds import Feeds, Rows, chunks, feature_feeds, image_feeds, memory_format
 from featx.forward import arithmetic, memory_errors, pick_device
 from featx.graph import Traced
 from featx.heads import attach, count_parameters, make_head
 from featx.loading import image_shape
 from featx.metrics import Scores, score
+from featx.networks import AUXILIARY
 from featx.specs import Progress, TrainConfig, no_progress
 from featx.splits import Partition
 
@@ -97,23 +99,29 @@ def train(
     FeatureError
         The loss became NaN or infinite.
     OptionError
-        For a backbone without classifier, or a device that is not there.
+        For a backbone without classifier, a device that is not there, or batches of one image that the network's
+        batch norm cannot normalise.
+    SourceError
+        Fewer than two classes have training rows.
     """
     clock = _Clock()
     device = pick_device(config.device)
     if not backbone.head:
         raise OptionError(f"backbone {backbone.name} has no classifier to train", "use `featx fit --pixels`")
+    if len(np.unique(partition.train.labels)) < 2:
+        raise SourceError("the training rows hold one class, expected two or more", "give images of another class")
     network, head = _build(backbone, config, len(partition.classes))
     # Found now, with what is wrong in words, and not in the middle of the first batch.
     Traced(network).describe(image_shape(partition.train.source, backbone.preprocess))
     parameters = count_parameters(network)
-    cached = config.mode == "frozen" and augment_of(config) == "none"
+    # SqueezeNet pools after its classifier: there the head alone does not give the logits.
+    cached = config.mode == "frozen" and augment_of(config) == "none" and isinstance(head, nn.Linear)
     with clock("extract" if cached else "read"):
         if cached:
             inputs = feature_feeds(partition, backbone, store, config, device, progress)
         else:
             inputs = image_feeds(partition, backbone, config, device)
-    learner = head if cached else network.to(device, memory_format=torch.channels_last)
+    learner: Any = head if cached else network.to(memory_format=memory_format(device, config.precision))
     loop = _Loop(learner.to(device), head, inputs, partition, config, device, clock, progress)
     history, best_epoch = loop.run(on_epoch or (lambda line: None))
     scores = loop.final_scores()
@@ -140,28 +148,25 @@ class _Clock:
         self.seconds: dict[str, float] = {}
         self._began = time.perf_counter()
 
-    def __call__(self, stage: str) -> _Stage:
-        return _Stage(self.seconds, stage)
+    @contextlib.contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
 
     def total(self) -> dict[str, float]:
         return {**self.seconds, "total": time.perf_counter() - self._began}
 
 
-class _Stage:
-    def __init__(self, seconds: dict[str, float], stage: str) -> None:
-        self._seconds, self._stage = seconds, stage
-
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(self, *exc: object) -> None:
-        spent = time.perf_counter() - self._began
-        self._seconds[self._stage] = self._seconds.get(self._stage, 0.0) + spent
-
-
 def _build(backbone: Backbone, config: TrainConfig, n_classes: int) -> tuple[nn.Module, nn.Module]:
     """Return the network and the new head in it; exactly what trains has gradients."""
-    network = backbone.module()
+    network: Any = backbone.module()
+    # Auxiliary heads (GoogLeNet, Inception) would stay as they are, of other classes, and be counted as if they learnt.
+    for name in {name for name, _ in network.named_children()} & set(AUXILIARY):
+        setattr(network, name, None)
+        network.aux_logits = False
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         convolution = backbone.name.startswith("squeezenet")
@@ -241,22 +246,22 @@ class _Loop:
         loss_sum, right, done = 0.0, 0, 0
         lr = self.optimizer.param_groups[0]["lr"]
         began = time.perf_counter()
-        with self.clock("train"), memory_errors("training"):
+        with self.clock("train"), memory_errors("training"), _lone_image_errors():
             for rows, x in self.inputs["train"].batches(batches, augment):
                 y = self.y["train"][torch.from_numpy(rows).to(self.device)]
                 with arithmetic(self.device, self.config.precision):
                     logits = self.learner(x)  # (m, n_classes)
-                    loss = functional.cross_entropy(_main(logits).float(), y)
+                    loss = functional.cross_entropy(logits.float(), y)
                 if not torch.isfinite(loss):
                     raise FeatureError(
                         f"the loss is {loss.item()} in epoch {epoch} after {done} images", "use a smaller --lr"
                     )
                 self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                torch.autograd.backward(loss)
                 self.optimizer.step()
                 self.schedule.step()
                 loss_sum += float(loss.detach()) * len(rows)
-                right += int((_main(logits).argmax(1) == y).sum())
+                right += int((logits.argmax(1) == y).sum())
                 done += len(rows)
                 self.progress(f"epoch {epoch}/{self.config.epochs}", done, total)
         seconds = time.perf_counter() - began
@@ -282,7 +287,7 @@ class _Loop:
         order = np.random.default_rng([self.config.seed, epoch, 0]).permutation(n_rows)
         batches = chunks(order, self.config.batch_size)
         # Batch norm cannot normalise a batch of one; those images come in the next epoch's order.
-        return batches[:-1] if len(batches) > 1 and len(batches[-1]) == 1 else batches
+        return batches[:-1] if len(batches[-1]) == 1 < len(batches[0]) else batches
 
     def _score(self, part: str) -> Scores:
         self.learner.eval()
@@ -294,7 +299,12 @@ class _Loop:
         return score(np.concatenate(logits), y.cpu().numpy(), self.n_classes)
 
 
-def _main(logits: Any) -> torch.Tensor:
-    """Return the main head's logits: GoogLeNet and Inception give their auxiliary heads' beside them."""
-    main: torch.Tensor = logits if isinstance(logits, torch.Tensor) else logits[0]
-    return main
+@contextlib.contextmanager
+def _lone_image_errors() -> Iterator[None]:
+    """Say in words that batch norm met a batch of one image, one value a channel."""
+    try:
+        yield
+    except ValueError as exc:
+        if "more than 1 value per channel" not in str(exc):
+            raise
+        raise OptionError("batch norm cannot normalise a batch of one image", "use a larger --batch-size") from exc

@@ -65,7 +65,7 @@ def fetch(weights: Any) -> Path:
     """
     name = weights.url.rsplit("/", 1)[-1]
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / name
+    path: Path = folder / name
     found = re.search(r"-([0-9a-f]{8,})\.", name)
     digest = found.group(1) if found else None
     if not path.exists():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 Pack = Callable[[Path], Path]
@@ -73,6 +74,15 @@ def pack() -> Pack:
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files count as old enough to be remembered at once."""
     monkeypatch.setattr("featx.cache.memo.SETTLED_SECONDS", 0.0)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small networks train on one core: on a busy machine more threads wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -47,9 +47,7 @@ class Recorded:
 
 
 def rows(*records: dict[str, Any]) -> list[dict[str, Any]]:
-    return rows_of(
-        Recorded(f"20260102-03040{i}-{r.get('kind', 'fit')}-a1b{i}", r) for i, r in enumerate(records)
-    )
+    return rows_of(Recorded(f"20260102-03040{i}-{r.get('kind', 'fit')}-a1b{i}", r) for i, r in enumerate(records))
 
 
 def test_rows_have_every_field_in_the_order_given() -> None:

@@ -476,7 +476,7 @@ sample.fill(sample.writer(store))
 
 
 def test_processes_that_make_one_key_at_once_agree(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(tmp_path)]
+    command = [sys.executable, "-c", CHILD, str(Path(__file__).parent.parent / "support"), str(tmp_path)]
     children = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     for child in children:
         assert child.stdout is not None

@@ -10,14 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from programs import store_features
 
-from featx.cache.schema import Plan, fingerprint
-from featx.cache.store import FeatureStore
 from featx.cli.main import cli
-from featx.specs import FeatureKey
 
 
 @pytest.fixture
@@ -55,28 +52,9 @@ def shell(home: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProce
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         command = [sys.executable, *args]
         together = {**os.environ, **(env or {})}
-        return subprocess.run(
-            command, cwd=tmp_path, env=together, text=True, check=False, **{**streams, **how}
-        )
+        return subprocess.run(command, cwd=tmp_path, env=together, text=True, check=False, **{**streams, **how})
 
     return call
-
-
-PROGRAM = ("-m", "featx.cli.main")
-
-
-def store_features(home: Path, layer: str, complete: bool = True, source: str = "digits") -> str:
-    """Store eight rows of four columns in two shards, or only the first shard; return the digest."""
-    hashes = np.arange(8 * 32, dtype=np.uint8).reshape(8, 32)
-    key = FeatureKey(
-        rows=fingerprint(hashes), n_rows=8, backbone="resnet18", weights="0" * 64, layer=layer, preprocess={}
-    )
-    about = {"source": source, "split": "train", "backbone": "resnet18", "weights": "random:0"}
-    plan = Plan(batch_size=4, shard_rows=4, columns=4, dtype="float32", layers=(layer,))
-    with FeatureStore(home).writer(key, plan, [f"{i}.png" for i in range(8)], hashes, about) as writer:
-        rows = np.ones((8 if complete else 4, 4), np.float32)
-        writer.put(0, rows)
-    return key.digest
 
 
 @pytest.fixture

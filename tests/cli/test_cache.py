@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROGRAM, store_features
+from programs import PROGRAM, store_features
 
 from featx.cache.store import FeatureStore
 
@@ -40,9 +40,7 @@ def test_ls_of_an_empty_store_makes_nothing(featx: Any, home: Path) -> None:
 
 
 def test_ls_fits_80_columns_where_the_line_is_limited(shell: Any, stored: dict[str, str], home: Path) -> None:
-    store_features(
-        home, "features.denseblock4.denselayer16.conv2:avg", source="/data/a/long/way/to/photos.zip"
-    )
+    store_features(home, "features.denseblock4.denselayer16.conv2:avg", source="/data/a/long/way/to/photos.zip")
     lines = shell(*PROGRAM, "cache", "ls", env={"COLUMNS": "80"}).stdout.splitlines()[:-1]
     assert max(map(len, lines)) <= 80
     firsts = {line.split()[0] for line in lines}

@@ -73,9 +73,7 @@ def test_home_below_a_file_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("free", "status"), [(10**12, "ok"), (10**9, "warn"), (10**6, "fail")])
-def test_disk_is_judged_by_its_room(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, status: str
-) -> None:
+def test_disk_is_judged_by_its_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, status: str) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: usage(0, 0, free))
     assert doctor.disk(tmp_path).status == status

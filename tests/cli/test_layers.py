@@ -19,9 +19,7 @@ def test_nodes_come_with_shape_bytes_and_multiply_adds(featx_json: Any) -> None:
 
 def test_size_changes_the_shapes(featx_json: Any) -> None:
     _, document = featx_json("layers", "pixels", "--size", "8")
-    assert document["layers"] == [
-        {"name": "pixels", "shape": [3, 8, 8], "bytes": 768, "pooled_bytes": 12, "macs": 0}
-    ]
+    assert document["layers"] == [{"name": "pixels", "shape": [3, 8, 8], "bytes": 768, "pooled_bytes": 12, "macs": 0}]
 
 
 def test_pixels_without_a_size_asks_for_one(featx: Any) -> None:

@@ -13,11 +13,10 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
-from conftest import PROGRAM
+from programs import PROGRAM, program
 
-from featx.cli import main, options
+from featx.cli import main
 from featx.cli.failures import Terminated
-from featx.cli.groups import LazyGroup
 from featx.cli.output import Output
 from featx.errors import (
     CorruptStoreError,
@@ -28,19 +27,6 @@ from featx.errors import (
     SourceError,
     StoreError,
 )
-
-
-def program(action: Callable[[Output], Any]) -> LazyGroup:
-    """Return a program whose only command, `do`, calls `action`."""
-
-    @click.command
-    @options.common
-    def do(out: Output, home: Path) -> None:
-        action(out)
-
-    group = LazyGroup("featx", table={"do": ("nowhere", "do", "Do it.")})
-    group.get_command = lambda ctx, name: do if name == "do" else None  # type: ignore[method-assign]
-    return group
 
 
 def call(action: Callable[[Output], Any], *args: str) -> Any:
@@ -262,7 +248,7 @@ def test_closed_standard_output_is_no_traceback(shell: Any) -> None:
 def test_signal_ends_a_running_command_tidily(home: Path, tmp_path: Path, number: int, code: int) -> None:
     script = (
         "import sys, time\n"
-        "from test_main import program\n"
+        "from programs import program\n"
         "def wait(out):\n"
         "    out.kept = 'all is kept'\n"
         "    try:\n"
@@ -272,7 +258,11 @@ def test_signal_ends_a_running_command_tidily(home: Path, tmp_path: Path, number
         "        print('tidied', flush=True)\n"
         "program(wait).main(['do'])\n"
     )
-    env = {"PYTHONPATH": str(Path(__file__).parent), "FEATX_HOME": str(home), "PATH": "/usr/bin:/bin"}
+    env = {
+        "PYTHONPATH": str(Path(__file__).parent.parent / "support"),
+        "FEATX_HOME": str(home),
+        "PATH": "/usr/bin:/bin",
+    }
     command = [sys.executable, "-c", script]
     with subprocess.Popen(
         command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -287,8 +277,6 @@ def test_signal_ends_a_running_command_tidily(home: Path, tmp_path: Path, number
 
 
 def test_name_that_the_terminal_cannot_show_does_not_end_the_program(shell: Any, tmp_path: Path) -> None:
-    result = shell(
-        *PROGRAM, "cache", "path", "--home", str(tmp_path / "€"), env={"PYTHONIOENCODING": "latin-1"}
-    )
+    result = shell(*PROGRAM, "cache", "path", "--home", str(tmp_path / "€"), env={"PYTHONIOENCODING": "latin-1"})
     assert result.returncode == 0
     assert "\\u20ac" in result.stdout

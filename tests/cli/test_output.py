@@ -94,9 +94,7 @@ def test_table_is_coloured_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -
     assert ESC not in "".join(table_lines(["a"], [[1]], width=80, fancy=False))
 
 
-@pytest.mark.parametrize(
-    ("extra", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
-)
+@pytest.mark.parametrize(("extra", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
 def test_terminal_decides_about_escape_sequences(shell: Any, extra: dict[str, str], coloured: bool) -> None:
     reader, writer = pty.openpty()
     code = (
@@ -154,9 +152,7 @@ def test_progress_lines_are_few() -> None:
 
 
 def test_progress_lines_keep_their_distance() -> None:
-    assert lines_of([(0, 0), (LINE_SECONDS - 1, 50), (LINE_SECONDS, 50)], 100)[0].startswith(
-        "extract: 50/100"
-    )
+    assert lines_of([(0, 0), (LINE_SECONDS - 1, 50), (LINE_SECONDS, 50)], 100)[0].startswith("extract: 50/100")
     assert lines_of([(0, 0), (LINE_SECONDS - 1, 50)], 100) == []
 
 

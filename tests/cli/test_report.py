@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROGRAM
+from programs import PROGRAM
 
 IDS = ("20260102-030405-fit-a1b2", "20260102-030406-train-c3d4")
 
@@ -30,9 +30,7 @@ def write_run(home: Path, name: str, **fields: Any) -> Path:
 
 @pytest.fixture
 def runs(home: Path) -> tuple[Path, ...]:
-    return write_run(home, IDS[0], layer="layer3:avg", C=1.0), write_run(
-        home, IDS[1], mode="frozen", epochs=2
-    )
+    return write_run(home, IDS[0], layer="layer3:avg", C=1.0), write_run(home, IDS[1], mode="frozen", epochs=2)
 
 
 def test_all_runs_are_shown_oldest_first(featx: Any, runs: Any) -> None:
@@ -83,9 +81,7 @@ def test_output_that_cannot_be_written_is_an_error(featx: Any, runs: Any, tmp_pa
 
 
 @pytest.mark.parametrize("args", [(), ("--json",)])
-def test_no_runs_is_an_error_that_tells_how_to_make_one(
-    featx: Any, home: Path, args: tuple[str, ...]
-) -> None:
+def test_no_runs_is_an_error_that_tells_how_to_make_one(featx: Any, home: Path, args: tuple[str, ...]) -> None:
     result = featx("report", *args)
     assert result.exit_code == 1
     assert "featx fit" in (json.loads(result.stdout)["hint"] if args else result.stderr)
