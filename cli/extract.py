@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli import options
+from featx.cli.opening import open_backbone
 from featx.cli.output import Output
 from featx.cli.text import human_bytes
 from featx.errors import OptionError
@@ -38,7 +39,7 @@ def extract(
 ) -> None:
     """Compute a backbone's features and store them.
 
-    SOURCE is digits, cifar10, a folder, an archive or a file of arrays. What the store has already is read
+    SOURCE is digits, a folder, a .zip or an .npz file. What the store has already is read
     back, not computed; an interrupted extraction goes on where it stopped.
 
     \b
@@ -49,7 +50,6 @@ def extract(
     if output is not None:
         check_target(output, source)
     from featx import extract as engine
-    from featx.backbones import resolve
     from featx.cache.export import write_h5
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
@@ -59,18 +59,7 @@ def extract(
     sources = load_splits(
         source, split=pick.split, limit=pick.limit, per_class=pick.per_class, seed=pick.seed, memo=memo
     )
-    channels = next(iter(sources.values())).channels
-    network = resolve(
-        backbone,
-        weights=config.weights,
-        size=config.size,
-        mean=config.mean,
-        std=config.std,
-        channels=channels,
-        memo=memo,
-    )
-    for line in network.notes:
-        out.note(line)
+    network = open_backbone(out, backbone, config, next(iter(sources.values())).channels, memo)
     out.kept = "finished shards stay in the store, the same command goes on from there"
     with out.progress() as progress:
         found = engine.extract(sources, network, layers, FeatureStore(home), config, progress)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from featx.cli import options
+from featx.cli.opening import open_backbone, open_partition
 from featx.cli.output import Output
 from featx.cli.text import human_bytes
 from featx.errors import OptionError
@@ -27,23 +28,35 @@ SHOWN = (
 @options.backbone(required=False)
 @options.layers(required=False)
 @click.option("--pixels", is_flag=True, help="Fit on raw pixels, values in 0..1, instead of a layer.")
-@click.option("--C", "c", type=float, metavar="X", default=FitConfig.C, show_default=True, help="Inverse penalty.")
-@click.option(
-    "--standardize/--no-standardize",
-    default=FitConfig.standardize,
-    show_default=True,
-    help="Give every feature mean 0 and deviation 1.",
+@options.gather(
+    "probe",
+    FitConfig,
+    (
+        click.option(
+            "--C", "C", type=float, metavar="X", default=FitConfig.C, show_default=True, help="Inverse penalty."
+        ),
+        click.option(
+            "--standardize/--no-standardize",
+            default=FitConfig.standardize,
+            show_default=True,
+            help="Give every feature mean 0 and deviation 1.",
+        ),
+        click.option(
+            "--fit-intercept/--no-fit-intercept",
+            default=FitConfig.fit_intercept,
+            show_default=True,
+            help="Fit a constant for each class.",
+        ),
+        click.option(
+            "--tol", type=float, metavar="X", default=FitConfig.tol, show_default=True, help="Gradient norm to reach."
+        ),
+        click.option(
+            "--max-iter", type=int, metavar="N", default=FitConfig.max_iter, show_default=True, help="At most N steps."
+        ),
+        options.seed,
+    ),
 )
-@click.option(
-    "--tol", type=float, metavar="X", default=FitConfig.tol, show_default=True, help="Gradient norm to reach."
-)
-@click.option(
-    "--max-iter", type=int, metavar="N", default=FitConfig.max_iter, show_default=True, help="At most N steps."
-)
-@options.held_out
-@options.limit
-@options.per_class
-@options.seed
+@options.parts
 @options.extraction
 @options.common
 def fit(
@@ -53,15 +66,8 @@ def fit(
     backbone: str | None,
     layers: tuple[LayerSpec, ...],
     pixels: bool,
-    c: float,
-    standardize: bool,
-    tol: float,
-    max_iter: int,
-    train_split: str | None,
-    test_split: str | None,
-    limit: int | None,
-    per_class: int | None,
-    seed: int,
+    probe: FitConfig,
+    parts: options.Parts,
     config: ExtractConfig,
 ) -> None:
     """Fit softmax regression on stored features or raw pixels.
@@ -75,35 +81,19 @@ def fit(
       featx fit cifar10.zip -b resnet18 -l layer3:avg --C 0.01
     """
     name, layer = _what(backbone, layers, pixels)
-    probe = FitConfig(C=c, standardize=standardize, tol=tol, max_iter=max_iter, seed=seed)
-    from featx.backbones import resolve
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
     from featx.probe import fit_probe
     from featx.records import new_run, record_fit
-    from featx.sources import load_splits
-    from featx.splits import partition
 
     memo = Memo(home)
-    sources = load_splits(source, limit=limit, per_class=per_class, seed=seed, memo=memo)
-    parts = partition(sources, seed=seed, train_split=train_split, test_split=test_split)
-    channels = parts.train.source.channels
-    network = resolve(
-        name,
-        weights=config.weights,
-        size=config.size,
-        mean=config.mean,
-        std=config.std,
-        channels=channels,
-        memo=memo,
-    )
-    for line in network.notes:
-        out.note(line)
+    chosen = open_partition(source, parts, probe.seed, memo)
+    network = open_backbone(out, name, config, chosen.train.source.channels, memo)
     out.kept = "finished shards stay in the store, the same command goes on from there"
     with new_run(home, "fit", ["featx", *sys.argv[1:]]) as run:
         with out.progress() as progress:
-            result = fit_probe(parts, network, layer, FeatureStore(home), config, probe, progress)
-        record = record_fit(run, parts, network, layer, config, probe, result)
+            result = fit_probe(chosen, network, layer, FeatureStore(home), config, probe, progress)
+        record = record_fit(run, chosen, network, layer, config, probe, result)
     tell(out, record)
     out.skipped(record["skipped"])
     out.result({name: record[name] for name in SHOWN})

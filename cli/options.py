@@ -36,7 +36,7 @@ def _layers(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) 
 
 def backbone(required: bool = True) -> Callable[[Command], Command]:
     """``-b/--backbone NAME``."""
-    text = "Network: a torchvision classifier, lenet5, pixels, or FILE.py:FACTORY."
+    text = "Network: a torchvision classifier, lenet5 or pixels."
     return click.option("-b", "--backbone", metavar="NAME", required=required, help=text)
 
 
@@ -92,7 +92,7 @@ workers = click.option(
     "--workers",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Decoding processes.  [default: by the machine]",
+    help="Decoding threads.  [default: by the machine]",
 )
 limit = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N images a split.")
 per_class = click.option("--per-class", type=click.IntRange(min=1), metavar="N", help="Only N training images a class.")
@@ -106,15 +106,6 @@ seed = click.option(
 )
 
 
-def held_out(function: Command) -> Command:
-    """``--train-split`` and ``--test-split``."""
-    text = "Split to {}.  [default: {}]"
-    train = click.option("--train-split", metavar="NAME", help=text.format("learn from", "train"))
-    test = click.option("--test-split", metavar="NAME", help=text.format("score", "test, else val, else a tenth"))
-    result: Command = train(test(function))
-    return result
-
-
 @dataclass(frozen=True)
 class Pick:
     """Which rows of a source are wanted."""
@@ -125,8 +116,8 @@ class Pick:
     seed: int
 
 
-def _gather(name: str, kind: type, members: tuple[Any, ...]) -> Callable[[Command], Command]:
-    # Several options become one keyword `name`, an object of `kind` with the options' names as fields.
+def gather(name: str, kind: type, members: tuple[Any, ...]) -> Callable[[Command], Command]:
+    """Make several options one keyword `name`: an object of `kind`, a dataclass with the options' names as fields."""
     names = [field.name for field in fields(kind)]
 
     def decorate(function: Command) -> Command:
@@ -143,10 +134,29 @@ def _gather(name: str, kind: type, members: tuple[Any, ...]) -> Callable[[Comman
     return decorate
 
 
-pick = _gather("pick", Pick, (split, limit, per_class, seed))
+train_split = click.option("--train-split", metavar="NAME", help="Split to learn from.  [default: train]")
+test_split = click.option(
+    "--test-split", metavar="NAME", help="Split to score.  [default: test, else val, else a tenth]"
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which rows are learnt from, and which are scored."""
+
+    train_split: str | None
+    test_split: str | None
+    limit: int | None
+    per_class: int | None
+
+
+parts = gather("parts", Parts, (train_split, test_split, limit, per_class))
+"""--train-split, --test-split, --limit, --per-class: the command gets `parts`, a `Parts`."""
+
+pick = gather("pick", Pick, (split, limit, per_class, seed))
 """--split, --limit, --per-class, --seed: the command gets `pick`, a `Pick`."""
 
-extraction = _gather(
+extraction = gather(
     "config",
     ExtractConfig,
     (weights(), size, mean, std, precision, dtype, batch_size(), device, workers, on_error),

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from featx.cli import options
+from featx.cli.opening import open_backbone, open_partition
 from featx.cli.output import Output
 from featx.errors import OptionError
 from featx.specs import AUGMENTS, MODES, ExtractConfig, TrainConfig
@@ -20,54 +21,60 @@ SHOWN = (
 """What ``--json`` shows of the record."""
 
 
+TRAINING = options.gather(
+    "config",
+    TrainConfig,
+    (
+        click.option(
+            "--mode", type=click.Choice(MODES), required=True, help="What trains: all anew, the head, or all on."
+        ),
+        click.option("--head", metavar="HEAD", default=TrainConfig.head, show_default=True, help="The new classifier."),
+        click.option("--epochs", type=int, metavar="N", default=TrainConfig.epochs, show_default=True, help="Rounds."),
+        options.batch_size(TrainConfig.batch_size),
+        click.option("--lr", type=float, metavar="X", help="Peak learning rate.  [default: the mode's own]"),
+        click.option(
+            "--momentum", type=float, metavar="X", default=TrainConfig.momentum, show_default=True, help="Of SGD."
+        ),
+        click.option(
+            "--weight-decay",
+            type=float,
+            metavar="X",
+            default=TrainConfig.weight_decay,
+            show_default=True,
+            help="Of SGD.",
+        ),
+        click.option(
+            "--augment", type=click.Choice(AUGMENTS), help="Random changes.  [default: crop-flip; none for frozen]"
+        ),
+        options.seed,
+        options.precision,
+        options.device,
+    ),
+)
+"""How to train: the command gets `config`, a `TrainConfig`."""
+
+
 @click.command
 @click.argument("source")
 @options.backbone()
-@click.option("--mode", type=click.Choice(MODES), required=True, help="What trains: all anew, the head, or all on.")
-@click.option("--head", metavar="HEAD", default=TrainConfig.head, show_default=True, help="The new classifier.")
-@click.option("--epochs", type=int, metavar="N", default=TrainConfig.epochs, show_default=True, help="Rounds.")
-@options.batch_size(TrainConfig.batch_size)
-@click.option("--lr", type=float, metavar="X", help="Peak learning rate.  [default: the mode's own]")
-@click.option("--momentum", type=float, metavar="X", default=TrainConfig.momentum, show_default=True, help="Of SGD.")
-@click.option(
-    "--weight-decay", type=float, metavar="X", default=TrainConfig.weight_decay, show_default=True, help="Of SGD."
-)
-@click.option("--augment", type=click.Choice(AUGMENTS), help="Random changes.  [default: crop-flip; none for frozen]")
-@options.held_out
-@options.limit
-@options.per_class
-@options.seed
+@TRAINING
+@options.parts
 @options.weights()
 @options.size
 @options.mean
 @options.std
-@options.precision
-@options.device
 @options.common
 def train(
     out: Output,
     home: Path,
     source: str,
     backbone: str,
-    mode: str,
-    head: str,
-    epochs: int,
-    batch_size: int,
-    lr: float | None,
-    momentum: float,
-    weight_decay: float,
-    augment: str | None,
-    train_split: str | None,
-    test_split: str | None,
-    limit: int | None,
-    per_class: int | None,
-    seed: int,
+    config: TrainConfig,
+    parts: options.Parts,
     weights: str,
     size: int | None,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
-    precision: str,
-    device: str,
 ) -> None:
     """Train a network end to end.
 
@@ -79,45 +86,27 @@ def train(
       featx train digits -b lenet5 --mode scratch --augment none
       featx train photos/ -b resnet18 --mode finetune --size 96 --epochs 5
     """
-    config = TrainConfig(
-        mode=mode,
-        head=head,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        momentum=momentum,
-        weight_decay=weight_decay,
-        augment=augment,
-        precision=precision,
-        device=device,
-        seed=seed,
-    )
-    if mode == "scratch":
+    if config.mode == "scratch":
         if weights != ExtractConfig.weights:
             raise OptionError(f"mode scratch draws new weights, and --weights {weights} was given", "leave it out")
-        weights = f"random:{seed}"
-    extraction = ExtractConfig(weights=weights, size=size, mean=mean, std=std, precision=precision, device=device)
-    from featx.backbones import resolve
+        weights = f"random:{config.seed}"
+    extraction = ExtractConfig(
+        weights=weights, size=size, mean=mean, std=std, precision=config.precision, device=config.device
+    )
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
     from featx.records import new_run, record_train
-    from featx.sources import load_splits
-    from featx.splits import partition
     from featx.training import train as run_training
 
     memo = Memo(home)
-    sources = load_splits(source, limit=limit, per_class=per_class, seed=seed, memo=memo)
-    parts = partition(sources, seed=seed, train_split=train_split, test_split=test_split)
-    channels = parts.train.source.channels
-    network = resolve(backbone, weights=weights, size=size, mean=mean, std=std, channels=channels, memo=memo)
-    for line in network.notes:
-        out.note(line)
-    if mode == "frozen":
+    chosen = open_partition(source, parts, config.seed, memo)
+    network = open_backbone(out, backbone, extraction, chosen.train.source.channels, memo)
+    if config.mode == "frozen":
         out.kept = "finished shards of the frozen base's features stay in the store; no run was written"
     with new_run(home, "train", ["featx", *sys.argv[1:]]) as run:
         with out.progress() as progress:
-            result = run_training(parts, network, config, store=FeatureStore(home), progress=progress)
-        record = record_train(run, parts, network, extraction, config, result)
+            result = run_training(chosen, network, config, store=FeatureStore(home), progress=progress)
+        record = record_train(run, chosen, network, extraction, config, result)
     tell(out, record)
     out.result({name: record[name] for name in SHOWN})
 

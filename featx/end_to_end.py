@@ -160,7 +160,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         source, device = as_source(X), pick_device(self.device)
         part = Part(source, np.arange(len(source)))
-        feed = ImageFeed(part, self._backbone, self.batch_size, device, self.precision)
+        feed = ImageFeed(part, self._backbone, self.batch_size, device)
         module = self.module_.to(device).eval()
         logits = []
         with torch.inference_mode(), arithmetic(device, self.precision):

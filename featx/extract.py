@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from featx.activations import activations, batches_of, parse_layers, stored
 from featx.backbones import Backbone
 from featx.cache.schema import Plan, plan_shard_rows
 from featx.cache.store import FeatureStore, FeatureTable, FeatureWriter
-from featx.errors import FeatureError, ImageError, OptionError
-from featx.loading import Batch, image_shape, load_batches
+from featx.errors import ImageError
+from featx.loading import image_shape
 from featx.sources import Source
 from featx.specs import ExtractConfig, FeatureKey, LayerSpec, Progress, no_progress
 
@@ -74,14 +75,6 @@ def feature_key(source: Source, backbone: Backbone, spec: LayerSpec, config: Ext
         dtype=config.dtype,
         options=backbone.options,
     )
-
-
-def parse_layers(layers: Sequence[LayerSpec | str]) -> list[LayerSpec]:
-    """Return the layers once each, in the order asked; OptionError where there are none."""
-    specs = [LayerSpec.parse(layer) if isinstance(layer, str) else layer for layer in layers]
-    if not specs:
-        raise OptionError("no layer was asked for", "`featx layers BACKBONE` lists them")
-    return list(dict.fromkeys(specs))
 
 
 def extract(
@@ -251,14 +244,14 @@ class _Work:
         """Run one pass over the batches that hold a missing row, and write what it gives."""
         plan = next(iter(writers.values())).plan
         keep = [LayerSpec.parse(layer) for layer in plan.layers]
-        batches = list(_batches(np.logical_or.reduce(list(wanted.values())), plan.batch_size))
+        batches = list(batches_of(np.logical_or.reduce(list(wanted.values())), plan.batch_size))
         total, done = sum(map(len, batches)), 0
         began = time.perf_counter()
         self.progress(f"extract {split}", 0, total)
-        for batch, features, seconds in _activations(source, network, shape, list(writers), keep, batches, self.config):
+        for batch, features, seconds in activations(source, network, shape, list(writers), keep, batches, self.config):
             clock = time.perf_counter()
             for (spec, writer), X in zip(writers.items(), features, strict=True):
-                writer.put(int(batch.rows[0]), _stored(X, batch, source, spec, self.config), batch.skipped, seconds)
+                writer.put(int(batch.rows[0]), stored(X, batch, source, spec, self.config), batch.skipped, seconds)
             for stage, spent in {**seconds, "write": time.perf_counter() - clock}.items():
                 self.result.seconds[stage] += spent
             done += len(batch.rows)
@@ -267,89 +260,8 @@ class _Work:
         self.elapsed += time.perf_counter() - began
 
 
-def compute(
-    source: Source,
-    backbone: Backbone,
-    layers: Sequence[LayerSpec | str],
-    config: ExtractConfig | None = None,
-    progress: Progress = no_progress,
-) -> dict[str, npt.NDArray[Any]]:
-    """Compute features in memory, without a store: one (n, columns) array a layer, by ``str(LayerSpec)``.
-
-    Raises
-    ------
-    ImageError, FeatureError, OptionError
-        As `extract`; images cannot be skipped here.
-    """
-    from featx.forward import Network
-
-    config = replace(config or ExtractConfig(), on_error="raise")
-    specs = parse_layers(layers)
-    shape = image_shape(source, backbone.preprocess)
-    network = Network(backbone, shape)
-    found = {str(s): np.empty((len(source), network.columns(s)), config.dtype) for s in specs}
-    batches = list(_batches(np.ones(len(source), bool), config.batch_size))
-    for batch, features, _ in _activations(source, network, shape, specs, (), batches, config):
-        for spec, X in zip(specs, features, strict=True):
-            found[str(spec)][batch.rows] = _stored(X, batch, source, spec, config)
-        progress("extract", int(batch.rows[-1]) + 1, len(source))
-    return found
-
-
-def _activations(
-    source: Source,
-    network: Network,
-    shape: tuple[int, int, int],
-    specs: Sequence[LayerSpec],
-    keep: Sequence[LayerSpec],
-    batches: Sequence[Rows],
-    config: ExtractConfig,
-) -> Iterator[tuple[Batch, list[npt.NDArray[np.float32]], dict[str, float]]]:
-    """Give each batch, one array a layer, and the seconds it took to read and to compute."""
-    from featx.forward import Forward, pick_device
-
-    forward = Forward(network, specs, keep, pick_device(config.device), config.precision)
-    preprocess = network.backbone.preprocess
-    loaded = load_batches(source, batches, preprocess, shape, workers=config.workers, on_error=config.on_error)
-    clock = time.perf_counter()
-    for batch in loaded:
-        read, clock = time.perf_counter() - clock, time.perf_counter()
-        features = forward(batch.pixels)
-        yield batch, features, {"read": read, "forward": time.perf_counter() - clock}
-        clock = time.perf_counter()
-
-
 def _missing_rows(writer: FeatureWriter) -> npt.NDArray[np.bool_]:
     mask = np.zeros(writer.n_rows, bool)
     for shard in writer.missing():
         mask[slice(*writer.rows_of(shard))] = True
     return mask
-
-
-def _batches(wanted: npt.NDArray[np.bool_], batch_size: int) -> Iterator[Rows]:
-    """Cut all rows into batches from row 0 on, whatever is wanted, and give those with a wanted row."""
-    for start in range(0, len(wanted), batch_size):
-        if wanted[start : start + batch_size].any():
-            yield np.arange(start, min(start + batch_size, len(wanted)), dtype=np.int64)
-
-
-def _stored(
-    X: npt.NDArray[np.float32], batch: Batch, source: Source, spec: LayerSpec, config: ExtractConfig
-) -> npt.NDArray[Any]:
-    """Return the rows in the stored dtype, checked to be finite."""
-    with np.errstate(over="ignore"):
-        rows: npt.NDArray[Any] = X.astype(config.dtype, copy=False)
-    # The sum is finite unless a value is not, or the values are so large that they are looked at one by one.
-    if not np.isfinite(rows.sum(dtype=np.float64)):
-        broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-        bad = [int(i) for i in broken if int(batch.rows[i]) not in dict(batch.skipped)]
-        if len(bad):
-            hint = (
-                "use --dtype float32"
-                if np.isfinite(X[bad[0]]).all()
-                else "look at the weights, or use --precision fp32"
-            )
-            raise FeatureError(
-                f"layer {spec} gives NaN or infinite values for image {source.ids[batch.rows[bad[0]]]}", hint
-            )
-    return rows

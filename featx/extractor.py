@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from featx.activations import compute, parse_layers
 from featx.backbones import Backbone, resolve
 from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
 from featx.errors import OptionError
-from featx.extract import compute, extract, parse_layers
+from featx.extract import extract
 from featx.inputs import Images, as_source
 from featx.sources import Source
 from featx.specs import ExtractConfig, LayerSpec

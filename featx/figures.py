@@ -31,7 +31,8 @@ def accuracy_bars(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
     error = [[a - row["interval"][0] for a, row in zip(accuracy, rows, strict=True)]]
     error.append([row["interval"][1] - a for a, row in zip(accuracy, rows, strict=True)])
     left.barh(places, accuracy, color=colours, xerr=error, error_kw={"ecolor": "#333333", "capsize": 3})
-    left.set_yticks(list(places), [row["name"] for row in rows])
+    # Names are text: a dollar sign in one must not begin a formula.
+    left.set_yticks(list(places), [row["name"] for row in rows], parse_math=False)
     left.invert_yaxis()
     left.set_xlim(0, 1)
     left.set_xlabel("test accuracy (bars: 95 % interval)")
@@ -44,7 +45,7 @@ def accuracy_bars(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
     right.set_xlabel("seconds (logarithmic)")
     for place, value in zip(places, seconds, strict=True):
         right.text(value * 1.1, place, f"{value:.2f} s", va="center")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     picture = io.BytesIO()
     # Without the program's version in it, equal runs give equal bytes.
     figure.savefig(picture, format="png", dpi=120, metadata={"Software": None})

@@ -21,6 +21,9 @@ Features = npt.NDArray[np.float32]
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+_DEVICES = "use --device cpu or auto; `featx doctor` looks at the installation"
+
+
 def pick_device(name: str) -> torch.device:
     """Return the device: ``auto`` takes CUDA where it is; a device that is not there is an error.
 
@@ -33,14 +36,16 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as exc:
-        raise OptionError(f"device {name[:40]!r} is unknown, expected auto, cpu, cuda or cuda:N") from exc
+    except (RuntimeError, TypeError) as exc:
+        raise OptionError(
+            f"device {str(name)[:40]!r} is unknown, expected auto, cpu, cuda or cuda:N", _DEVICES
+        ) from exc
     if device.type not in ("cpu", "cuda"):
-        raise OptionError(f"device {name[:40]!r} is not supported, expected auto, cpu, cuda or cuda:N")
+        raise OptionError(f"device {name[:40]!r} is not supported, expected auto, cpu, cuda or cuda:N", _DEVICES)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise OptionError(
             f"device {name!r} was asked for, and this machine shows {torch.cuda.device_count()} CUDA devices",
-            "use --device cpu or auto; `featx doctor` looks at the installation",
+            _DEVICES,
         )
     return device
 

@@ -214,7 +214,7 @@ class ExtractConfig:
     std: tuple[float, ...] | None = None
     precision: str = "fp32"
     dtype: str = "float32"
-    batch_size: int = 32
+    batch_size: int = 64
     device: str = "auto"
     workers: int | None = None
     on_error: str = "raise"
@@ -247,6 +247,7 @@ class FitConfig:
         check_positive("C", self.C)
         check_positive("tol", self.tol)
         check_count("max-iter", self.max_iter)
+        check_count("seed", self.seed, least=0)
 
 
 @dataclass(frozen=True)
@@ -265,12 +266,15 @@ class TrainConfig:
     device: str = "auto"
     seed: int = 0
 
-    LR: ClassVar = {"scratch": 0.05, "frozen": 0.05, "finetune": 0.01}
+    LR: ClassVar = {"scratch": 0.05, "frozen": 0.1, "finetune": 0.01}
     AUGMENT: ClassVar = {"scratch": "crop-flip", "frozen": "none", "finetune": "crop-flip"}
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, MODES)
         check_choice("precision", self.precision, PRECISIONS)
+        check_range("momentum", self.momentum, below=1)
+        check_range("weight-decay", self.weight_decay)
+        check_count("seed", self.seed, least=0)
         check_count("epochs", self.epochs)
         check_count("batch-size", self.batch_size)
         if self.lr is not None:
@@ -282,16 +286,24 @@ class TrainConfig:
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Raise OptionError unless `value` is one of `choices`."""
     if value not in choices:
-        raise OptionError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
+        raise OptionError(f"{name} is {value!r}, expected one of {', '.join(choices)}", f"give another --{name}")
 
 
 def check_positive(name: str, value: Any) -> None:
     """Raise OptionError unless `value` is a positive finite number."""
     if not (isinstance(value, numbers.Real) and 0 < float(value) < math.inf):
-        raise OptionError(f"{name} is {value!r}, expected a positive number")
+        raise OptionError(f"{name} is {value!r}, expected a positive number", f"give another --{name}")
 
 
-def check_count(name: str, value: Any) -> None:
-    """Raise OptionError unless `value` is a whole number of at least 1."""
-    if not (isinstance(value, numbers.Integral) and int(value) >= 1):
-        raise OptionError(f"{name} is {value!r}, expected a whole number of at least 1")
+def check_range(name: str, value: Any, below: float = math.inf) -> None:
+    """Raise OptionError unless `value` is a number from 0 to less than `below`."""
+    if not (isinstance(value, numbers.Real) and 0 <= float(value) < below):
+        raise OptionError(
+            f"{name} is {value!r}, expected a number from 0 to less than {below}", f"give another --{name}"
+        )
+
+
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """Raise OptionError unless `value` is a whole number of at least `least`."""
+    if not (isinstance(value, numbers.Integral) and int(value) >= least):
+        raise OptionError(f"{name} is {value!r}, expected a whole number of at least {least}", f"give another --{name}")

@@ -155,7 +155,7 @@ def check_split(name: str, splits: Mapping[str, Any]) -> None:
     if name not in splits:
         hint = nearest(name, splits)
         have = ", ".join(splits)
-        raise OptionError(f"there is no split {name!r}, expected one of: {have}", hint)
+        raise OptionError(f"there is no split {name!r}, expected one of: {have}", hint or "take one of those")
 
 
 def _has_labels(source: Labelled) -> bool:

@@ -18,7 +18,7 @@ from featx.augment import Augment
 from featx.backbones import Backbone
 from featx.cache.store import FeatureStore
 from featx.errors import FeatureError, OptionError, SourceError
-from featx.feeds import Feeds, Rows, chunks, feature_feeds, image_feeds, memory_format
+from featx.feeds import Feeds, Rows, chunks, feature_feeds, image_feeds
 from featx.forward import arithmetic, memory_errors, pick_device
 from featx.graph import Traced
 from featx.heads import attach, count_parameters, make_head
@@ -121,7 +121,7 @@ def train(
             inputs = feature_feeds(partition, backbone, store, config, device, progress)
         else:
             inputs = image_feeds(partition, backbone, config, device)
-    learner: Any = head if cached else network.to(memory_format=memory_format(device, config.precision))
+    learner: Any = head if cached else network.to(memory_format=torch.channels_last)
     loop = _Loop(learner.to(device), head, inputs, partition, config, device, clock, progress)
     history, best_epoch = loop.run(on_epoch or (lambda line: None))
     scores = loop.final_scores()

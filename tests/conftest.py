@@ -8,6 +8,9 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+# Small networks on several threads wait for each other, on a busy machine for minutes; child processes inherit this.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import torch

@@ -15,11 +15,12 @@ import torchvision
 from PIL import Image
 
 from featx import networks
+from featx.activations import compute
 from featx.arrays import ArraySource
 from featx.backbones import Backbone, resolve
 from featx.cache.store import FeatureStore
 from featx.errors import FeatureError, ImageError, OptionError
-from featx.extract import ExtractResult, compute, extract
+from featx.extract import ExtractResult, extract
 from featx.forward import Forward, Network
 from featx.sources import Source, load_source
 from featx.specs import ExtractConfig

@@ -54,7 +54,7 @@ def some_digits(n: int, classes: Sequence[int] = tuple(range(10)), seed: int = 0
 
 def logits_of(module: nn.Module, backbone: Backbone, source: Any) -> npt.NDArray[np.float32]:
     """Run a whole network over a source as training's evaluation does, without any cache."""
-    feed = ImageFeed(Part(source, np.arange(len(source))), backbone, 32, CPU, "fp32")
+    feed = ImageFeed(Part(source, np.arange(len(source))), backbone, 32, CPU)
     with torch.inference_mode():
         outputs = [module(x).numpy() for _, x in feed.batches(chunks(feed.part.rows, 32), None)]
     return np.concatenate(outputs)

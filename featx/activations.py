@@ -1,0 +1,117 @@
+"""Images to rows: one forward pass for several layers, batch by batch, and the check that every value is finite."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from featx.backbones import Backbone
+from featx.errors import FeatureError, OptionError
+from featx.loading import Batch, image_shape, load_batches
+from featx.sources import Source
+from featx.specs import ExtractConfig, LayerSpec, Progress, no_progress
+
+if TYPE_CHECKING:
+    from featx.forward import Network
+
+Rows = npt.NDArray[np.int64]
+
+
+def parse_layers(layers: Sequence[LayerSpec | str]) -> list[LayerSpec]:
+    """Return the layers once each, in the order asked; OptionError where there are none."""
+    specs = [LayerSpec.parse(layer) if isinstance(layer, str) else layer for layer in layers]
+    if not specs:
+        raise OptionError("no layer was asked for", "`featx layers BACKBONE` lists them")
+    return list(dict.fromkeys(specs))
+
+
+def compute(
+    source: Source,
+    backbone: Backbone,
+    layers: Sequence[LayerSpec | str],
+    config: ExtractConfig | None = None,
+    progress: Progress = no_progress,
+) -> dict[str, npt.NDArray[Any]]:
+    """Compute features in memory, without a store: one (n, columns) array a layer, by ``str(LayerSpec)``.
+
+    Raises
+    ------
+    ImageError, FeatureError, OptionError
+        As `extract`; images cannot be skipped here.
+    """
+    from featx.forward import Network
+
+    config = replace(config or ExtractConfig(), on_error="raise")
+    specs = parse_layers(layers)
+    shape = image_shape(source, backbone.preprocess)
+    network = Network(backbone, shape)
+    found = {str(s): np.empty((len(source), network.columns(s)), config.dtype) for s in specs}
+    batches = list(batches_of(np.ones(len(source), bool), config.batch_size))
+    for batch, features, _ in activations(source, network, shape, specs, (), batches, config):
+        for spec, X in zip(specs, features, strict=True):
+            found[str(spec)][batch.rows] = stored(X, batch, source, spec, config)
+        progress("extract", int(batch.rows[-1]) + 1, len(source))
+    return found
+
+
+def activations(
+    source: Source,
+    network: Network,
+    shape: tuple[int, int, int],
+    specs: Sequence[LayerSpec],
+    keep: Sequence[LayerSpec],
+    batches: Sequence[Rows],
+    config: ExtractConfig,
+) -> Iterator[tuple[Batch, list[npt.NDArray[np.float32]], dict[str, float]]]:
+    """Give each batch, one array a layer, and the seconds it took to read and to compute."""
+    from featx.forward import Forward, pick_device
+
+    forward = Forward(network, specs, keep, pick_device(config.device), config.precision)
+    preprocess = network.backbone.preprocess
+    loaded = load_batches(source, batches, preprocess, shape, workers=config.workers, on_error=config.on_error)
+    clock = time.perf_counter()
+    for batch in loaded:
+        read, clock = time.perf_counter() - clock, time.perf_counter()
+        features = forward(batch.pixels)
+        yield batch, features, {"read": read, "forward": time.perf_counter() - clock}
+        clock = time.perf_counter()
+
+
+def batches_of(wanted: npt.NDArray[np.bool_], batch_size: int) -> Iterator[Rows]:
+    """Cut all rows into batches from row 0 on, whatever is wanted, and give those with a wanted row."""
+    for start in range(0, len(wanted), batch_size):
+        if wanted[start : start + batch_size].any():
+            yield np.arange(start, min(start + batch_size, len(wanted)), dtype=np.int64)
+
+
+def stored(
+    X: npt.NDArray[np.float32], batch: Batch, source: Source, spec: LayerSpec, config: ExtractConfig
+) -> npt.NDArray[Any]:
+    """Return a batch's rows in the stored dtype.
+
+    Raises
+    ------
+    FeatureError
+        A value is NaN or infinite; names the layer and the image.
+    """
+    with np.errstate(over="ignore"):
+        rows: npt.NDArray[Any] = X.astype(config.dtype, copy=False)
+    # The sum is finite unless a value is not, or the values are so large that they are looked at one by one.
+    if not np.isfinite(rows.sum(dtype=np.float64)):
+        broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        bad = [int(i) for i in broken if int(batch.rows[i]) not in dict(batch.skipped)]
+        if len(bad):
+            hint = (
+                "use --dtype float32"
+                if np.isfinite(X[bad[0]]).all()
+                else "look at the weights, or use --precision fp32"
+            )
+            raise FeatureError(
+                f"layer {spec} gives NaN or infinite values for image {source.ids[batch.rows[bad[0]]]}", hint
+            )
+    return rows

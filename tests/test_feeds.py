@@ -1,0 +1,108 @@
+"""What the training loop eats: a part's images, or the features of a frozen base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from drawn import CPU, counted, drawn, explode, parts
+
+from featx import feeds
+from featx.activations import compute
+from featx.arrays import ArraySource
+from featx.augment import Augment
+from featx.backbones import Backbone, resolve
+from featx.cache.store import FeatureStore
+from featx.feeds import FeatureFeed, ImageFeed, chunks, feature_feeds, image_feeds
+from featx.forward import Normalize
+from featx.specs import TrainConfig, no_progress
+from featx.splits import Part
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def lenet() -> Backbone:
+    return resolve("lenet5", weights="random:0", channels=1)
+
+
+def test_chunks_are_all_rows_in_order_and_the_last_may_be_smaller() -> None:
+    assert [c.tolist() for c in chunks(np.array([5, 3, 9, 1, 0]), 2)] == [[5, 3], [9, 1], [0]]
+    assert chunks(np.empty(0, np.int64), 2) == []
+
+
+@pytest.mark.parametrize("memory", [0, 1 << 30])
+def test_images_of_the_asked_rows_normalised(lenet: Backbone, monkeypatch: pytest.MonkeyPatch, memory: int) -> None:
+    monkeypatch.setattr(feeds, "MEMORY_BYTES", memory)
+    source = drawn(9, channels=1)
+    feed = ImageFeed(Part(source, np.array([1, 4, 5, 8])), lenet, 3, CPU)
+    batches = list(feed.batches([np.array([3, 0]), np.array([2])], None))
+    assert [rows.tolist() for rows, _ in batches] == [[3, 0], [2]]
+    expected = Normalize(lenet.preprocess)(torch.from_numpy(source.images[[8, 1, 5]]))
+    assert torch.equal(torch.cat([x for _, x in batches]), expected)
+
+
+@pytest.mark.parametrize(("memory", "reads"), [(0, [0, 1, 2] * 2), (1 << 30, [0, 1, 2])])
+def test_images_that_fit_are_decoded_once(
+    lenet: Backbone, monkeypatch: pytest.MonkeyPatch, memory: int, reads: list[int]
+) -> None:
+    monkeypatch.setattr(feeds, "MEMORY_BYTES", memory)
+    seen: list[int] = []
+    monkeypatch.setattr(ArraySource, "__getitem__", counted(ArraySource.__getitem__, seen, lambda _, i: i))
+    feed = ImageFeed(Part(drawn(5, channels=1), np.arange(3)), lenet, 2, CPU)
+    for _ in range(2):
+        list(feed.batches(chunks(np.arange(3), 2), None))
+    assert sorted(seen) == sorted(reads)
+
+
+@pytest.mark.parametrize("memory", [0, 1 << 30])
+def test_augmentation_knows_rows_by_their_place_in_the_part(
+    lenet: Backbone, monkeypatch: pytest.MonkeyPatch, memory: int
+) -> None:
+    monkeypatch.setattr(feeds, "MEMORY_BYTES", memory)
+    source, luck = drawn(20, channels=1), Augment("crop-flip", 10, 0, 1)
+    feed = ImageFeed(Part(source, np.arange(10, 20)), lenet, 4, CPU)
+    order = np.random.default_rng(0).permutation(10)
+    given = torch.cat([x for _, x in feed.batches(chunks(order, 4), luck)])
+    changed = luck(torch.from_numpy(source.images[10:]), np.arange(10))
+    assert torch.equal(given, Normalize(lenet.preprocess)(changed)[order])
+    plain = torch.cat([x for _, x in feed.batches(chunks(order, 4), None)])
+    assert torch.equal(plain, Normalize(lenet.preprocess)(torch.from_numpy(source.images[10:]))[order])
+
+
+def test_feature_feed_gives_the_asked_rows_in_float32() -> None:
+    X = np.arange(12, dtype=np.float16).reshape(4, 3)
+    ((rows, x),) = FeatureFeed(X, CPU).batches([np.array([3, 1])], None)
+    assert rows.tolist() == [3, 1]
+    assert x.dtype == torch.float32
+    assert x.tolist() == [[9, 10, 11], [3, 4, 5]]
+
+
+def test_parts_without_rows_have_no_feed(lenet: Backbone) -> None:
+    partition, config = parts(drawn(6, channels=1), 6, 0), TrainConfig(mode="frozen")
+    assert set(image_feeds(partition, lenet, config, CPU)) == {"train"}
+    assert set(feature_feeds(partition, lenet, None, config, CPU, no_progress)) == {"train"}
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_features_are_what_the_head_takes(lenet: Backbone, tmp_path: Path, stored: bool) -> None:
+    source = drawn(12, channels=1)
+    partition, store = parts(source, 6, 2), FeatureStore(tmp_path) if stored else None
+    found: Any = feature_feeds(partition, lenet, store, TrainConfig(mode="frozen"), CPU, no_progress)
+    expected = compute(source, lenet, ["relu4"])["relu4"]
+    assert list(found) == ["train", "val", "test"]
+    for name, rows in (("train", slice(0, 6)), ("val", slice(6, 8)), ("test", slice(8, 12))):
+        np.testing.assert_allclose(found[name].X.numpy(), expected[rows], rtol=1e-5, atol=1e-6)
+
+
+def test_stored_features_are_computed_once(lenet: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    partition, store = parts(drawn(6, channels=1), 4, 1), FeatureStore(tmp_path)
+    config = TrainConfig(mode="frozen")
+    feature_feeds(partition, lenet, store, config, CPU, no_progress)
+    monkeypatch.setattr("featx.forward.Forward.__call__", explode)
+    feature_feeds(partition, lenet, store, config, CPU, no_progress)
+    with pytest.raises(AssertionError):
+        feature_feeds(partition, lenet, None, config, CPU, no_progress)
