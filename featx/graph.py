@@ -88,10 +88,21 @@ class Traced:
         return self._nodes[known[name]]
 
     def before(self, name: str) -> str:
-        """Return the node whose output a module takes: the features that a classifier sees."""
+        """Return the node whose values a module takes, one row an image: the features that a classifier sees.
+
+        Looks through flattening and dropout, which change no value in eval mode: for ResNets that is ``avgpool``,
+        whose features are likely to be stored already.
+        """
         wanted = next(n for n in self.graph_module.graph.nodes if n.op == "call_module" and n.target == name)
         fed = wanted.args[0]
+        while isinstance(fed, fx.Node) and self._keeps_values(fed):
+            fed = fed.args[0]
         return next(name for name, node in self._nodes.items() if node is fed)
+
+    def _keeps_values(self, node: fx.Node) -> bool:
+        if node.op == "call_module":
+            return isinstance(self.graph_module.get_submodule(str(node.target)), (nn.Flatten, nn.Dropout, nn.Identity))
+        return node.target is torch.flatten or (node.op == "call_method" and node.target == "flatten")
 
     def describe(self, input_shape: tuple[int, int, int]) -> dict[str, NodeInfo]:
         """Return what each node gives, found without computing anything (on PyTorch's meta device).

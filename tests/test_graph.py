@@ -292,3 +292,20 @@ def test_nothing_that_depends_on_a_missing_classifier_is_offered(
         with pytest.raises(OptionError, match="has no weights"):
             traced.columns(LayerSpec(node), nodes)
     assert math.prod(nodes[last].shape) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "node"),
+    [("resnet18", "avgpool"), ("alexnet", "classifier.5"), ("mobilenet_v2", "adaptive_avg_pool2d")],
+)
+def test_what_a_classifier_sees_is_found_behind_flattening_and_dropout(name: str, node: str) -> None:
+    network = networks.build(name, {}).eval()
+    traced, head = Traced(network), networks.find_head(network)
+    assert traced.before(head) == node
+    seen: list[torch.Tensor] = []
+    network.get_submodule(head).register_forward_hook(lambda module, args, out: seen.append(args[0].clone()))
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        network(images)
+        (rows,) = traced.cut([LayerSpec(node)], traced.describe((3, 64, 64)))(images)
+    torch.testing.assert_close(rows, seen[0], rtol=1e-5, atol=1e-5)
