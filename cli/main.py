@@ -12,6 +12,7 @@ from featx.cli.groups import LazyGroup
 COMMANDS = {
     "demo": ("featx.cli.demo", "demo", "Run the whole comparison on built-in data, without network."),
     "layers": ("featx.cli.layers", "layers", "List what can be extracted from a backbone."),
+    "show": ("featx.cli.show", "show", "Write a sheet of images, as a network sees them."),
     "extract": ("featx.cli.extract", "extract", "Compute a backbone's features and store them."),
     "fit": ("featx.cli.fit", "fit", "Fit softmax regression on stored features or raw pixels."),
     "train": ("featx.cli.train", "train", "Train a network end to end."),

@@ -25,7 +25,7 @@ LEVELS = (
     "cache loading inputs",
     "activations",
     "extract",
-    "extractor feeds probe",
+    "extractor feeds probe sheet",
     "training",
     "end_to_end records",
     "demo",
@@ -39,7 +39,7 @@ CLI_LEVELS = (
     "opening",
     "groups",
     "cache doctor extract fit layers report train",
-    "demo",
+    "demo show",
     "main",
     "cli",
 )
