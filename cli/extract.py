@@ -39,13 +39,14 @@ def extract(
 ) -> None:
     """Compute a backbone's features and store them.
 
-    SOURCE is digits, a folder, a .zip or an .npz file. What the store has already is read
-    back, not computed; an interrupted extraction goes on where it stopped.
+    SOURCE is digits, a folder, a .zip or .tar, a .csv list, or a file of arrays (.npz, .npy, .h5). What the
+    store has already is read back, not computed; an interrupted extraction goes on where it stopped.
 
     \b
     Examples:
       featx extract digits -b resnet18 --weights random:0 -l layer3:avg
       featx extract photos/ -b resnet50 -l layer4:avg -l layer3:avg2 -o out.h5
+      featx extract photos/ -b net.py:make --weights net.pth -l 'layer*:avg'
     """
     if output is not None:
         check_target(output, source)

@@ -26,7 +26,7 @@ SHOWN = (
 @click.command
 @click.argument("source")
 @options.backbone(required=False)
-@options.layers(required=False)
+@options.layers(required=False, several=False)
 @click.option("--pixels", is_flag=True, help="Fit on raw pixels, values in 0..1, instead of a layer.")
 @options.gather(
     "probe",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featx.cli import options
+from featx.cli.completion import complete_backbone
 from featx.cli.output import Output
 from featx.cli.text import human_bytes, human_count
 from featx.errors import OptionError
@@ -22,7 +23,7 @@ FLOAT32 = 4
 
 
 @click.command
-@click.argument("backbone")
+@click.argument("backbone", shell_complete=complete_backbone)
 @options.weights("random:0")
 @options.size
 @options.common

@@ -33,6 +33,8 @@ def open_backbone(out: Output, name: str, config: ExtractConfig, channels: int, 
         size=config.size,
         mean=config.mean,
         std=config.std,
+        resize=config.resize,
+        interpolation=config.interpolation,
         channels=channels,
         memo=memo,
     )

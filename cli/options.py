@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 import click
 
+from featx.cli.completion import complete_backbone, complete_layer
 from featx.cli.output import Output, Session
 from featx.errors import OptionError
 from featx.home import home_folder
-from featx.specs import DTYPES, ON_ERROR, PRECISIONS, ExtractConfig, LayerSpec
+from featx.specs import DTYPES, INTERPOLATIONS, ON_ERROR, PRECISIONS, RESIZES, ExtractConfig, LayerSpec
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,15 +37,20 @@ def _layers(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) 
 
 def backbone(required: bool = True) -> Callable[[Command], Command]:
     """``-b/--backbone NAME``."""
-    text = "Network: a torchvision classifier, lenet5 or pixels."
-    return click.option("-b", "--backbone", metavar="NAME", required=required, help=text)
+    text = "Network: a torchvision classifier, lenet5, pixels, file.py:factory or package.module:factory."
+    return click.option(
+        "-b", "--backbone", metavar="NAME", required=required, help=text, shell_complete=complete_backbone
+    )
 
 
-def layers(required: bool = True) -> Callable[[Command], Command]:
+def layers(required: bool = True, several: bool = True) -> Callable[[Command], Command]:
     """``-l/--layer LAYER``, several times; the command gets `layers`, a tuple of LayerSpec."""
     text = "Layer and pooling, such as layer3:avg; may be given several times. `featx layers` lists them."
+    if several:
+        text += " Also patterns, such as 'layer*:avg', and all:avg."
     names = ("-l", "--layer", "layers")
-    return click.option(*names, metavar="LAYER", multiple=True, required=required, callback=_layers, help=text)
+    how: dict[str, Any] = {"callback": _layers, "shell_complete": complete_layer}
+    return click.option(*names, metavar="LAYER", multiple=True, required=required, help=text, **how)
 
 
 def weights(default: str = ExtractConfig.weights) -> Callable[[Command], Command]:
@@ -77,6 +83,12 @@ std = click.option(
     metavar="NUMBERS",
     callback=_numbers,
     help="Channel standard deviations, as --mean.  [default: the weights' own]",
+)
+resize = click.option(
+    "--resize", type=click.Choice(RESIZES), help="How images become square; none keeps their size.  [default: crop]"
+)
+interpolation = click.option(
+    "--interpolation", type=click.Choice(INTERPOLATIONS), help="Of resizing.  [default: the weights' own]"
 )
 precision = choice("--precision", PRECISIONS, ExtractConfig.precision, "Of the arithmetic.")
 dtype = choice("--dtype", DTYPES, ExtractConfig.dtype, "Of the stored features.")
@@ -159,7 +171,7 @@ pick = gather("pick", Pick, (split, limit, per_class, seed))
 extraction = gather(
     "config",
     ExtractConfig,
-    (weights(), size, mean, std, precision, dtype, batch_size(), device, workers, on_error),
+    (weights(), size, resize, interpolation, mean, std, precision, dtype, batch_size(), device, workers, on_error),
 )
 """Everything that `featx.extract` is told: the command gets `config`, an `ExtractConfig`."""
 

@@ -30,6 +30,8 @@ from featx.specs import ExtractConfig
 @options.seed
 @options.weights("random:0")
 @options.size
+@options.resize
+@options.interpolation
 @options.common
 def show(
     out: Output,
@@ -42,6 +44,8 @@ def show(
     seed: int,
     weights: str,
     size: int | None,
+    resize: str | None,
+    interpolation: str | None,
 ) -> None:
     """Write a sheet of images, as a network sees them.
 
@@ -63,7 +67,8 @@ def show(
     found = load_source(source, split, memo=memo)
     network = None
     if backbone is not None:
-        network = open_backbone(out, backbone, ExtractConfig(weights=weights, size=size), found.channels, memo)
+        config = ExtractConfig(weights=weights, size=size, resize=resize, interpolation=interpolation)
+        network = open_backbone(out, backbone, config, found.channels, memo)
     seen = "as decoded" if network is None else f"as {network.name} sees them"
     title = f"{source}, {found.split}: {min(images, len(found))} of {len(found):,} images, {seen}"
     png, skipped = draw_sheet(

@@ -61,6 +61,8 @@ TRAINING = options.gather(
 @options.parts
 @options.weights()
 @options.size
+@options.resize
+@options.interpolation
 @options.mean
 @options.std
 @options.common
@@ -73,6 +75,8 @@ def train(
     parts: options.Parts,
     weights: str,
     size: int | None,
+    resize: str | None,
+    interpolation: str | None,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
 ) -> None:
@@ -91,7 +95,14 @@ def train(
             raise OptionError(f"mode scratch draws new weights, and --weights {weights} was given", "leave it out")
         weights = f"random:{config.seed}"
     extraction = ExtractConfig(
-        weights=weights, size=size, mean=mean, std=std, precision=config.precision, device=config.device
+        weights=weights,
+        size=size,
+        mean=mean,
+        std=std,
+        resize=resize,
+        interpolation=interpolation,
+        precision=config.precision,
+        device=config.device,
     )
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from featx.backbones import Backbone
+from featx.cache.memo import Memo
 from featx.errors import FeatureError, OptionError
 from featx.loading import Batch, image_shape, load_batches
 from featx.sources import Source
@@ -28,6 +31,78 @@ def parse_layers(layers: Sequence[LayerSpec | str]) -> list[LayerSpec]:
     if not specs:
         raise OptionError("no layer was asked for", "`featx layers BACKBONE` lists them")
     return list(dict.fromkeys(specs))
+
+
+def expand_layers(layers: Sequence[LayerSpec | str], source: Source, backbone: Backbone, memo: Memo) -> list[LayerSpec]:
+    """Return the layers with each pattern replaced by what it means, in the order of the network's graph.
+
+    Parameters
+    ----------
+    layers : sequence of LayerSpec or str
+        Wanted; patterns need the network, unless the memo knows them.
+    source : Source
+        Its first image tells the size, where the preprocessing leaves that alone.
+    backbone : Backbone
+        Whose nodes are meant.
+    memo : Memo
+        Remembers what a pattern means.
+
+    Raises
+    ------
+    OptionError
+        For a pattern that no node matches, or with a pooling that fits none.
+    """
+    specs = parse_layers(layers)
+    if not any(spec.is_pattern for spec in specs):
+        return specs
+    shape = image_shape(source, backbone.preprocess)
+    network: Network | None = None
+    found: list[LayerSpec] = []
+    for spec in specs:
+        about = _pattern_facts(spec, backbone, shape)
+        known = memo.get("layers", about) if spec.is_pattern else [str(spec)]
+        if known is None:
+            from featx.forward import Network
+
+            network = network or Network(backbone, shape)
+            known = [str(s) for s in _expanded(spec, network)]
+            memo.put("layers", about, known)
+        found += map(LayerSpec.parse, known)
+    return list(dict.fromkeys(found))
+
+
+def _pattern_facts(spec: LayerSpec, backbone: Backbone, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Return everything that a pattern's meaning depends on."""
+    return {
+        "layer": str(spec),
+        "backbone": backbone.name,
+        "weights": backbone.weights_sha256,
+        "code": backbone.code,
+        "options": backbone.options,
+        "left_out": list(backbone.left_out),
+        "shape": list(shape),
+        "versions": [version(name) for name in ("torch", "torchvision", "featx")],
+    }
+
+
+def _expanded(spec: LayerSpec, network: Network) -> list[LayerSpec]:
+    """Return the nodes that a pattern matches and that its pooling fits."""
+    if not spec.is_pattern:
+        return [spec]
+    matching = [replace(spec, node=name) for name in network.nodes if spec.matches(name)]
+    if not matching:
+        raise OptionError(
+            f"no layer matches {spec.node[:80]!r}, in which '*' stands for anything but a dot",
+            f"`featx layers {network.backbone.name}` lists them",
+        )
+    fitting = []
+    for one in matching:
+        with suppress(OptionError):
+            network.columns(one)
+            fitting.append(one)
+    if not fitting:
+        network.columns(matching[0])  # says why it does not fit
+    return fitting
 
 
 def compute(
@@ -50,6 +125,7 @@ def compute(
     specs = parse_layers(layers)
     shape = image_shape(source, backbone.preprocess)
     network = Network(backbone, shape)
+    specs = list(dict.fromkeys(one for spec in specs for one in _expanded(spec, network)))
     found = {str(s): np.empty((len(source), network.columns(s)), config.dtype) for s in specs}
     batches = list(batches_of(np.ones(len(source), bool), config.batch_size))
     for batch, features, _ in activations(source, network, shape, specs, (), batches, config):

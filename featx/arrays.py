@@ -73,15 +73,14 @@ class ArraySource:
         return self.images[i], label_of(self.labels[i])
 
     def row_hashes(self) -> Hashes:
-        head = b"uint8:%d:%d:%d:" % self.images.shape[1:]
-        digests = b"".join(hashlib.sha256(head + image.tobytes()).digest() for image in self.images)
+        digests = b"".join(hash_image(image) for image in self.images)
         return np.frombuffer(digests, np.uint8).reshape(-1, 32)
 
     def fingerprint(self) -> str:
         return fingerprint(self.row_hashes())
 
     def subset(self, rows: Labels) -> ArraySource:
-        return ArraySource(
+        return type(self)(
             self.images[rows],
             self.labels[rows],
             classes=self.classes,
@@ -89,6 +88,11 @@ class ArraySource:
             spec=self.spec,
             split=self.split,
         )
+
+
+def hash_image(image: Pixels) -> bytes:
+    """Return the SHA-256 of one image's shape and values."""
+    return hashlib.sha256(b"uint8:%d:%d:%d:" % image.shape + image.tobytes()).digest()
 
 
 def label_of(value: np.int64) -> int | None:
@@ -113,14 +117,19 @@ def npz(spec: str, memo: object) -> dict[str, ArraySource]:
     ``images``/``labels`` and ``train_images``/``train_labels`` are understood too; ``classes`` and ``ids``
     may be there. Labels are integers or strings.
     """
-    arrays = _npz_arrays(spec)
-    classes = tuple(str(c) for c in arrays.pop("classes")) if "classes" in arrays else None
-    found: dict[str, tuple[str, npt.NDArray[Any], npt.NDArray[Any] | None]] = {}
+    return split_arrays(spec, _npz_arrays(spec))
+
+
+def split_arrays(spec: str, arrays: Mapping[str, Any], make: type[ArraySource] = ArraySource) -> dict[str, ArraySource]:
+    """Find images, labels, classes and ids among named arrays, as `npz` says, and make a source a split."""
+    classes = tuple(str(c) for c in arrays["classes"]) if "classes" in arrays else None
+    found: dict[str, tuple[str, Any, npt.NDArray[Any] | None]] = {}
     for split in ("train", "val", "test", "all"):
         x_name = _pick(arrays, split, ("X", "x", "images", "data"))
         y_name = _pick(arrays, split, ("y", "Y", "labels", "targets"))
         if x_name:
-            found[split] = (x_name, np.atleast_1d(arrays[x_name]), arrays[y_name] if y_name else None)
+            x = arrays[x_name]
+            found[split] = (x_name, x if x.ndim else np.atleast_1d(x), arrays[y_name] if y_name else None)
     if not found:
         raise SourceError(
             f"{spec} holds the arrays {', '.join(sorted(arrays)) or 'none'}, expected X and y, "
@@ -137,9 +146,9 @@ def npz(spec: str, memo: object) -> dict[str, ArraySource]:
         numbers = {s: None if y is None else np.searchsorted(values, y) for s, y in labels.items()}
     else:
         numbers = {s: None if y is None else _in_range(spec, y, classes) for s, y in labels.items()}
-    ids = arrays.get("ids") if set(found) == {"all"} else None
+    ids = arrays["ids"] if "ids" in arrays and set(found) == {"all"} else None
     return {
-        s: ArraySource(
+        s: make(
             x,
             None if (y := numbers[s]) is None else y.astype(np.int64),
             classes=classes,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from featx import factories
 from featx.cache.memo import Memo, file_stamp, is_settled
-from featx.errors import OptionError, WeightsError
+from featx.errors import WeightsError
 from featx.specs import ExtractConfig, PreprocessSpec
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class Backbone:
         What the user should be told.
     file : str or None
         Where the weights lie.
+    code : str or None
+        SHA-256 of a user's own network code.
+    origin : str
+        Where that code is: an absolute path or a module, and the factory.
     """
 
     name: str
@@ -57,6 +62,8 @@ class Backbone:
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     file: str | None = None
+    code: str | None = None
+    origin: str = ""
 
     def module(self) -> nn.Module:
         """Build the network anew: weights loaded, eval mode, float32, on the CPU, without gradients.
@@ -66,9 +73,11 @@ class Backbone:
         WeightsError
             Where the weights are no longer those that were looked at.
         """
-        module, _ = _build(self.name, self.weights, self.options, self.head, self.file)
-        from featx.weights import state_hash  # heavy
+        from featx.building import build  # heavy
+        from featx.weights import state_hash
 
+        own = factories.parse(self.origin) if self.origin else None
+        module = build(self.name, self.weights, self.options, self.head, self.file, own, self.code)
         if self.name != PIXELS and state_hash(module) != self.weights_sha256:
             raise WeightsError(f"the weights of {self.name} changed while featx was running", "run it again")
         return module.eval().requires_grad_(False)
@@ -81,6 +90,8 @@ def resolve(
     size: int | None = ExtractConfig.size,
     mean: Sequence[float] | None = ExtractConfig.mean,
     std: Sequence[float] | None = ExtractConfig.std,
+    resize: str | None = ExtractConfig.resize,
+    interpolation: str | None = ExtractConfig.interpolation,
     channels: int = 3,
     memo: Memo | None = None,
 ) -> Backbone:
@@ -89,13 +100,18 @@ def resolve(
     Parameters
     ----------
     name : str
-        Any torchvision classifier, ``lenet5`` or ``pixels``.
+        Any torchvision classifier, ``lenet5``, ``pixels``, or a factory of one's own: ``file.py:factory`` or
+        ``package.module:factory``.
     weights : str
-        ``DEFAULT`` or one of torchvision's names, ``random:SEED``, a ``.pth`` or ``.safetensors`` file.
+        ``DEFAULT`` or one of torchvision's names, ``random:SEED``, a ``.pth`` or ``.safetensors`` file. For a factory
+        DEFAULT means: as it returns the network.
     size : int, optional
         Resize the shorter side to it and cut the centre out, in px; else as the weights were trained.
     mean, std : sequence of float, optional
         One value, or one a channel; else those of the weights, ImageNet's for a file or random weights.
+    resize, interpolation : str, optional
+        ``crop``, ``squash``, ``pad`` or ``none``, and ``bilinear`` or ``bicubic``: see `PreprocessSpec`; else as
+        the weights were trained.
     channels : int
         Of the source: `lenet5` and `pixels` take 1 or 3, all others 3.
     memo : Memo, optional
@@ -109,113 +125,79 @@ def resolve(
         For weights that cannot be had.
     """
     if name == PIXELS:
-        return _pixels(size, mean, std, channels)
+        return _pixels(channels, size, resize, interpolation, mean, std)
     taken = channels if name == "lenet5" else 3
+    own = factories.is_factory(name)
     about = {
         "backbone": name,
         "weights": weights,
         "channels": taken,
-        "folder": str(Path.cwd()) if _is_file(weights) else "",
+        "folder": str(Path.cwd()) if own or _is_file(weights) else "",
+        "path": sys.path if own else [],
         "versions": [version(p) for p in ("torch", "torchvision", "featx")],
     }
     known = memo.get("backbone", about) if memo else None
-    if known is None or known["stamp"] != _stamp(known["file"]):
+    if known is None or not all(_stamp(file) == stamp for file, stamp in known["files"]):
         known = _inspect(name, weights, taken)
-        if memo and (known["stamp"] is None or is_settled(known["stamp"])):
+        # What a factory loads from elsewhere has no stamp: such weights are looked at each time.
+        seen = not own or weights != "DEFAULT"
+        if memo and seen and all(is_settled(stamp) for _, stamp in known["files"]):
             memo.put("backbone", about, known)
     return Backbone(
-        name=name,
+        name=known["name"],
         weights=weights,
         weights_sha256=known["sha256"],
-        preprocess=_adjusted(PreprocessSpec.from_dict(known["preset"]), size, mean, std),
+        preprocess=_adjusted(PreprocessSpec.from_dict(known["preset"]), size, resize, interpolation, mean, std),
         options=known["options"],
         head=known["head"],
         head_width=known["head_width"],
         left_out=tuple(known["left_out"]),
         notes=tuple(known["notes"]),
         file=known["file"],
+        code=known["code"],
+        origin=known["origin"],
     )
 
 
-def _pixels(size: int | None, mean: Sequence[float] | None, std: Sequence[float] | None, channels: int) -> Backbone:
+def _inspect(name: str, weights: str, channels: int) -> dict[str, Any]:
+    from featx import building  # heavy
+
+    if factories.is_factory(name):
+        return building.inspect_own(factories.parse(name), weights, _is_file(weights))
+    return building.inspect_named(name, weights, _is_file(weights), channels)
+
+
+def _pixels(
+    channels: int,
+    size: int | None,
+    resize: str | None,
+    interpolation: str | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> Backbone:
     plain = PreprocessSpec(None, None, channels, mean=(0.0,) * channels, std=(1.0,) * channels)
     digest = hashlib.sha256(b"").hexdigest()
-    return Backbone(PIXELS, "none", digest, _adjusted(plain, size, mean, std))
+    return Backbone(PIXELS, "none", digest, _adjusted(plain, size, resize, interpolation, mean, std))
 
 
 def _adjusted(
-    spec: PreprocessSpec, size: int | None, mean: Sequence[float] | None, std: Sequence[float] | None
+    spec: PreprocessSpec,
+    size: int | None,
+    resize: str | None,
+    interpolation: str | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
 ) -> PreprocessSpec:
+    if resize == "none" and size is None:
+        spec = replace(spec, resize=None, crop=None)
     if size is not None:
         spec = replace(spec, resize=size, crop=size)
+    spec = replace(spec, fit=resize or spec.fit, interpolation=interpolation or spec.interpolation)
     return replace(spec, mean=_wide(mean or spec.mean, spec.channels), std=_wide(std or spec.std, spec.channels))
 
 
 def _wide(values: Sequence[float], channels: int) -> tuple[float, ...]:
     return tuple(values) * channels if len(values) == 1 else tuple(values)
-
-
-def _inspect(name: str, weights: str, channels: int) -> dict[str, Any]:
-    """Build the network once and note what the key and the user need to know of it."""
-    from featx import networks  # heavy
-    from featx.weights import load_into, read_state, state_hash
-
-    networks.check_name(name)
-    enum, file = _locate(name, weights)
-    stamp = _stamp(file)
-    state = None if file is None else read_state(Path(file))
-    options = networks.builder_options(
-        name,
-        loaded=state is not None,
-        published=enum is not None,
-        auxiliary=state is None or any(key.startswith(networks.AUXILIARY) for key in state),
-    )
-    if name == "lenet5":
-        first = None if state is None else state.get("conv1.weight")
-        options = {"channels": channels if first is None or first.ndim != 4 else int(first.shape[1])}
-    preset = networks.preset_of(name, enum, options.get("channels", 3))
-    if name.startswith("vit_"):
-        px = networks.vit_size(state or {}) or preset.crop
-        options = {"image_size": px}
-        preset = preset if px == preset.crop else replace(preset, resize=px, crop=px)
-    module = _drawn(name, weights, options, file)
-    head = networks.find_head(module)
-    width = networks.head_width(module.get_submodule(head))
-    left_out = () if state is None else load_into(module, state, head, weights)
-    notes = [f"{weights}: its classifier {part} has another shape and was left out" for part in left_out]
-    return {
-        "sha256": state_hash(module),
-        "preset": asdict(preset),
-        "options": options,
-        "head": head,
-        "head_width": width,
-        "left_out": left_out,
-        "notes": notes,
-        "file": file,
-        "stamp": stamp,
-    }
-
-
-def _locate(name: str, weights: str) -> tuple[Any, str | None]:
-    """Return torchvision's enum, if the weights are published, and the weights' file, if they have one."""
-    from featx.weights import fetch, published  # heavy
-
-    if weights.partition(":")[0] == "random":
-        if not re.fullmatch(r"random:\d{1,18}", weights):
-            raise OptionError(f"weights {weights[:80]!r}, expected random:SEED", "for example random:0")
-        return None, None
-    if _is_file(weights):
-        path = Path(weights).expanduser()
-        if not path.is_file():
-            raise WeightsError(f"there is no weights file {weights}", "check the path, or use random:0")
-        return None, str(path.absolute())
-    if name == "lenet5":
-        raise OptionError(
-            f"lenet5 has no published weights {weights[:80]!r}, expected random:SEED or a file",
-            "use --weights random:0",
-        )
-    enum = published(name, weights)
-    return enum, str(fetch(enum))
 
 
 def _is_file(weights: str) -> bool:
@@ -224,32 +206,7 @@ def _is_file(weights: str) -> bool:
     return path.suffix in _WEIGHT_SUFFIXES or path.is_file()
 
 
-def _build(
-    name: str, weights: str, options: dict[str, Any], head: str, file: str | None
-) -> tuple[nn.Module, tuple[str, ...]]:
-    from featx.weights import load_into, read_state  # heavy
-
-    module = _drawn(name, weights, options, file)
-    left_out = () if file is None else load_into(module, read_state(Path(file)), head, weights)
-    return module.eval(), left_out
-
-
-def _drawn(name: str, weights: str, options: dict[str, Any], file: str | None) -> nn.Module:
-    """Build a network with weights drawn from its seed; those of a file come later."""
-    import torch  # heavy
-
-    from featx import networks
-
-    # A generator of its own: drawing weights must not disturb the caller's random numbers.
-    with torch.random.fork_rng(devices=[]):
-        seed = int(weights.removeprefix("random:")) if file is None and name != PIXELS else 0
-        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would also seed the caller's GPUs
-        return networks.build(name, options)
-
-
-def _stamp(file: str | None) -> list[int] | None:
-    if file is None:
-        return None
+def _stamp(file: str) -> list[int]:
     try:
         return file_stamp(file)
     except OSError:

@@ -51,6 +51,8 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Image size in px.
     mean, std : sequence of float, optional
         Instead of those that belong to the weights.
+    resize, interpolation : str, optional
+        ``crop``, ``squash``, ``pad`` or ``none``, and ``bilinear`` or ``bicubic``; None as the weights were trained.
     precision, device : str
         As `FeatureExtractor`.
     seed : int
@@ -86,6 +88,8 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         size: int | None = ExtractConfig.size,
         mean: Sequence[float] | None = ExtractConfig.mean,
         std: Sequence[float] | None = ExtractConfig.std,
+        resize: str | None = ExtractConfig.resize,
+        interpolation: str | None = ExtractConfig.interpolation,
         precision: str = TrainConfig.precision,
         device: str = TrainConfig.device,
         seed: int = TrainConfig.seed,
@@ -104,6 +108,8 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.size = size
         self.mean = mean
         self.std = std
+        self.resize = resize
+        self.interpolation = interpolation
         self.precision = precision
         self.device = device
         self.seed = seed
@@ -137,6 +143,8 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             size=self.size,
             mean=self.mean,
             std=self.std,
+            resize=self.resize,
+            interpolation=self.interpolation,
             channels=source.channels,
             memo=None if store is None else Memo(store.home),
         )

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from featx.activations import activations, batches_of, parse_layers, stored
+from featx.activations import activations, batches_of, expand_layers, parse_layers, stored
 from featx.backbones import Backbone
+from featx.cache.memo import Memo
 from featx.cache.schema import Plan, plan_shard_rows
 from featx.cache.store import FeatureStore, FeatureTable, FeatureWriter
 from featx.errors import ImageError
@@ -74,6 +75,7 @@ def feature_key(source: Source, backbone: Backbone, spec: LayerSpec, config: Ext
         precision=config.precision,
         dtype=config.dtype,
         options=backbone.options,
+        code=backbone.code,
     )
 
 
@@ -94,7 +96,7 @@ def extract(
     backbone : Backbone
         From `featx.backbones.resolve`.
     layers : sequence of LayerSpec or str
-        Wanted layers.
+        Wanted layers; a pattern means all layers that it matches.
     store : FeatureStore
         Where finished shards go, each as soon as it is full.
     config : ExtractConfig
@@ -114,6 +116,8 @@ def extract(
     config = config or ExtractConfig()
     began = time.perf_counter()
     specs = parse_layers(layers)
+    for source in sources.values():  # all are prepared alike: the first tells what a pattern means
+        specs = expand_layers(specs, source, backbone, Memo(store.home))
     keys = {(s, spec): feature_key(src, backbone, spec, config) for s, src in sources.items() for spec in specs}
     lacking = {at for at, key in keys.items() if not store.is_complete(key)}
     result = ExtractResult(config.precision)

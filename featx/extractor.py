@@ -29,15 +29,18 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     backbone : str
-        Any torchvision classifier, ``lenet5`` or ``pixels``.
+        Any torchvision classifier, ``lenet5``, ``pixels``, ``file.py:factory`` or ``package.module:factory``.
     layers : str, LayerSpec, or sequence of them
-        ``NODE`` or ``NODE:POOLING``; several are columns side by side, in the order given.
+        ``NODE`` or ``NODE:POOLING``, patterns (``layer*:avg``) or ``all``; several are columns side by side, in the
+        order given.
     weights : str
         ``DEFAULT``, one of torchvision's names, ``random:SEED``, or a ``.pth`` or ``.safetensors`` file.
     size : int, optional
         Resize the shorter side to it and cut the centre out, in px.
     mean, std : sequence of float, optional
         Instead of those that belong to the weights.
+    resize, interpolation : str, optional
+        ``crop``, ``squash``, ``pad`` or ``none``, and ``bilinear`` or ``bicubic``; None as the weights were trained.
     precision : str
         ``fp32``, ``bf16`` or ``fp16``.
     dtype : str
@@ -65,6 +68,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         size: int | None = ExtractConfig.size,
         mean: Sequence[float] | None = ExtractConfig.mean,
         std: Sequence[float] | None = ExtractConfig.std,
+        resize: str | None = ExtractConfig.resize,
+        interpolation: str | None = ExtractConfig.interpolation,
         precision: str = ExtractConfig.precision,
         dtype: str = ExtractConfig.dtype,
         batch_size: int = ExtractConfig.batch_size,
@@ -77,6 +82,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.size = size
         self.mean = mean
         self.std = std
+        self.resize = resize
+        self.interpolation = interpolation
         self.precision = precision
         self.dtype = dtype
         self.batch_size = batch_size
@@ -118,11 +125,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         store = self._store()
         backbone = self._backbone(source, store)
         if store is None:
-            found = compute(source, backbone, specs, config)
-            blocks = [found[str(spec)] for spec in specs]
+            blocks = list(compute(source, backbone, specs, config).values())
         else:
             tables = extract({source.split: source}, backbone, specs, store, config).tables
-            blocks = [np.asarray(tables[source.split, str(spec)].X) for spec in specs]
+            blocks = [np.asarray(table.X) for table in tables.values()]
         return blocks[0] if len(blocks) == 1 else np.hstack(blocks)
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -150,6 +156,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             size=self.size,
             mean=self.mean,
             std=self.std,
+            resize=self.resize,
+            interpolation=self.interpolation,
             channels=source.channels,
             memo=None if store is None else Memo(store.home),
         )

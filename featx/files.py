@@ -1,12 +1,10 @@
-"""Where image files lie: a folder or a zip archive, read in place, their content hashes remembered."""
+"""Image files in a folder, their content hashes remembered, and what all kinds of files share."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import stat
-import threading
-import zipfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,7 +63,7 @@ class FolderFiles:
 
     def _path(self, name: str) -> Path:
         path = self._root / name
-        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(self._root):
+        if os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(self._root):
             raise ImageError(f"image {name} is a link that leads out of {self.where}", "copy the file instead")
         return path
 
@@ -83,7 +81,7 @@ class FolderFiles:
         known: dict[str, Any] = (self._memo.get("folder", about) if self._memo else None) or {}
         stamps = [self._stamp(name) for name in names]
         stale = [n for n, stamp in zip(names, stamps, strict=True) if known.get(n, [None])[0] != stamp or not stamp]
-        fresh = dict(zip(stale, _hash_all(self, stale), strict=True))
+        fresh = dict(zip(stale, hash_all(self, stale), strict=True))
         digests = [fresh[n] if n in fresh else known[n][1] for n in names]
         settled = {
             n: [stamp, fresh[n]]
@@ -94,7 +92,7 @@ class FolderFiles:
         }
         if self._memo and settled:
             self._memo.put("folder", about, known | settled)
-        return _as_rows(digests)
+        return as_rows(digests)
 
 
 class PathFiles:
@@ -109,88 +107,16 @@ class PathFiles:
         return _read_file(Path(name), name, self.where)
 
     def hashes(self, names: Sequence[str]) -> Hashes:
-        return _as_rows(_hash_all(self, names))
-
-
-class ZipFiles:
-    """The members of a zip archive, never unpacked; names and hashes are remembered under its stamp."""
-
-    def __init__(self, path: Path, memo: Memo | None = None) -> None:
-        self.where = str(path)
-        self._path = path
-        self._memo = memo
-        self._lock = threading.Lock()
-        self._archive: zipfile.ZipFile | None = None
-        self._stamp = file_stamp(path)
-        known = memo.get("zip", self._about) if memo else None
-        self._names: list[str] | None = known["names"] if known else None
-        self._known: dict[str, str] = known["hashes"] if known else {}
-
-    @property
-    def _about(self) -> dict[str, Any]:
-        return {"stamp": self._stamp}
-
-    def _is_unchanged(self) -> bool:
-        try:
-            return file_stamp(self._path) == self._stamp
-        except OSError:
-            return False
-
-    def _open(self) -> zipfile.ZipFile:
-        with self._lock:
-            if self._archive is None:
-                try:
-                    self._archive = zipfile.ZipFile(self._path)
-                except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as exc:
-                    raise SourceError(
-                        f"archive {self.where} is no readable zip: {' '.join(str(exc).split())}",
-                        "copy or download it again",
-                    ) from exc
-            return self._archive
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self._path, "memo": self._memo}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["path"], state["memo"])  # type: ignore[misc]
-
-    def names(self) -> list[str]:
-        if self._names is None:
-            self._names = sorted({i.filename for i in self._open().infolist() if not i.is_dir()})
-        return self._names
-
-    def read(self, name: str) -> bytes:
-        archive = self._open()
-        try:
-            info = archive.getinfo(name)
-            _check_size(name, info.file_size)
-            return archive.read(info)
-        except ImageError:
-            raise
-        # zipfile passes on what its decompressors raise, and RuntimeError for encrypted members.
-        except Exception as exc:
-            if not self._is_unchanged():  # not one bad image: nothing that was listed holds any more
-                raise SourceError(f"archive {self.where} changed while featx was reading it", "run it again") from exc
-            raise ImageError(
-                f"image {name} in {self.where} cannot be read: {' '.join(str(exc).split())[:200]}",
-                "make the archive again, or use --on-error skip",
-            ) from exc
-
-    def hashes(self, names: Sequence[str]) -> Hashes:
-        missing = [name for name in names if name not in self._known]
-        if missing:
-            self._known.update(zip(missing, _hash_all(self, missing, threads=1), strict=True))
-            readable = {name: digest for name, digest in self._known.items() if digest != UNREADABLE}
-            if self._memo and is_settled(self._stamp) and self._is_unchanged():
-                self._memo.put("zip", self._about, {"names": self.names(), "hashes": readable})
-        return _as_rows(self._known[name] for name in names)
+        return as_rows(hash_all(self, names))
 
 
 UNREADABLE = hashlib.sha256(b"featx: unreadable").hexdigest()
 """Stands for the content of a file that cannot be read; decoding it then says why."""
 
 
-def _hash_all(files: Files, names: Sequence[str], threads: int | None = None) -> list[str]:
+def hash_all(files: Files, names: Sequence[str], threads: int | None = None) -> list[str]:
+    """Read every file and return its SHA-256 in hexadecimal, or `UNREADABLE`."""
+
     def one(name: str) -> str:
         try:
             return hashlib.sha256(files.read(name)).hexdigest()
@@ -203,7 +129,8 @@ def _hash_all(files: Files, names: Sequence[str], threads: int | None = None) ->
         return list(pool.map(one, names, chunksize=64))
 
 
-def _as_rows(digests: Iterable[str]) -> Hashes:
+def as_rows(digests: Iterable[str]) -> Hashes:
+    """Return hexadecimal digests as uint8, shape (n, 32)."""
     return np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 32)
 
 
@@ -212,15 +139,43 @@ def _read_file(path: Path, name: str, where: str) -> bytes:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
             raise ImageError(f"image {name} is no ordinary file", f"look at {where}")
-        _check_size(name, status.st_size)
+        check_size(name, status.st_size)
         return path.read_bytes()
     except OSError as exc:
         raise ImageError(f"image {name} cannot be read: {exc.strerror}", f"look at {where}") from exc
 
 
-def _check_size(name: str, size: int) -> None:
+def check_size(name: str, size: int) -> None:
+    """Raise ImageError for an encoded image that is too large to be read."""
     if size > MAX_FILE_BYTES:
         raise ImageError(f"image {name} has {size:,} bytes, at most {MAX_FILE_BYTES:,} are read", "use --on-error skip")
+
+
+def read_at(path: Path, stamp: Sequence[int], offset: int, size: int) -> bytes:
+    """Return `size` bytes from `offset` on, fewer where the file ends.
+
+    Opened for each read: nothing is shared between threads or processes. Plain calls, because reading a
+    memory-mapped file that another program cuts short kills the process.
+
+    Raises
+    ------
+    SourceError
+        The file is no longer the one with this stamp.
+    OSError
+    """
+    with path.open("rb", buffering=0) as file:
+        if file_stamp(file.fileno()) != list(stamp):
+            raise changed(str(path))
+        file.seek(offset)
+        data = bytearray()
+        while len(data) < size and (more := file.read(size - len(data))):  # one call gives at most 2 GB
+            data += more
+    return bytes(data)
+
+
+def changed(where: str) -> SourceError:
+    """Return the error for a file whose remembered listing or hashes hold no more."""
+    return SourceError(f"{where} changed while featx was reading it", "run it again")
 
 
 def _refuse_links(folders: list[str]) -> None:

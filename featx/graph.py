@@ -13,11 +13,11 @@ from typing import Any
 import torch
 import torchvision
 from torch import fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.feature_extraction import NodePathTracer
 
 from featx.errors import OptionError, nearest
+from featx.folding import fold_batch_norm
 from featx.pooling import columns, pool
 from featx.specs import LayerSpec
 
@@ -56,11 +56,16 @@ class Traced:
         In eval mode. It is not changed, but shares its weights with what `cut` returns.
     left_out : tuple of str
         Modules whose weights are missing: their nodes are not offered.
+
+    Raises
+    ------
+    OptionError
+        For a network that torch.fx cannot trace.
     """
 
     def __init__(self, module: nn.Module, left_out: tuple[str, ...] = ()) -> None:
         tracer = NodePathTracer(autowrap_modules=(math, torchvision.ops), leaf_modules=_leaves())
-        self.graph_module = fx.GraphModule(module, tracer.trace(module)).eval()
+        self.graph_module = fx.GraphModule(module, _trace(tracer, module)).eval()
         names = {node.name: name for node, name in tracer.node_to_qualname.items()}
         inner = [n for n in self.graph_module.graph.nodes if n.op not in ("placeholder", "get_attr", "output")]
         self._nodes: dict[str, fx.Node] = {names[node.name]: node for node in inner}
@@ -86,6 +91,10 @@ class Traced:
                 nearest(name, known) or "`featx layers BACKBONE` lists them",
             )
         return self._nodes[known[name]]
+
+    def names(self) -> list[str]:
+        """Return the names of the nodes and module paths, in the order in which they run."""
+        return [name for name, _ in self._names]
 
     def before(self, name: str) -> str:
         """Return the node whose values a module takes, one row an image: the features that a classifier sees.
@@ -180,11 +189,23 @@ class Traced:
         graph.output(tuple(rows))
         short = fx.GraphModule(self.graph_module, graph)
         short.graph.eliminate_dead_code()
-        _fold_batch_norm(short, kept)
+        fold_batch_norm(short, kept)
         short.graph.lint()
         short.recompile()
         short.delete_all_unused_submodules()
         return short.eval()
+
+
+def _trace(tracer: fx.Tracer, module: nn.Module) -> fx.Graph:
+    try:
+        return tracer.trace(module)
+    # The network's own code runs on stand-ins for values, and may fail in any way.
+    except Exception as exc:
+        said = " ".join(str(exc).split())[:160]
+        raise OptionError(
+            f"network {type(module).__name__} cannot be traced by torch.fx: {said or type(exc).__name__}",
+            "its forward must not branch or loop on the values or the shape of its input",
+        ) from exc
 
 
 def _leaves() -> list[type[nn.Module]]:
@@ -281,29 +302,3 @@ def _layout(shape: tuple[int, ...], larger: tuple[int, ...] | None) -> str:
     if len(shape) == 3 and grows in ((), (1, 2)):
         return "NCHW"
     return "NHWC" if len(shape) == 3 and grows == (0, 1) else "?"
-
-
-def _fold_batch_norm(module: fx.GraphModule, kept: set[fx.Node]) -> None:
-    """Fold each BatchNorm2d into the Conv2d before it; folded in float64, so that only one rounding is added."""
-    modules = dict(module.named_modules())
-    calls = [node for node in module.graph.nodes if node.op == "call_module"]
-    uses: dict[str, int] = {}
-    for node in calls:
-        uses[str(node.target)] = uses.get(str(node.target), 0) + 1
-    for norm in calls:
-        conv = norm.args[0]
-        if (
-            not isinstance(conv, fx.Node)
-            or conv.op != "call_module"
-            or type(modules[str(norm.target)]) is not nn.BatchNorm2d
-            or type(modules[str(conv.target)]) is not nn.Conv2d
-            or len(conv.users) > 1
-            or conv in kept
-            or uses[str(conv.target)] > 1
-            or uses[str(norm.target)] > 1
-        ):
-            continue
-        pair = [copy.deepcopy(modules[str(n.target)]).double().eval() for n in (conv, norm)]
-        module.set_submodule(str(conv.target), fuse_conv_bn_eval(pair[0], pair[1]).float())
-        norm.replace_all_uses_with(conv)
-        module.graph.erase_node(norm)

@@ -85,7 +85,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def prepare(image: Pixels, spec: PreprocessSpec, name: str) -> Pixels:
-    """Resize and crop one image as torchvision's ``ImageClassification`` preset does with a PIL image.
+    """Resize and crop one image: by default as torchvision's ``ImageClassification`` preset does with a PIL image.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def prepare(image: Pixels, spec: PreprocessSpec, name: str) -> Pixels:
     if picture.mode != wanted:
         picture = picture.convert(wanted)
     if spec.resize is not None:
-        width, height = _shorter_side(picture.size, spec.resize)
+        width, height = _resized(picture.size, spec)
         if width * height > MAX_PIXELS:
             raise ImageError(
                 f"image {name}: {picture.width} x {picture.height} pixels become {width} x {height} when resized, "
@@ -123,6 +123,18 @@ def prepare(image: Pixels, spec: PreprocessSpec, name: str) -> Pixels:
         picture = _centre_crop(picture, spec.crop)
     pixels = np.asarray(picture)
     return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _resized(size: tuple[int, int], spec: PreprocessSpec) -> tuple[int, int]:
+    """Return the width and height to resize to, before the centre is cut out or black is put around."""
+    if spec.fit == "squash" and spec.crop is not None:
+        return spec.crop, spec.crop
+    if spec.fit == "pad" and spec.crop is not None:
+        longer = max(size)
+        width, height = (max(1, round(side * spec.crop / longer)) for side in size)
+        return width, height
+    assert spec.resize is not None
+    return _shorter_side(size, spec.resize)
 
 
 def _shorter_side(size: tuple[int, int], px: int) -> tuple[int, int]:

@@ -60,6 +60,11 @@ def read_layout(names: list[str], read: Callable[[str], bytes], where: str) -> L
         splits = _split_folders(short)
     else:
         splits = {"all": [Row(name, key, _folder(key, 0)) for key, name in short.items()]}
+    return arrange(splits)
+
+
+def arrange(splits: dict[str, list[Row]]) -> Layout:
+    """Put splits into their order and name the classes of all of them."""
     order = [s for s in ("train", "val", "test", "all") if s in splits]
     classes = sorted({row.label for rows in splits.values() for row in rows if row.label is not None})
     return Layout({s: splits[s] for s in order}, tuple(classes))

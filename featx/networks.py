@@ -16,6 +16,9 @@ from featx.specs import IMAGENET_MEAN, IMAGENET_STD, PreprocessSpec
 AUXILIARY = ("aux1", "aux2", "AuxLogits")
 """Heads that only help training; evaluation never runs them."""
 
+RESCALING = ("googlenet", "inception_v3")
+"""Networks whose published weights expect the older TensorFlow scaling of the input."""
+
 
 class LeNet5(nn.Module):
     """LeNet-5 (LeCun et al., 1998) for 32 x 32 px, with ReLU and max pooling in place of tanh and means.
@@ -107,9 +110,16 @@ def builder_options(name: str, *, loaded: bool, published: bool, auxiliary: bool
     auxiliary : bool
         The weights hold the auxiliary heads.
     """
-    if name not in ("googlenet", "inception_v3"):
+    if name not in RESCALING:
         return {}
     return {"init_weights": not loaded, "transform_input": published, "aux_logits": auxiliary}
+
+
+def tensor_names(name: str) -> set[str]:
+    """Return the names of a network's weights, auxiliary heads aside, without drawing any."""
+    options = builder_options(name, loaded=True, published=False, auxiliary=False)
+    with torch.device("meta"):
+        return set(build(name, options).state_dict())
 
 
 def vit_size(state: Mapping[str, torch.Tensor]) -> int | None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from featx.backbones import Backbone
 from featx.cache.store import FeatureStore, FeatureTable
-from featx.errors import SourceError
+from featx.errors import OptionError, SourceError
 from featx.extract import ExtractResult, extract
 from featx.forward import pick_device
 from featx.metrics import Scores, full_logits, score
@@ -79,6 +79,8 @@ def fit_probe(
     """
     extraction, config = extraction or ExtractConfig(), config or FitConfig()
     layer = LayerSpec.parse(layer) if isinstance(layer, str) else layer
+    if layer.is_pattern:
+        raise OptionError(f"layer {layer} stands for several, expected one to fit on", "name one layer")
     clock = [time.perf_counter()]
     found = extract(partition.sources(), backbone, [layer], store, extraction, progress)
     clock.append(time.perf_counter())

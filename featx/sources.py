@@ -11,14 +11,17 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from featx.archives import TarFiles, ZipFiles
 from featx.arrays import digits, label_of, npz
 from featx.cache.memo import Memo
 from featx.cache.schema import fingerprint
 from featx.errors import OptionError, SourceError, nearest
-from featx.files import Files, FolderFiles, ZipFiles
+from featx.files import Files, FolderFiles
 from featx.images import Pixels, decode, is_image_name
-from featx.layouts import Row, read_layout
+from featx.layouts import Layout, Row, read_layout
+from featx.lists import open_list
 from featx.splits import check_split, thin
+from featx.stacks import h5, npy
 
 Labels = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint8]
@@ -149,16 +152,29 @@ Loader = Callable[[str, Memo | None], Splits]
 def _files(make: Callable[[Path, Memo | None], Files]) -> Loader:
     def load(spec: str, memo: Memo | None) -> Splits:
         files = make(Path(spec).expanduser(), memo)
-        layout = read_layout(files.names(), files.read, spec)
-        return {s: FileSource(spec, s, files, rows, layout.classes) for s, rows in layout.splits.items()}
+        return _split(spec, files, read_layout(files.names(), files.read, spec))
 
     return load
 
 
+def _listed(spec: str, memo: Memo | None) -> Splits:
+    return _split(spec, *open_list(Path(spec).expanduser(), memo))
+
+
+def _split(spec: str, files: Files, layout: Layout) -> Splits:
+    return {s: FileSource(spec, s, files, rows, layout.classes) for s, rows in layout.splits.items()}
+
+
+COMPRESSED = (".tgz", ".gz", ".tbz2", ".bz2", ".txz", ".xz", ".zst")
 BUILT_IN: dict[str, Loader] = {"digits": digits}
 BY_SUFFIX: dict[str, Loader] = {
     ".zip": _files(ZipFiles),
+    ".tar": _files(TarFiles),
+    ".csv": _listed,
     ".npz": npz,
+    ".npy": npy,
+    ".h5": h5,
+    ".hdf5": h5,
 }
 
 
@@ -176,7 +192,7 @@ def load_splits(
     Parameters
     ----------
     spec : str or path
-        ``digits``, a folder, a ``.zip`` or an ``.npz``.
+        ``digits``, a folder, or a file of a kind in `BY_SUFFIX`.
     split : str, optional
         Return this one alone.
     limit : int, optional
@@ -242,6 +258,11 @@ def _loader(spec: str) -> Loader:
     if not spec or not os.path.isfile(path):
         raise OptionError(f"source {spec!r} is neither built in nor a file or folder that exists", _near(path))
     suffix = path.suffix.lower()
+    if suffix in COMPRESSED:  # a row in the middle would cost unpacking all that stands before it
+        raise OptionError(
+            f"source {spec!r} is compressed as a whole, expected an uncompressed .tar, which is read in place",
+            "unpack it once (for example gunzip x.tar.gz) and name the .tar or the folder",
+        )
     if suffix not in BY_SUFFIX:
         kind = "one image" if is_image_name(path.name) else f"a {suffix or 'nameless'} file"
         raise OptionError(
@@ -256,4 +277,4 @@ def _near(path: Path) -> str:
         beside = [p.name for p in path.parent.iterdir()]
     except OSError:
         beside = []
-    return nearest(path.name, [*beside, *BUILT_IN]) or "give a folder, a .zip, an .npz or digits"
+    return nearest(path.name, [*beside, *BUILT_IN]) or f"give a folder, {', '.join(BY_SUFFIX)} or {', '.join(BUILT_IN)}"

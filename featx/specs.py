@@ -20,6 +20,7 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 DTYPES = ("float32", "float16")
 MODES = ("scratch", "frozen", "finetune")
 AUGMENTS = ("none", "flip", "crop-flip")
+RESIZES = ("crop", "squash", "pad", "none")
 INTERPOLATIONS = ("bilinear", "bicubic")
 ON_ERROR = ("raise", "skip")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -51,7 +52,8 @@ class LayerSpec:
     Parameters
     ----------
     node : str
-        A module path (``layer3``, ``features.30``) or one of torchvision's graph nodes (``layer1.0.add``).
+        A module path (``layer3``, ``features.30``) or one of torchvision's graph nodes (``layer1.0.add``); or several
+        of them: ``all``, or a pattern in which ``*`` and ``?`` stand for anything but a dot (``layer*``).
     pool : str
         ``flat`` (every value), ``avg``, ``max`` (over space or tokens), ``avgN`` (an N x N grid of means) or
         ``cls`` (the class token).
@@ -65,13 +67,13 @@ class LayerSpec:
     node: str
     pool: str = "flat"
 
-    _NODE: ClassVar = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+    _NODE: ClassVar = re.compile(r"[A-Za-z0-9_*?]+(\.[A-Za-z0-9_*?]+)*")
     _POOL: ClassVar = re.compile(r"flat|avg([2-9]|[1-9][0-9]{1,2})?|max|cls")
 
     def __post_init__(self) -> None:
         if not self._NODE.fullmatch(self.node):
             raise OptionError(
-                f"layer {self.node[:80]!r} is no node name, expected letters, digits, '_' and '.'",
+                f"layer {self.node[:80]!r} is no node name, expected letters, digits, '_' and '.', or '*' and '?'",
                 "`featx layers BACKBONE` lists them",
             )
         if not self._POOL.fullmatch(self.pool):
@@ -93,6 +95,18 @@ class LayerSpec:
         return self.node if self.pool == "flat" else f"{self.node}:{self.pool}"
 
     @property
+    def is_pattern(self) -> bool:
+        """Whether it stands for several nodes."""
+        return self.node == "all" or "*" in self.node or "?" in self.node
+
+    def matches(self, name: str) -> bool:
+        """Tell whether a pattern means a node: ``layer*`` means ``layer1``, and not ``layer1.0``."""
+        if self.node == "all":
+            return True
+        pattern = re.escape(self.node).replace(r"\*", "[^.]*").replace(r"\?", "[^.]")
+        return re.fullmatch(pattern, name) is not None
+
+    @property
     def grid(self) -> int:
         """N of ``avgN``; 1 for ``avg``."""
         return int(self.pool[3:] or 1) if self.pool.startswith("avg") else 0
@@ -102,13 +116,17 @@ class LayerSpec:
 class PreprocessSpec:
     """How a decoded image becomes a network's input.
 
-    The shorter side is resized to `resize` px, the centre `crop` x `crop` px cut out, values scaled to 0..1,
-    then ``(value - mean) / std`` a channel: torchvision's ``ImageClassification`` preset, step for step.
+    With ``crop``, the shorter side is resized to `resize` px, the centre `crop` x `crop` px cut out, values scaled to
+    0..1, then ``(value - mean) / std`` a channel: torchvision's ``ImageClassification`` preset, step for step.
 
     Parameters
     ----------
     resize, crop : int or None
         Pixels. None leaves the image as it is: all images must then have one size.
+    fit : str
+        How an image that is not square becomes so: ``crop`` as above; ``squash`` to `crop` x `crop` px whatever its
+        shape; ``pad`` resizes the longer side to `crop` px and puts black beside the shorter one; ``none`` leaves
+        the size alone.
     channels : int
         3 (RGB) or 1 (grey).
     mean, std : tuple of float
@@ -125,6 +143,7 @@ class PreprocessSpec:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     interpolation: str = "bilinear"
+    fit: str = "crop"
     decoder: str = "pillow-upright-1"
     resizer: str = "pillow-antialias-1"
 
@@ -137,6 +156,9 @@ class PreprocessSpec:
         if self.channels not in (1, 3):
             raise OptionError(f"{self.channels} channels, expected 3 (RGB) or 1 (grey)")
         check_choice("interpolation", self.interpolation, INTERPOLATIONS)
+        check_choice("resize", self.fit, RESIZES)
+        if self.fit == "none" and (self.resize, self.crop) != (None, None):
+            raise OptionError("--resize none leaves the size alone, and a size was given", "leave one of them out")
         # One spelling a value, as the digest needs it: (0, 0, 0) is (0.0, 0.0, 0.0).
         for name, values in (("mean", self.mean), ("std", self.std)):
             object.__setattr__(self, name, tuple(float(value) for value in values))
@@ -212,6 +234,8 @@ class ExtractConfig:
     size: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    resize: str | None = None
+    interpolation: str | None = None
     precision: str = "fp32"
     dtype: str = "float32"
     batch_size: int = 64
@@ -222,6 +246,10 @@ class ExtractConfig:
     def __post_init__(self) -> None:
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("dtype", self.dtype, DTYPES)
+        if self.resize is not None:
+            check_choice("resize", self.resize, RESIZES)
+        if self.interpolation is not None:
+            check_choice("interpolation", self.interpolation, INTERPOLATIONS)
         check_choice("on-error", self.on_error, ON_ERROR)
         check_count("batch-size", self.batch_size)
         if self.workers:

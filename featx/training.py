@@ -169,7 +169,7 @@ def _build(backbone: Backbone, config: TrainConfig, n_classes: int) -> tuple[nn.
         network.aux_logits = False
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        convolution = backbone.name.startswith("squeezenet")
+        convolution = backbone.code is None and backbone.name.startswith("squeezenet")
         head = make_head(config.head, backbone.head_width, n_classes, convolution=convolution)
     network.requires_grad_(config.mode != "frozen")
     attach(network, backbone.head, head.requires_grad_(True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import pickle
 import re
@@ -9,7 +10,7 @@ import socket
 import sys
 import urllib.error
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from featx.errors import OptionError, WeightsError, nearest
 
 State = dict[str, torch.Tensor]
 
-_NESTED = ("state_dict", "model_state_dict", "model")
-_PREFIXES = ("module.", "_orig_mod.")
+_NESTED = ("state_dict", "model_state_dict", "model", "model_ema")
+_PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.")
+_LOOKED_AT = 20
+"""Unknown names whose nearest is looked for: a file of another network has thousands."""
 DOWNLOAD_SECONDS = 30.0
 """How long a silent server is waited for."""
 
@@ -63,11 +66,8 @@ def fetch(weights: Any) -> Path:
     WeightsError
         Where it cannot be downloaded, or its SHA-256 is not the one that its name carries.
     """
-    name = weights.url.rsplit("/", 1)[-1]
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path: Path = folder / name
-    found = re.search(r"-([0-9a-f]{8,})\.", name)
-    digest = found.group(1) if found else None
+    path: Path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
+    digest = _published_digest(weights)
     if not path.exists():
         _download(weights.url, path, digest)
     if digest is not None:
@@ -78,6 +78,22 @@ def fetch(weights: Any) -> Path:
                 "delete it and run the command again",
             )
     return path
+
+
+def recognised(name: str, path: Path) -> Any:
+    """Return the published weights of a torchvision classifier that a file is a copy of, or None."""
+    actual = _file_hash(path)
+    for weights in torchvision.models.get_model_weights(name):
+        digest = _published_digest(weights)
+        if digest is not None and actual.startswith(digest):
+            return weights
+    return None
+
+
+def _published_digest(weights: Any) -> str | None:
+    """Return the first digits of the SHA-256 that the name of a published file carries."""
+    found = re.search(r"-([0-9a-f]{8,})\.", weights.url.rsplit("/", 1)[-1])
+    return found.group(1) if found else None
 
 
 def _download(url: str, path: Path, digest: str | None) -> None:
@@ -101,10 +117,19 @@ def _file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Path, names: Callable[[], Collection[str]] = frozenset) -> State:
     """Read a state dict from a ``.safetensors`` or a PyTorch file, without running what a pickle asks for.
 
-    One that lies under ``state_dict`` or ``model`` is found; a ``module.`` before every name is taken off.
+    One that lies under ``state_dict``, ``model``, ``model_state_dict`` or ``model_ema`` is found; ``module.``,
+    ``backbone.``, ``model.`` or ``_orig_mod.`` before every name is taken off. Where other things stand beside, it is
+    taken off only if the whole network is found behind it.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    names : callable
+        Gives the names of the network's tensors; called only where a prefix is in question.
 
     Raises
     ------
@@ -129,7 +154,7 @@ def read_state(path: Path) -> State:
             f"weights file {path} cannot be read: {' '.join(str(exc).split())[:160] or type(exc).__name__}",
             "expected a .safetensors file or torch.save(model.state_dict(), path)",
         ) from exc
-    state = _unwrapped(loaded)
+    state = _unwrapped(loaded, names)
     if not state or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
         raise WeightsError(
             f"weights file {path} holds a {type(loaded).__name__}, expected tensors by name",
@@ -138,7 +163,7 @@ def read_state(path: Path) -> State:
     return state
 
 
-def _unwrapped(loaded: Any) -> State:
+def _unwrapped(loaded: Any, names: Callable[[], Collection[str]]) -> State:
     if not isinstance(loaded, Mapping):
         return {}
     for name in _NESTED:
@@ -146,10 +171,34 @@ def _unwrapped(loaded: Any) -> State:
             loaded = loaded[name]
             break
     state = dict(loaded)
-    for prefix in _PREFIXES:
-        if all(str(key).startswith(prefix) for key in state):
-            state = {key[len(prefix) :]: value for key, value in state.items()}
+    if not any(str(key).startswith(_PREFIXES) for key in state):
+        return state
+    # Evaluation never reads the count of batches, and old files lack it.
+    wanted = {name for name in names() if not name.endswith("num_batches_tracked")}
+    while (shorter := _without_prefix(state, wanted)) is not None:
+        state = shorter
     return state
+
+
+def _without_prefix(state: State, wanted: set[str]) -> State | None:
+    """Return what stands behind the prefix that is none of the network's own; None where there is no such prefix."""
+    for prefix in _PREFIXES:
+        inner = {key[len(prefix) :]: value for key, value in state.items() if str(key).startswith(prefix)}
+        if len(inner) == len(state) > 0:
+            # A network whose own names all begin so (`self.model = ...`) keeps it.
+            if not (wanted and all(name.startswith(prefix) for name in wanted)):
+                return inner
+        elif wanted and _holds(inner, wanted) and not wanted <= set(state):
+            return inner
+    return None
+
+
+def _holds(state: State, wanted: set[str]) -> bool:
+    """Tell whether a state holds the whole network, here or behind further prefixes."""
+    if wanted <= set(state):
+        return True
+    inner = ({k[len(p) :]: v for k, v in state.items() if str(k).startswith(p)} for p in _PREFIXES)
+    return any(part and _holds(part, wanted) for part in inner)
 
 
 def load_into(module: nn.Module, state: State, head: str, where: str) -> tuple[str, ...]:
@@ -191,16 +240,26 @@ def load_into(module: nn.Module, state: State, head: str, where: str) -> tuple[s
     return (head,)
 
 
-def _misfit(own: State, state: State, wrong: Iterable[str], extra: Iterable[str], where: str) -> str:
-    said = []
-    for key in wrong:
-        if key in state:
-            said.append(f"{key} is {tuple(state[key].shape)}, expected {tuple(own[key].shape)}")
-        else:
-            said.append(f"{key} is missing")
-    said += [f"{key[:80]} is unknown" for key in extra]
+def _misfit(own: State, state: State, wrong: Iterable[str], extra: Collection[str], where: str) -> str:
+    said = [f"{k} is {tuple(state[k].shape)}, expected {tuple(own[k].shape)}" for k in wrong if k in state]
+    missing = [key for key in wrong if key not in state]
+    meant = _mistyped(extra, missing)
+    # Mistyped names first: they say what to mend, and each explains a missing name.
+    said += [f"{key[:80]} is unknown, did you mean {name}?" for key, name in meant.items()]
+    said += [f"{key} is missing" for key in missing if key not in meant.values()]
+    said += [f"{key[:80]} is unknown" for key in extra if key not in meant]
     more = f" and {len(said) - 3} more" if len(said) > 3 else ""
     return f"weights file {where} is made for another network: {'; '.join(said[:3])}{more}"
+
+
+def _mistyped(extra: Collection[str], missing: list[str]) -> dict[str, str]:
+    """Return, for unknown names, the missing name that each is likely to mean."""
+    meant: dict[str, str] = {}
+    for key in list(extra)[:_LOOKED_AT]:
+        free = [name for name in missing if name not in meant.values()]
+        if near := difflib.get_close_matches(key, free, n=1, cutoff=0.8):
+            meant[key] = near[0]
+    return meant
 
 
 def state_hash(module: nn.Module) -> str:

@@ -136,6 +136,35 @@ def test_absent_file_is_named(name: str) -> None:
         resolve("lenet5", weights=name)
 
 
+def test_file_with_a_prefix_and_other_things_beside_is_the_same_network(tmp_path: Path) -> None:
+    state = torch.load(lenet_file(tmp_path / "a.pth"))
+    torch.save({"backbone." + k: v for k, v in state.items()} | {"epoch": 3}, tmp_path / "b.pth")
+    plain, found = [resolve("lenet5", weights=str(tmp_path / n)) for n in ("a.pth", "b.pth")]
+    assert found.weights_sha256 == plain.weights_sha256
+    assert found.options == plain.options
+    assert found.module().state_dict().keys() == state.keys()
+
+
+def test_own_copy_of_published_weights_is_used_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    drawn = torchvision.models.googlenet(init_weights=False, aux_logits=True)
+    copy, other = tmp_path / "mine.pth", tmp_path / "other.pth"
+    torch.save(drawn.state_dict(), copy)
+    torch.save({"state_dict": drawn.state_dict()}, other)
+    name = f"googlenet-{hashlib.sha256(copy.read_bytes()).hexdigest()[:8]}.pth"
+    (folder / name).write_bytes(copy.read_bytes())
+    kind = torchvision.models.GoogLeNet_Weights
+    monkeypatch.setattr(kind.IMAGENET1K_V1.value, "url", f"https://download.example.org/{name}")
+    published, found, stranger = [resolve("googlenet", weights=w) for w in ("DEFAULT", str(copy), str(other))]
+    assert digest(found) == digest(published)
+    assert found.options["transform_input"] is True
+    assert "GoogLeNet_Weights.IMAGENET1K_V1" in found.notes[0]
+    assert (published.notes, stranger.notes) == ((), ())
+    assert stranger.options["transform_input"] is False
+
+
 def test_both_file_kinds_of_the_same_tensors_are_one_key(tmp_path: Path) -> None:
     found = [resolve("lenet5", weights=str(lenet_file(tmp_path / n))) for n in ("a.pth", "b.safetensors", "c.bin")]
     assert len({b.weights_sha256 for b in found}) == 1

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -338,3 +342,53 @@ def test_real_weights_give_torchvisions_feature(tmp_path: Path, shared_data: Pat
             model(steps(Image.open(io.BytesIO(data)).convert("RGB"))[None])
     wanted = torch.cat(pooled).numpy()
     assert np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
+def test_pattern_means_its_matches_in_the_networks_order(tmp_path: Path, resnet18: Backbone) -> None:
+    found = go(noise(3, 32), ["flatten", "layer*:avg", "layer2:avg", "layer1.?:max"], tmp_path, resnet18)
+    layers = ["flatten", *(f"layer{i}:avg" for i in (1, 2, 3, 4)), "layer1.0:max", "layer1.1:max"]
+    assert [line["layer"] for line in found.layers] == layers
+    plain = go(noise(3, 32), layers, tmp_path, resnet18)
+    assert [line["key"] for line in plain.layers] == [line["key"] for line in found.layers]
+    assert plain.images_per_second is None
+    assert list(compute(noise(3, 32), resnet18, ["layer?:avg"], ExtractConfig(device="cpu"))) == layers[1:5]
+
+
+def test_all_leaves_out_what_the_pooling_does_not_fit(tmp_path: Path) -> None:
+    found = [line["layer"] for line in go(noise(3), ["all:avg2"], tmp_path).layers]
+    assert found == [f"{name}:avg2" for name in ("conv1", "relu1", "pool1", "conv2", "relu2", "pool2")]
+    assert len(go(noise(3), ["all"], tmp_path).layers) == 12
+
+
+@pytest.mark.parametrize(("layer", "said"), [("layer*", r"no layer matches 'layer\*'"), ("fc*:avg2", "needs at least")])
+def test_pattern_without_a_match_is_refused(tmp_path: Path, layer: str, said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        go(noise(2), [layer], tmp_path)
+
+
+SECOND = """
+import sys
+from pathlib import Path
+import numpy as np
+from featx.arrays import ArraySource
+from featx.backbones import resolve
+from featx.cache.memo import Memo
+from featx.cache.store import FeatureStore
+from featx.extract import extract
+home = Path(sys.argv[1])
+source = ArraySource(np.zeros((2, 12, 12, 3), np.uint8))
+found = extract({"all": source}, resolve(sys.argv[2], weights="random:0", size=12, memo=Memo(home)), ["*:avg"],
+                FeatureStore(home))
+print(len(found.layers), "torch" in sys.modules)
+"""
+
+
+def test_second_extraction_by_pattern_needs_no_torch(tmp_path: Path) -> None:
+    net = tmp_path / "net.py"
+    net.write_text("from torch import nn\ndef make(): return nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU())\n")
+    old = net.stat().st_mtime - 60
+    os.utime(net, (old, old))
+    time.sleep(max(0.0, net.stat().st_ctime + 2.1 - time.time()))  # until its times can tell a later write
+    command = [sys.executable, "-c", SECOND, str(tmp_path / "home"), f"{net}:make"]
+    said = [subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() for _ in range(2)]
+    assert said == [["2", "True"], ["2", "False"]]

@@ -209,3 +209,36 @@ def test_broken_image_is_named_and_leaves_no_features(tmp_path: Path, png: Any) 
             lenet(store=store).transform([good, bad])
     with pytest.raises(SourceError):
         lenet().transform(np.zeros((0, 8, 8), np.uint8))
+
+
+def test_every_way_to_resize_sees_another_image_and_none_needs_equal_sizes() -> None:
+    wide = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3), np.uint8)
+    ways = {
+        how: FeatureExtractor("pixels", "pixels", size=None if how == "none" else 16, resize=how).transform(wide)
+        for how in ("crop", "squash", "pad", "none")
+    }
+    assert ways["none"].shape == (2, 32 * 64 * 3)
+    np.testing.assert_array_equal(ways["none"].reshape(2, 3, 32, 64), wide.transpose(0, 3, 1, 2) / np.float32(255))
+    three = [ways[how] for how in ("crop", "squash", "pad")]
+    assert all(rows.shape == (2, 16 * 16 * 3) for rows in three)
+    assert not any(np.array_equal(a, b) for a, b in [(three[0], three[1]), (three[0], three[2]), (three[1], three[2])])
+    assert (three[2].reshape(2, 3, 16, 16)[:, :, [0, -1]] == 0).all()  # black above and below
+
+
+def test_interpolation_is_the_one_asked_for() -> None:
+    small = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    rows = [
+        FeatureExtractor("pixels", "pixels", size=16, interpolation=how).transform(small)
+        for how in ("bilinear", "bicubic")
+    ]
+    assert not np.array_equal(*rows)
+    with pytest.raises(OptionError, match="interpolation"):
+        FeatureExtractor("pixels", "pixels", size=16, interpolation="cubist").transform(small)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_pattern_gives_its_layers_side_by_side(tmp_path: Path, stored: bool) -> None:
+    X, store = drawn(3, channels=1).images, tmp_path if stored else None
+    several = lenet(["relu4", "pool*:avg"], store=store).transform(X)
+    np.testing.assert_array_equal(several, lenet(["relu4", "pool1:avg", "pool2:avg"]).transform(X))
+    assert several.shape == (3, 84 + 6 + 16)

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from featx.archives import ZipFiles
 from featx.cache.memo import Memo
 from featx.errors import ImageError, SourceError
-from featx.files import FolderFiles, ZipFiles
+from featx.files import FolderFiles
 
 Make = Callable[[Memo | None], Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 from torchvision.transforms._presets import ImageClassification
 
-from featx.errors import ImageError
+from featx.errors import ImageError, OptionError
 from featx.images import MAX_PIXELS, decode, is_image_name, prepare
-from featx.specs import PreprocessSpec
+from featx.specs import PreprocessSpec, digest_of
 
 
 def noise(height: int, width: int, *channels: int, seed: int = 0) -> np.ndarray[Any, Any]:
@@ -310,3 +310,44 @@ def test_image_names(name: str) -> None:
 )
 def test_names_that_are_no_images(name: str) -> None:
     assert not is_image_name(name)
+
+
+def framed(width: int, height: int) -> np.ndarray[Any, Any]:
+    """A red image with a green left half."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 0] = 255
+    image[:, : width // 2] = (0, 255, 0)
+    return image
+
+
+def test_squash_keeps_all_of_the_image_whatever_its_shape() -> None:
+    seen = prepare(framed(80, 20), PreprocessSpec(40, 32, fit="squash"), "x")
+    assert seen.shape == (32, 32, 3)
+    assert (seen[:, :14] == (0, 255, 0)).all()
+    assert (seen[:, 18:] == (255, 0, 0)).all()
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 20), (20, 80), (7, 3), (64, 64), (1, 500)])
+def test_pad_keeps_all_of_the_image_and_its_shape(width: int, height: int) -> None:
+    seen = prepare(np.full((height, width, 3), 255, np.uint8), PreprocessSpec(40, 32, fit="pad"), "x")
+    assert seen.shape == (32, 32, 3)
+    white = (seen == 255).all(axis=2)
+    rows, columns = np.flatnonzero(white.any(1)), np.flatnonzero(white.any(0))
+    longer = max(width, height)
+    assert (len(rows), len(columns)) == (max(1, round(32 * height / longer)), max(1, round(32 * width / longer)))
+    assert white[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+    assert white.sum() == len(rows) * len(columns)
+    for places in (rows, columns):  # in the middle, to a pixel
+        assert abs(places[0] - (31 - places[-1])) <= 1
+
+
+def test_none_leaves_the_size_alone() -> None:
+    image = framed(9, 5)
+    assert np.array_equal(prepare(image, PreprocessSpec(None, None, fit="none"), "x"), image)
+    with pytest.raises(OptionError, match="size was given"):
+        PreprocessSpec(32, 32, fit="none")
+
+
+def test_every_way_to_fit_has_its_own_key() -> None:
+    specs = [PreprocessSpec(32, 32, fit=fit) for fit in ("crop", "squash", "pad")]
+    assert len({digest_of(asdict(spec)) for spec in specs}) == 3

@@ -167,3 +167,10 @@ def test_figures_go_into_json(store: FeatureStore) -> None:
     seconds = json.loads(json.dumps(result.seconds, allow_nan=False))
     assert list(seconds) == ["extract", "read", "fit", "score", "total"]
     assert seconds["total"] == pytest.approx(sum(seconds[n] for n in ("extract", "read", "fit", "score")))
+
+
+@pytest.mark.parametrize("layer", ["pool*", "all:avg"])
+def test_pattern_is_no_layer_to_fit_on(store: FeatureStore, layer: str) -> None:
+    backbone = resolve("lenet5", weights="random:0", channels=1)
+    with pytest.raises(OptionError, match="expected one to fit on"):
+        fit_probe(parts(some_digits(60), 40, 10), backbone, layer, store)

@@ -8,7 +8,6 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -288,7 +287,7 @@ def test_one_image_is_answered_with_its_folder(pets: Path, monkeypatch: pytest.M
             load_source(spec)
 
 
-@pytest.mark.parametrize("name", ["data.rar", "data", "data.csv"])
+@pytest.mark.parametrize("name", ["data.rar", "data", "data.txt"])
 def test_an_unknown_kind_of_file_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(OptionError, match=r"expected a folder, \.zip"):
@@ -367,7 +366,7 @@ def test_tiny_imagenet_has_labelled_validation_and_unlabelled_test(tiny_imagenet
 
 @pytest.mark.shared
 def test_cifar10_has_all_its_rows_and_a_quick_second_fingerprint(
-    shared_data: Path, tmp_path: Path, settled: None
+    shared_data: Path, tmp_path: Path, settled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = shared_data / "cifar10.zip"
     if not path.exists():
@@ -378,11 +377,11 @@ def test_cifar10_has_all_its_rows_and_a_quick_second_fingerprint(
     assert np.bincount(first["train"].labels).tolist() == [5_000] * 10
     assert np.bincount(first["test"].labels).tolist() == [1_000] * 10
     prints = {s: source.fingerprint() for s, source in first.items()}
-    started = perf_counter()
-    second = load_splits(path, memo=Memo(tmp_path))
-    again = {s: source.fingerprint() for s, source in second.items()}
-    assert again == prints
-    assert perf_counter() - started < 1.0
+    # Quick because nothing is opened; the seconds are in CONTRIBUTING.md (Figures).
+    with monkeypatch.context() as patched:
+        patched.setattr("zipfile.ZipFile.__init__", lambda *args, **how: pytest.fail("the archive was opened again"))
+        second = load_splits(path, memo=Memo(tmp_path))
+        assert {s: source.fingerprint() for s, source in second.items()} == prints
     assert second["train"][49_999][0].shape == (32, 32, 3)
 
 

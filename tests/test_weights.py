@@ -116,8 +116,10 @@ def test_safetensors_and_torch_files_hold_the_same(tmp_path: Path, lenet: nn.Mod
         assert same(weights.read_state(tmp_path / name), state)
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model"])
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", "model_ema"])
+@pytest.mark.parametrize(
+    "prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "backbone.", "model.backbone."]
+)
 def test_wrappings_of_training_scripts_are_taken_off(
     tmp_path: Path, lenet: nn.Module, wrapper: str, prefix: str
 ) -> None:
@@ -125,6 +127,43 @@ def test_wrappings_of_training_scripts_are_taken_off(
     saved = {wrapper: {prefix + key: value for key, value in state.items()}, "epoch": 7, "optimizer": {"lr": 0.1}}
     torch.save(saved, tmp_path / "a.pth")
     assert same(weights.read_state(tmp_path / "a.pth"), state)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "backbone.", "model.", "module.backbone."])
+@pytest.mark.parametrize("beside", [{"epoch": 7}, {"head.weight": torch.zeros(3)}, {"module.queue": torch.zeros(3)}])
+def test_whole_network_behind_a_prefix_is_found_among_other_things(
+    tmp_path: Path, lenet: nn.Module, prefix: str, beside: dict[str, Any]
+) -> None:
+    state = lenet.state_dict()
+    torch.save({prefix + key: value for key, value in state.items()} | beside, tmp_path / "a.pth")
+    found = weights.read_state(tmp_path / "a.pth", lambda: set(state))
+    assert same({k: v for k, v in found.items() if k != "queue"}, state)
+
+
+def test_part_of_a_network_behind_a_prefix_is_left_as_it_is(tmp_path: Path, lenet: nn.Module) -> None:
+    saved = {"backbone." + key: value for key, value in lenet.state_dict().items() if key != "conv1.bias"}
+    saved["head.weight"] = torch.zeros(3)
+    torch.save(saved, tmp_path / "a.pth")
+    assert same(weights.read_state(tmp_path / "a.pth", lambda: set(lenet.state_dict())), saved)
+
+
+def test_prefix_that_is_the_networks_own_is_kept(tmp_path: Path, lenet: nn.Module) -> None:
+    state = nn.ModuleDict({"model": lenet}).state_dict()
+    torch.save({"module." + key: value for key, value in state.items()}, tmp_path / "a.pth")
+    assert same(weights.read_state(tmp_path / "a.pth", lambda: set(state)), state)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_half_precision_file_loads_as_float32(
+    tmp_path: Path, lenet: nn.Module, dtype: torch.dtype, suffix: str
+) -> None:
+    half = {key: value.to(dtype) for key, value in lenet.state_dict().items()}
+    save = torch.save if suffix == ".pth" else safetensors.torch.save_file
+    save(half, tmp_path / f"half{suffix}")
+    fresh = networks.build("lenet5", {})
+    assert weights.load_into(fresh, weights.read_state(tmp_path / f"half{suffix}"), "fc3", "half") == ()
+    assert same(fresh.state_dict(), {key: value.float() for key, value in half.items()})
 
 
 class Payload:
@@ -193,6 +232,22 @@ def test_wrong_shape_before_the_classifier_is_refused(lenet: nn.Module) -> None:
     state = {**lenet.state_dict(), "fc1.weight": torch.zeros(120, 100)}
     with pytest.raises(WeightsError, match=r"fc1\.weight is \(120, 100\), expected \(120, 400\)"):
         weights.load_into(lenet, state, "fc3", "mine.pth")
+
+
+def test_mistyped_names_are_told_the_right_ones_and_the_rest_is_counted() -> None:
+    network = networks.build("resnet18", {})
+    state = network.state_dict()
+    state["layer1.0.conv1.weigth"] = state.pop("layer1.0.conv1.weight")
+    with pytest.raises(WeightsError) as caught:
+        weights.load_into(network, state, "fc", "mine.pth")
+    told = "layer1.0.conv1.weigth is unknown, did you mean layer1.0.conv1.weight?"
+    assert caught.value.message.endswith(f": {told}")
+    odd = {f"{'x' * 30}{i}": torch.zeros(1) for i in range(5)}
+    with pytest.raises(WeightsError) as caught:
+        weights.load_into(network, state | odd, "fc", "mine.pth")
+    assert told in caught.value.message
+    assert caught.value.message.count("is unknown") == 3
+    assert caught.value.message.endswith("and 3 more")
 
 
 def test_unknown_tensor_is_refused(lenet: nn.Module) -> None:

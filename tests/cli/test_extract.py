@@ -98,3 +98,24 @@ def test_unknown_split_and_layer_are_usage_errors(featx: Any) -> None:
     assert result.exit_code == 2
     assert "did you mean" in result.stderr
     assert "conv1" in result.stderr
+
+
+def test_resize_none_and_a_size_exclude_each_other(featx: Any) -> None:
+    result = featx(
+        "extract", "digits", "-b", "lenet5", "--weights", "random:0", "-l", "fc1", "--resize", "none", "--size", 32
+    )
+    assert result.exit_code == 2
+    assert "--resize none" in result.stderr
+
+
+def test_network_of_ones_own_and_a_pattern(featx_json: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "print('noise')\nfrom torch import nn\ndef make(): return nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU())\n"
+    (tmp_path / "net.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    asked = ("extract", "digits", "-b", "net.py:make", "--size", "8", "--limit", "4", "--device", "cpu", "-l", "?:avg")
+    code, document = featx_json(*asked)
+    assert code == 0
+    assert [(e["layer"], e["columns"], e["computed"]) for e in document["layers"]] == [("0:avg", 2, 4), ("1:avg", 2, 4)]
+    code, document = featx_json(*asked[:-1], "x*")
+    assert (code, document["kind"]) == (2, "OptionError")
+    assert "no layer matches 'x*'" in document["error"]

@@ -1,0 +1,182 @@
+"""Networks built and looked at: which weights fit, what the key and the user need to know. Loads torch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from featx import factories, networks
+from featx.cache.memo import file_stamp
+from featx.errors import OptionError, WeightsError
+from featx.factories import Factory
+from featx.specs import PreprocessSpec
+from featx.weights import fetch, load_into, published, read_state, recognised, state_hash
+
+
+def inspect_named(name: str, weights: str, is_file: bool, channels: int) -> dict[str, Any]:
+    """Build a network that featx knows once, and return what is to be remembered of it, JSON-able.
+
+    Parameters
+    ----------
+    name, weights : str
+        As `featx.backbones.resolve`.
+    is_file : bool
+        Whether the weights are meant to be a file.
+    channels : int
+        Of the source.
+
+    Raises
+    ------
+    OptionError, WeightsError
+        For names and weights that cannot be had.
+    """
+    networks.check_name(name)
+    enum, file, notes = _locate(name, weights, is_file)
+    stamps = [[file, file_stamp(file)]] if file else []
+    state = None if file is None else read_state(Path(file), lambda: networks.tensor_names(name))
+    options = networks.builder_options(
+        name,
+        loaded=state is not None,
+        published=enum is not None,
+        auxiliary=state is None or any(key.startswith(networks.AUXILIARY) for key in state),
+    )
+    if name == "lenet5":
+        first = None if state is None else state.get("conv1.weight")
+        options = {"channels": channels if first is None or first.ndim != 4 else int(first.shape[1])}
+    preset = networks.preset_of(name, enum, options.get("channels", 3))
+    if name.startswith("vit_"):
+        px = networks.vit_size(state or {}) or preset.crop
+        options = {"image_size": px}
+        preset = preset if px == preset.crop else replace(preset, resize=px, crop=px)
+    module = _drawn(name, weights, options)
+    head = networks.find_head(module)
+    facts = _facts(module, head, state, weights)
+    return facts | {
+        "name": name,
+        "preset": asdict(preset),
+        "options": options,
+        "notes": notes + facts["notes"],
+        "file": file,
+        "files": stamps,
+    }
+
+
+def inspect_own(own: Factory, weights: str, is_file: bool) -> dict[str, Any]:
+    """Run a user's own factory once, and return as `inspect_named` does; its code is hashed beside the weights.
+
+    Raises
+    ------
+    OptionError, WeightsError
+        As `featx.factories.make`; for weights that cannot be had.
+    """
+    file = _own_weights(own, weights, is_file)
+    sources = factories.sources(own)
+    looked_at = [*([file] if file else []), *map(str, sources.values())]
+    stamps = [[path, file_stamp(path)] for path in looked_at]
+    code = factories.code_of(sources)
+    module = _drawn(own.label, weights, {}, own, code)
+    state = None if file is None else read_state(Path(file), lambda: set(module.state_dict()))
+    # Features can be had without a classifier; a convolution may be one, and may not.
+    linear = [name for name, child in module.named_modules() if isinstance(child, nn.Linear)]
+    head = linear[-1] if linear else ""
+    return _facts(module, head, state, weights) | {
+        "name": own.label,
+        "preset": asdict(PreprocessSpec(resize=224, crop=224)),
+        "options": {},
+        "file": file,
+        "files": stamps,
+        "code": code,
+        "origin": f"{own.target}:{own.function}",
+    }
+
+
+def _facts(module: nn.Module, head: str, state: dict[str, torch.Tensor] | None, weights: str) -> dict[str, Any]:
+    """Load the weights and tell what a network is."""
+    width = networks.head_width(module.get_submodule(head)) if head else 0
+    left_out = () if state is None else load_into(module, state, head, weights)
+    return {
+        "sha256": state_hash(module),
+        "head": head,
+        "head_width": width,
+        "left_out": left_out,
+        "notes": [f"{weights}: its classifier {part} has another shape and was left out" for part in left_out],
+        "code": None,
+        "origin": "",
+    }
+
+
+def build(
+    name: str, weights: str, options: dict[str, Any], head: str, file: str | None, own: Factory | None, code: str | None
+) -> nn.Module:
+    """Build a network that was looked at before, with its weights.
+
+    Raises
+    ------
+    OptionError, WeightsError
+        Where a file is no longer what it was.
+    """
+    module = _drawn(name, weights, options, own, code)
+    if file is not None:
+        load_into(module, read_state(Path(file), lambda: set(module.state_dict())), head, weights)
+    return module
+
+
+def _drawn(
+    name: str, weights: str, options: dict[str, Any], own: Factory | None = None, code: str | None = None
+) -> nn.Module:
+    """Build a network with weights drawn from its seed; those of a file come later."""
+    # A generator of its own: drawing weights must not disturb the caller's random numbers.
+    with torch.random.fork_rng(devices=[]):
+        seed = int(weights.removeprefix("random:")) if weights.startswith("random:") else 0
+        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would also seed the caller's GPUs
+        return networks.build(name, options) if own is None else factories.make(own, code or "")
+
+
+def _locate(name: str, weights: str, is_file: bool) -> tuple[Any, str | None, list[str]]:
+    """Return torchvision's enum, if the weights are published, their file, if they have one, and what to tell."""
+    if _is_seed(weights):
+        return None, None, []
+    if is_file:
+        file = _existing(weights)
+        # A copy under another name is to be used as the published weights are: these expect another scaling.
+        if name in networks.RESCALING and (known := recognised(name, Path(file))) is not None:
+            return known, file, [f"{weights} is {known}: its own preprocessing is used"]
+        return None, file, []
+    if name == "lenet5":
+        raise OptionError(
+            f"lenet5 has no published weights {weights[:80]!r}, expected random:SEED or a file",
+            "use --weights random:0",
+        )
+    enum = published(name, weights)
+    return enum, str(fetch(enum)), []
+
+
+def _own_weights(own: Factory, weights: str, is_file: bool) -> str | None:
+    if weights == "DEFAULT" or _is_seed(weights):
+        return None
+    if not is_file:
+        raise OptionError(
+            f"{own.label} has no published weights {weights[:80]!r}, expected DEFAULT, random:SEED or a file",
+            "DEFAULT takes the network as the factory returns it",
+        )
+    return _existing(weights)
+
+
+def _is_seed(weights: str) -> bool:
+    if weights.partition(":")[0] != "random":
+        return False
+    if not re.fullmatch(r"random:\d{1,18}", weights):
+        raise OptionError(f"weights {weights[:80]!r}, expected random:SEED", "for example random:0")
+    return True
+
+
+def _existing(weights: str) -> str:
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise WeightsError(f"there is no weights file {weights}", "check the path, or use random:0")
+    return str(path.absolute())

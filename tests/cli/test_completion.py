@@ -1,0 +1,54 @@
+"""Shell completion: commands, options, backbones and layers, for the three shells."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from programs import PROGRAM
+
+
+def complete(home: Path, words: str, shell: str = "bash") -> list[str]:
+    """Return what the shell would offer for the last word of a line."""
+    at = str(len(words.split(" ")) - 1)
+    env = {**os.environ, "FEATX_HOME": str(home), "_FEATX_COMPLETE": f"{shell}_complete"}
+    env |= {"COMP_WORDS": words, "COMP_CWORD": words.split(" ")[-1] if shell == "fish" else at}
+    told = subprocess.run([sys.executable, *PROGRAM], env=env, capture_output=True, text=True, check=False)
+    assert "Traceback" not in told.stderr
+    return [line.removeprefix("plain,") for line in told.stdout.splitlines() if line]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_script_for_the_shell_is_printed(home: Path, shell: str) -> None:
+    env = {**os.environ, "_FEATX_COMPLETE": f"{shell}_source"}
+    told = subprocess.run([sys.executable, *PROGRAM], env=env, capture_output=True, text=True, check=True)
+    assert "_FEATX_COMPLETE" in told.stdout
+
+
+def test_commands_options_and_choices(home: Path) -> None:
+    assert complete(home, "featx ext") == ["extract"]
+    assert "--augment" in complete(home, "featx train digits --a")
+    assert complete(home, "featx train digits --mode f") == ["frozen", "finetune"]
+
+
+def test_backbones_and_layers(home: Path) -> None:
+    assert "resnet18" in complete(home, "featx extract digits -b resn")
+    assert complete(home, "featx extract digits -b lenet5 -l co") == ["conv1", "conv2"]
+    assert complete(home, "featx extract digits -b lenet5 -l conv1:a") == ["conv1:avg", "conv1:avg2"]
+    assert complete(home, "featx extract digits -l co") == []
+    assert complete(home, "featx extract digits -b nosuchnet -l co") == []
+
+
+def test_second_time_loads_no_torch(home: Path, monkeypatch: Any) -> None:
+    from featx.cli import completion
+
+    class Context:
+        params = {"home": str(home), "backbone": "lenet5"}  # noqa: RUF012
+
+    first = completion.complete_layer(Context(), None, "")  # type: ignore[arg-type]
+    monkeypatch.setattr(completion, "_layers", lambda backbone: pytest.fail("looked again"))
+    assert completion.complete_layer(Context(), None, "") == first != []  # type: ignore[arg-type]
