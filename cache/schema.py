@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from featx.checks import check_choice
 from featx.errors import CorruptStoreError, OptionError
-from featx.specs import DTYPES, SCHEMA, check_choice, digest_of
+from featx.specs import DTYPES, SCHEMA, digest_of
 
 DATASET = "X"
 KEY_FILE = "key.json"

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from featx.specs import check_choice
+from featx.checks import check_choice
 
 PAD_FRACTION = 8
 """A crop is cut from the image padded by its side / 8, as 4 px of CIFAR's 32 (He et al., 2015, section 4.2)."""

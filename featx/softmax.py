@@ -15,10 +15,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from featx.checks import check_positive
 from featx.errors import OptionError, OutOfMemoryError
 from featx.objective import Problem, from_coefficients, make_problem, to_coefficients
 from featx.solvers import Solution, fit_softmax
-from featx.specs import FitConfig, check_positive
+from featx.specs import FitConfig
 
 Floats = NDArray[np.float64]
 

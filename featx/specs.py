@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
+from featx.checks import check_choice, check_count, check_positive, check_range
 from featx.errors import OptionError
 
 SCHEMA = 1
@@ -309,29 +310,3 @@ class TrainConfig:
             check_positive("lr", self.lr)
         if self.augment is not None:
             check_choice("augment", self.augment, AUGMENTS)
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise OptionError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise OptionError(f"{name} is {value!r}, expected one of {', '.join(choices)}", f"give another --{name}")
-
-
-def check_positive(name: str, value: Any) -> None:
-    """Raise OptionError unless `value` is a positive finite number."""
-    if not (isinstance(value, numbers.Real) and 0 < float(value) < math.inf):
-        raise OptionError(f"{name} is {value!r}, expected a positive number", f"give another --{name}")
-
-
-def check_range(name: str, value: Any, below: float = math.inf) -> None:
-    """Raise OptionError unless `value` is a number from 0 to less than `below`."""
-    if not (isinstance(value, numbers.Real) and 0 <= float(value) < below):
-        raise OptionError(
-            f"{name} is {value!r}, expected a number from 0 to less than {below}", f"give another --{name}"
-        )
-
-
-def check_count(name: str, value: Any, least: int = 1) -> None:
-    """Raise OptionError unless `value` is a whole number of at least `least`."""
-    if not (isinstance(value, numbers.Integral) and int(value) >= least):
-        raise OptionError(f"{name} is {value!r}, expected a whole number of at least {least}", f"give another --{name}")

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from featx.checks import check_count
 from featx.errors import OptionError, SourceError, nearest
-from featx.specs import check_count
 
 VAL_FRACTION = 0.1
 """Share of the training rows held out for validation; a source without splits gives as much again to test."""

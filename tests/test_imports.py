@@ -17,7 +17,8 @@ FOLDERS = {"featx": "featx", "featx.cache": "cache", "featx.cli": "cli"}
 # A module imports only from rows above its own. A new module needs a place here before it needs anything else.
 LEVELS = (
     "errors objective reports figures",
-    "specs home solvers",
+    "checks home solvers",
+    "specs",
     "cache.atomic cache.schema images pooling augment metrics heads networks weights splits softmax factories folding",
     "cache.memo cache.folder runs arrays layouts graph",
     "cache.entries cache.table cache.writer files",

@@ -1,0 +1,35 @@
+"""Checks of single option values, each with an error that names the option."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+from featx.errors import OptionError
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise OptionError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise OptionError(f"{name} is {value!r}, expected one of {', '.join(choices)}", f"give another --{name}")
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raise OptionError unless `value` is a positive finite number."""
+    if not (isinstance(value, numbers.Real) and 0 < float(value) < math.inf):
+        raise OptionError(f"{name} is {value!r}, expected a positive number", f"give another --{name}")
+
+
+def check_range(name: str, value: Any, below: float = math.inf) -> None:
+    """Raise OptionError unless `value` is a number from 0 to less than `below`."""
+    if not (isinstance(value, numbers.Real) and 0 <= float(value) < below):
+        raise OptionError(
+            f"{name} is {value!r}, expected a number from 0 to less than {below}", f"give another --{name}"
+        )
+
+
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """Raise OptionError unless `value` is a whole number of at least `least`."""
+    if not (isinstance(value, numbers.Integral) and int(value) >= least):
+        raise OptionError(f"{name} is {value!r}, expected a whole number of at least {least}", f"give another --{name}")
