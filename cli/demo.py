@@ -13,15 +13,7 @@ from featx.cli.output import Output
 
 
 @click.command
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    default=Path("featx-demo.png"),
-    show_default=True,
-    help="Where the figure goes.",
-)
+@options.picture("featx-demo.png")
 @options.common
 def demo(out: Output, home: Path, output: Path) -> None:
     """Run the whole comparison on built-in data, without network.

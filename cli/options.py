@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -63,6 +64,12 @@ def batch_size(default: int = ExtractConfig.batch_size) -> Callable[[Command], C
     """``--batch-size N``."""
     kind: dict[str, Any] = {"type": click.IntRange(min=1), "metavar": "N", "default": default}
     return click.option("--batch-size", show_default=True, help="Images a batch.", **kind)
+
+
+def picture(default: str) -> Callable[[Command], Command]:
+    """``-o/--output FILE``, where a command that draws writes its PNG; the command gets `output`, a Path."""
+    kind: dict[str, Any] = {"type": click.Path(path_type=Path), "metavar": "FILE", "default": Path(default)}
+    return click.option("-o", "--output", show_default=True, help="Where the picture goes.", **kind)
 
 
 def choice(flag: str, choices: tuple[str, ...], default: str, text: str) -> Callable[[Command], Command]:

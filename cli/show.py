@@ -17,15 +17,7 @@ from featx.specs import ExtractConfig
 @click.argument("source")
 @options.backbone(required=False)
 @click.option("-n", "--images", type=click.IntRange(1, 400), default=32, show_default=True, help="How many.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    default=Path("featx-show.png"),
-    show_default=True,
-    help="Where the sheet goes.",
-)
+@options.picture("featx-show.png")
 @options.split
 @options.seed
 @options.weights("random:0")

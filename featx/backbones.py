@@ -124,8 +124,17 @@ def resolve(
     WeightsError
         For weights that cannot be had.
     """
-    if name == PIXELS:
-        return _pixels(channels, size, resize, interpolation, mean, std)
+    found = _pixels(channels) if name == PIXELS else _look_up(name, weights, channels, memo)
+    return replace(found, preprocess=_adjusted(found.preprocess, size, resize, interpolation, mean, std))
+
+
+def _pixels(channels: int) -> Backbone:
+    plain = PreprocessSpec(None, None, channels, mean=(0.0,) * channels, std=(1.0,) * channels)
+    return Backbone(PIXELS, "none", hashlib.sha256(b"").hexdigest(), plain)
+
+
+def _look_up(name: str, weights: str, channels: int, memo: Memo | None) -> Backbone:
+    """Return a network with its weights' own preprocessing, as the memo knows it or as it is found to be."""
     taken = channels if name == "lenet5" else 3
     own = factories.is_factory(name)
     about = {
@@ -147,7 +156,7 @@ def resolve(
         name=known["name"],
         weights=weights,
         weights_sha256=known["sha256"],
-        preprocess=_adjusted(PreprocessSpec.from_dict(known["preset"]), size, resize, interpolation, mean, std),
+        preprocess=PreprocessSpec.from_dict(known["preset"]),
         options=known["options"],
         head=known["head"],
         head_width=known["head_width"],
@@ -165,19 +174,6 @@ def _inspect(name: str, weights: str, channels: int) -> dict[str, Any]:
     if factories.is_factory(name):
         return building.inspect_own(factories.parse(name), weights, _is_file(weights))
     return building.inspect_named(name, weights, _is_file(weights), channels)
-
-
-def _pixels(
-    channels: int,
-    size: int | None,
-    resize: str | None,
-    interpolation: str | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-) -> Backbone:
-    plain = PreprocessSpec(None, None, channels, mean=(0.0,) * channels, std=(1.0,) * channels)
-    digest = hashlib.sha256(b"").hexdigest()
-    return Backbone(PIXELS, "none", digest, _adjusted(plain, size, resize, interpolation, mean, std))
 
 
 def _adjusted(

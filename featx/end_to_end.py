@@ -18,7 +18,7 @@ from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
 from featx.feeds import ImageFeed, chunks
 from featx.forward import arithmetic, pick_device
-from featx.inputs import Images, as_source, relabelled
+from featx.inputs import Images, as_source, as_store, relabelled
 from featx.specs import ExtractConfig, TrainConfig
 from featx.splits import VAL_FRACTION, Part, Partition, hold_out
 from featx.training import train
@@ -136,7 +136,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             check_classification_targets(y)
         source, classes = relabelled(as_source(X), y)
         config = self._config()
-        store = self.store if self.store is None or isinstance(self.store, FeatureStore) else FeatureStore(self.store)
+        store = as_store(self.store)
         found = resolve(
             self.backbone,
             weights=f"random:{self.seed}" if self.mode == "scratch" else self.weights,

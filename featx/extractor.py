@@ -16,7 +16,7 @@ from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
 from featx.errors import OptionError
 from featx.extract import extract
-from featx.inputs import Images, as_source
+from featx.inputs import Images, as_source, as_store
 from featx.sources import Source
 from featx.specs import ExtractConfig, LayerSpec
 
@@ -122,7 +122,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             For a parameter that cannot be worked with.
         """
         source, specs, config = as_source(X), self._specs(), self._config()
-        store = self._store()
+        store = as_store(self.store)
         backbone = self._backbone(source, store)
         if store is None:
             blocks = list(compute(source, backbone, specs, config).values())
@@ -143,11 +143,6 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _config(self) -> ExtractConfig:
         return ExtractConfig(precision=self.precision, dtype=self.dtype, batch_size=self.batch_size, device=self.device)
-
-    def _store(self) -> FeatureStore | None:
-        if self.store is None or isinstance(self.store, FeatureStore):
-            return self.store
-        return FeatureStore(self.store)
 
     def _backbone(self, source: Source, store: FeatureStore | None) -> Backbone:
         return resolve(

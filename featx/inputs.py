@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featx.arrays import ArraySource
+from featx.cache.store import FeatureStore
 from featx.errors import OptionError, SourceError
 from featx.files import PathFiles
 from featx.layouts import Row
@@ -54,6 +55,11 @@ def _some(source: Source) -> Source:
     if not len(source):
         raise SourceError("there are no images", "give at least one")
     return source
+
+
+def as_store(store: FeatureStore | str | os.PathLike[str] | None) -> FeatureStore | None:
+    """Return the store that a caller means: one already, a home folder, or none."""
+    return store if store is None or isinstance(store, FeatureStore) else FeatureStore(store)
 
 
 def relabelled(source: Source, y: Any) -> tuple[Source, npt.NDArray[Any]]:
