@@ -18,7 +18,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ from featx.errors import CorruptStoreError, DiskFullError, StoreError
 
 MAX_JSON_BYTES = 16 << 20
 """Largest JSON file that is read unless the caller knows better."""
+
+BLOCK = 1 << 20
+"""Bytes read at once where a file is hashed or copied."""
 
 STALE_SECONDS = 86_400
 """Age after which temporary files made on another machine count as left behind."""
@@ -73,6 +76,11 @@ def temporary_name() -> str:
     return f".tmp-{os.getpid()}-{_place()}{secrets.token_hex(4)}"
 
 
+def is_temporary(name: str) -> bool:
+    """Tell whether a file's name is one that `temporary_name` gave."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 @contextmanager
 def replacing(path: Path, needed: int = 0) -> Iterator[int]:
     """Yield a descriptor to a temporary file that becomes `path` when the block ends well.
@@ -106,9 +114,14 @@ def replacing(path: Path, needed: int = 0) -> Iterator[int]:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file, or leave what was there; the bytes are on the disk when this returns."""
     with replacing(path, len(data)) as fd:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(fd, rest) :]
+        write_all(fd, data)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of `data`: one call of the system may take less."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -143,6 +156,17 @@ def opened(path: Path, hint: str = _REMOVE) -> Iterator[int]:
         raise StoreError(f"{path} cannot be read: {exc.strerror or exc}", hint) from exc
     finally:
         os.close(fd)
+
+
+def sha256_of(fd: int, see: Callable[[bytes], None] | None = None) -> str:
+    """Return the SHA-256, in hexadecimal, of an open file; `see` is shown its bytes, block by block."""
+    digest = hashlib.sha256()
+    os.lseek(fd, 0, os.SEEK_SET)
+    while block := os.read(fd, BLOCK):
+        digest.update(block)
+        if see is not None:
+            see(block)
+    return digest.hexdigest()
 
 
 def read_bytes(path: Path, max_bytes: int, hint: str = _REMOVE) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from featx.cache import schema
@@ -29,6 +30,14 @@ class Entry:
     last_used: float
 
 
+def digests_in(features: Path) -> list[str]:
+    """Return the names of the key folders below a store's ``features``, sorted; links are none."""
+    with suppress(OSError):
+        entries = [entry for entry in os.scandir(features) if entry.is_dir(follow_symlinks=False)]
+        return sorted(entry.name for entry in entries if schema.DIGEST.fullmatch(entry.name))
+    return []
+
+
 def describe(folder: KeyFolder) -> Entry:
     """Describe one folder; what cannot be read is left blank, so that it can still be seen and removed."""
     key: dict[str, Any] = {"n_rows": 0}
@@ -50,7 +59,7 @@ def describe(folder: KeyFolder) -> Entry:
         columns=plan.columns if plan else 0,
         bytes=bytes_of(folder),
         complete=complete,
-        last_used=_last_used(folder),
+        last_used=last_used(folder),
     )
 
 
@@ -60,7 +69,8 @@ def _printable(value: Any) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def _last_used(folder: KeyFolder) -> float:
+def last_used(folder: KeyFolder) -> float:
+    """Return when a key was last used, in seconds since 1970, or when it was made."""
     for path in (folder.path / schema.USED_FILE, folder.path):
         with suppress(OSError):
             return os.lstat(path).st_mtime

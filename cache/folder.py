@@ -18,7 +18,6 @@ from featx.errors import CorruptStoreError, FeatxError, StoreError
 from featx.specs import DTYPES, SCHEMA, canonical_json, digest_of
 
 _MAX_RECEIPT_BYTES = 32 << 20
-_BLOCK = 1 << 20
 
 _checked: set[tuple[Any, ...]] = set()
 """Files whose SHA-256 this process has found right: (path, SHA-256, device, inode, size, mtime)."""
@@ -26,10 +25,11 @@ _checked: set[tuple[Any, ...]] = set()
 
 @dataclass(frozen=True)
 class StoredPlan:
-    """What plan.json holds: the plan, and the SHA-256 of ids.json beside it."""
+    """What plan.json holds: the plan, and the SHA-256 of ids.json and of computed.bin beside it."""
 
     plan: Plan
     ids_sha256: str
+    computed_sha256: str
 
 
 class KeyFolder:
@@ -73,9 +73,9 @@ class KeyFolder:
         path = self.path / schema.PLAN_FILE
         body = self._unsealed(path, atomic.MAX_JSON_BYTES)
         with self._meaning(path):
-            schema.exact_fields("plan file", body, {"schema", "key", "ids_sha256", "plan"})
+            schema.exact_fields("plan file", body, {"schema", "key", "ids_sha256", "computed_sha256", "plan"})
             plan = Plan.from_dict(body["plan"])
-        return StoredPlan(plan, str(body["ids_sha256"]))
+        return StoredPlan(plan, str(body["ids_sha256"]), str(body["computed_sha256"]))
 
     def about(self) -> dict[str, Any]:
         """Return what was recorded beside the key; nothing when it is damaged: no value depends on it."""
@@ -102,15 +102,14 @@ class KeyFolder:
             schema.exact_fields("receipt file", body, {"schema", "key", "receipt"})
             return Receipt.from_dict(body["receipt"], index, plan, n_rows)
 
-    def valid_receipts(self, plan: Plan, n_rows: int) -> set[int]:
-        """Return the shards whose receipts are sound; a damaged receipt is none."""
-        sound = set()
+    def valid_receipts(self, plan: Plan, n_rows: int) -> dict[int, Receipt]:
+        """Return the sound receipts by shard; a damaged receipt is none."""
+        sound = {}
         last = plan.shards(n_rows)
         for index in self.receipt_numbers():
             with suppress(StoreError):
                 if index < last:
-                    self.receipt(index, plan, n_rows)
-                    sound.add(index)
+                    sound[index] = self.receipt(index, plan, n_rows)
         return sound
 
     def row_hashes(self, key: Mapping[str, Any]) -> np.ndarray[Any, Any]:
@@ -135,11 +134,21 @@ class KeyFolder:
             raise self.damaged(path, f"no list of {key['n_rows']} names")
         return ids
 
+    def computed(self, key: Mapping[str, Any], stored: StoredPlan) -> np.ndarray[Any, Any]:
+        """Return the (n,) mask of rows that were to be computed; the others are copies of equal rows."""
+        path = self.path / schema.COMPUTED_FILE
+        n_rows = key["n_rows"]
+        data = atomic.read_bytes(path, -(-n_rows // 8), self.hint)
+        if hashlib.sha256(data).hexdigest() != stored.computed_sha256 or len(data) != -(-n_rows // 8):
+            raise self.damaged(path, "its SHA-256 is not the one in plan.json")
+        return np.unpackbits(np.frombuffer(data, np.uint8), count=n_rows).astype(bool)
+
     def check_sidecars(self, key: Mapping[str, Any], stored: StoredPlan) -> None:
-        """Check rows.bin and ids.json, once per process."""
+        """Check rows.bin, ids.json and computed.bin, once per process."""
         for name, mark, check in (
             (schema.ROWS_FILE, key["rows"], lambda: self.row_hashes(key)),
             (schema.IDS_FILE, stored.ids_sha256, lambda: self.ids(key, stored)),
+            (schema.COMPUTED_FILE, stored.computed_sha256, lambda: self.computed(key, stored)),
         ):
             with atomic.opened(self.path / name, self.hint) as fd:
                 token = _token(self.path / name, mark, os.fstat(fd))
@@ -168,10 +177,21 @@ class KeyFolder:
                 raise self.damaged(path, f"it has {status.st_size:,} bytes, its receipt says {receipt.bytes:,}")
             token = _token(path, receipt.sha256, status)
             if token not in _checked:
-                if _sha256(fd) != receipt.sha256:
+                if atomic.sha256_of(fd) != receipt.sha256:
                     raise self.damaged(path, "its SHA-256 is not its receipt's")
                 _checked.add(token)
             yield fd
+
+    def fill(self, fd: int, receipt: Receipt, row_bytes: int, row: int, rest: memoryview) -> None:
+        """Read the rows of a shard from `row` of the key on into the bytes `rest`."""
+        at = receipt.offset + (row - receipt.start) * row_bytes
+        while rest:
+            got = os.preadv(fd, [rest], at)
+            if got == len(rest):
+                return
+            if got == 0:
+                raise self.damaged(self.shards / receipt.file, "it ends before its rows do")
+            rest, at = rest[got:], at + got
 
     def _unsealed(self, path: Path, max_bytes: int) -> dict[str, Any]:
         body = schema.unseal(path, atomic.read_json(path, max_bytes, self.hint), self.hint)
@@ -204,14 +224,6 @@ def _token(path: Path, sha256: str, status: os.stat_result) -> tuple[Any, ...]:
     return str(path), sha256, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _sha256(fd: int) -> str:
-    digest = hashlib.sha256()
-    os.lseek(fd, 0, os.SEEK_SET)
-    while block := os.read(fd, _BLOCK):
-        digest.update(block)
-    return digest.hexdigest()
-
-
 def sealed_file(digest: str, **parts: Any) -> dict[str, Any]:
     """Return the contents of a file that names its key and carries the hash of its own values."""
     return schema.seal({"schema": SCHEMA, "key": digest, **parts})
@@ -223,6 +235,7 @@ def lay_out(
     plan: Plan,
     ids: Sequence[str],
     hashes: np.ndarray[Any, Any],
+    computed: np.ndarray[Any, Any],
     about: Mapping[str, Any],
 ) -> None:
     """Fill the new folder `path`: key, ids, row hashes, record, and last the plan: then all is there."""
@@ -235,5 +248,7 @@ def lay_out(
     atomic.write_bytes(path / schema.IDS_FILE, names)
     atomic.write_bytes(path / schema.ROWS_FILE, hashes.tobytes())
     atomic.write_json(path / schema.ABOUT_FILE, sealed_file(digest, about=dict(about)))
-    ids_sha256 = hashlib.sha256(names).hexdigest()
-    atomic.write_json(path / schema.PLAN_FILE, sealed_file(digest, ids_sha256=ids_sha256, plan=plan.as_dict()))
+    mask = np.packbits(computed).tobytes()
+    atomic.write_bytes(path / schema.COMPUTED_FILE, mask)
+    sidecars = {"ids_sha256": hashlib.sha256(names).hexdigest(), "computed_sha256": hashlib.sha256(mask).hexdigest()}
+    atomic.write_json(path / schema.PLAN_FILE, sealed_file(digest, **sidecars, plan=plan.as_dict()))

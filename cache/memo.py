@@ -23,6 +23,7 @@ SETTLED_SECONDS = 2.0
 
 _KIND = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 _HEAD, _MIDDLE, _TAIL = b'{"check":"', b'","memo":', b"}\n"
+_CHECK = 32
 _BODY = len(_HEAD) + 64 + len(_MIDDLE)
 
 
@@ -65,10 +66,34 @@ class Memo:
                 make_folder(self.folder)
                 write_bytes(path, data)
 
-    def _path(self, kind: str, about: Mapping[str, Any]) -> Path:
+    def get_bytes(self, kind: str, about: Mapping[str, Any]) -> bytes | None:
+        """Return what `put_bytes` remembered about `about`, or None."""
+        try:
+            data = read_bytes(self._path(kind, about, "bin"), MAX_MEMO_BYTES)
+        except StoreError:
+            return None
+        value = data[_CHECK:]
+        return value if data[:_CHECK] == _check(about, value) else None
+
+    def put_bytes(self, kind: str, about: Mapping[str, Any], value: bytes) -> None:
+        """Remember bytes about `about`: tables of a million rows, for which JSON would need a gigabyte."""
+        path = self._path(kind, about, "bin")
+        if _CHECK + len(value) <= MAX_MEMO_BYTES:
+            with suppress(StoreError):
+                make_folder(self.folder)
+                write_bytes(path, _check(about, value) + value)
+
+    def _path(self, kind: str, about: Mapping[str, Any], suffix: str = "json") -> Path:
         if not _KIND.fullmatch(kind):
             raise OptionError(f"memo kind {kind!r}, expected lower-case letters, digits and '-'")
-        return self.folder / f"{kind}-{digest_of(dict(about))}.json"
+        return self.folder / f"{kind}-{digest_of(dict(about))}.{suffix}"
+
+
+def _check(about: Mapping[str, Any], value: bytes) -> bytes:
+    # Of both: a file copied to another name is whole, and still no answer.
+    digest = hashlib.sha256(digest_of(dict(about)).encode())
+    digest.update(value)
+    return digest.digest()
 
 
 def _framed(body: bytes) -> bytes:

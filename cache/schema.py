@@ -22,10 +22,15 @@ IDS_FILE = "ids.json"
 ROWS_FILE = "rows.bin"
 ABOUT_FILE = "about.json"
 PLAN_FILE = "plan.json"
+COMPUTED_FILE = "computed.bin"
+LOCK_FILE = "lock"
 USED_FILE = "used"
 SHARDS = "shards"
 HASH_BYTES = 32
 """Bytes of one row's hash in rows.bin."""
+
+UNREADABLE = hashlib.sha256(b"featx: unreadable").hexdigest()
+"""Stands for the content of a row that could not be read: such rows are never taken for copies of each other."""
 
 SHARD_BYTES = 64_000_000
 """Most bytes of features in one shard, unless a single row is larger."""
@@ -51,6 +56,9 @@ class Plan:
     ----------
     batch_size : int
         Images in one forward pass.
+    block_rows : int
+        Rows that one process works on at a time, and no batch reaches beyond: a whole number of shards of every layer
+        of the pass.
     shard_rows, columns : int
         Rows of a shard (the last one may have fewer), values of a row.
     dtype : str
@@ -62,6 +70,7 @@ class Plan:
     """
 
     batch_size: int
+    block_rows: int
     shard_rows: int
     columns: int
     dtype: str
@@ -74,6 +83,9 @@ class Plan:
         check_whole("batch_size", self.batch_size, 1, MAX_ROWS)
         check_whole("columns", self.columns, 1, MAX_COLUMNS)
         check_whole("shard_rows", self.shard_rows, 1, MAX_ROWS)
+        check_whole("block_rows", self.block_rows, self.shard_rows, MAX_ROWS)
+        if self.block_rows % self.shard_rows:
+            raise OptionError(f"blocks of {self.block_rows} rows, expected whole shards of {self.shard_rows}")
         if self.shard_rows > 1 and self.shard_rows * self.row_bytes > SHARD_BYTES:
             raise OptionError(
                 f"a shard of {self.shard_rows} rows has {self.shard_rows * self.row_bytes:,} bytes, "
@@ -98,6 +110,15 @@ class Plan:
         """Return the first row of a shard and the one after its last."""
         start = shard * self.shard_rows
         return start, min(start + self.shard_rows, n_rows)
+
+    def blocks(self, n_rows: int) -> int:
+        """Return the number of blocks of `n_rows` rows."""
+        return -(-n_rows // self.block_rows)
+
+    def shards_of(self, block: int, n_rows: int) -> range:
+        """Return the shards of a block."""
+        per_block = self.block_rows // self.shard_rows
+        return range(block * per_block, min((block + 1) * per_block, self.shards(n_rows)))
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON-able values."""
@@ -232,10 +253,13 @@ def fingerprint(hashes: np.ndarray[Any, Any]) -> str:
 
 
 def plan_shard_rows(n_rows: int, row_bytes: int) -> int:
-    """Return the rows of a shard: about ``n_rows / 32``, 1,024 to 65,536, at most 64 MB, at least one."""
+    """Return the rows of a shard: about ``n_rows / 32``, 1,024 to 65,536, at most 64 MB, at least one.
+
+    Always a power of two: shards of layers with rows of different lengths end at the same rows.
+    """
     low, high = SHARD_ROWS
-    rows = min(max(-(-n_rows // SHARDS_WANTED), low), high)
-    return max(1, min(rows, SHARD_BYTES // row_bytes))
+    wanted = min(max(-(-n_rows // SHARDS_WANTED), low), high)
+    return min(1 << (wanted - 1).bit_length(), 1 << max(1, SHARD_BYTES // row_bytes).bit_length() - 1)
 
 
 def shard_image(X: np.ndarray[Any, Any], key_digest: str, start: int) -> tuple[bytes, int]:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from featx.cache import atomic, schema
-from featx.cache.entries import Entry, bytes_of, describe
+from featx.cache.copies import Lenders, Loan, first_rows, lent
+from featx.cache.entries import Entry, bytes_of, describe, digests_in
 from featx.cache.folder import KeyFolder, lay_out
 from featx.cache.schema import Plan
 from featx.cache.table import FeatureMatrix, FeatureTable
@@ -104,6 +105,7 @@ class FeatureStore:
         ids: Sequence[str],
         hashes: np.ndarray[Any, Any],
         about: Mapping[str, Any],
+        loans: Sequence[Loan] = (),
     ) -> FeatureWriter:
         """Return a writer of the key's missing shards; the folder is created, or resumed with its own plan.
 
@@ -120,6 +122,8 @@ class FeatureStore:
         about : mapping
             JSON-able; recorded, not keyed: source, split, backbone, weights (as asked), created, versions (a
             mapping that goes into the receipts).
+        loans : sequence of Loan
+            What siblings have of the rows, from `lenders`.
         """
         hashes = np.asarray(hashes)
         if schema.fingerprint(hashes) != key.rows or not len(ids) == len(hashes) == key.n_rows:
@@ -130,22 +134,35 @@ class FeatureStore:
         folder.refuse_links()
         atomic.make_folder(self._features)
         atomic.tidy(self._features)
+        # Equal images have rows of equal length, unless somebody made a store up.
+        loans = [loan for loan in loans if loan.plan.columns == plan.columns]
         if not _is_started(folder):
-            self._create(folder, key, plan, ids, hashes, about)
-        stored = folder.plan()
-        folder.check_sidecars(folder.key(), stored)
+            first = first_rows(hashes)
+            computed = (first == np.arange(key.n_rows)) & ~lent(loans, key.n_rows)
+            self._create(folder, key, plan, ids, hashes, computed, about)
+        folder.check_sidecars(folder.key(), folder.plan())
         self.touch(key)
-        versions = about.get("versions", {})
-        return FeatureWriter(folder, stored.plan, key.n_rows, {str(k): str(v) for k, v in versions.items()})
+        versions = {str(name): str(version) for name, version in about.get("versions", {}).items()}
+        return FeatureWriter(folder, ids, loans, versions)
+
+    def plan(self, key: FeatureKey | str) -> Plan | None:
+        """Return the plan of a key that was begun, else None."""
+        folder = KeyFolder(self.folder(key))
+        folder.refuse_links()
+        return folder.plan().plan if _is_started(folder) else None
+
+    def lenders(self) -> Lenders:
+        """Return what is stored, as rows that new keys may borrow."""
+        return Lenders(self._features)
 
     def ls(self) -> list[Entry]:
         """Return what is stored, last used first; no shard is opened."""
-        entries = [describe(KeyFolder(self._features / digest)) for digest in self._digests()]
+        entries = [describe(KeyFolder(self._features / digest)) for digest in digests_in(self._features)]
         return sorted(entries, key=lambda entry: (-entry.last_used, entry.digest))
 
     def find(self, prefix: str) -> Entry:
         """Return the one entry whose digest begins with `prefix`; OptionError for none or several."""
-        digests = self._digests()
+        digests = digests_in(self._features)
         found = [digest for digest in digests if prefix and digest.startswith(prefix)]
         if len(found) == 1:
             return describe(KeyFolder(self._features / found[0]))
@@ -176,12 +193,6 @@ class FeatureStore:
             finally:
                 os.close(fd)
 
-    def _digests(self) -> list[str]:
-        with suppress(OSError):
-            entries = [e for e in os.scandir(self._features) if e.is_dir(follow_symlinks=False)]
-            return sorted(e.name for e in entries if schema.DIGEST.fullmatch(e.name))
-        return []
-
     def _create(
         self,
         folder: KeyFolder,
@@ -189,12 +200,13 @@ class FeatureStore:
         plan: Plan,
         ids: Sequence[str],
         hashes: np.ndarray[Any, Any],
+        computed: np.ndarray[Any, Any],
         about: Mapping[str, Any],
     ) -> None:
         """Lay the folder out under a temporary name and rename it; a process that was quicker wins."""
         temporary = self._features / atomic.temporary_name()
         try:
-            lay_out(temporary, key.as_dict(), plan, ids, hashes, about)
+            lay_out(temporary, key.as_dict(), plan, ids, hashes, computed, about)
             # The lock keeps a folder that another process has just made from being taken for a broken one.
             with atomic.locked(self._features / _LOCK):
                 if not _is_started(folder):

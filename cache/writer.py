@@ -7,73 +7,164 @@ import hashlib
 import importlib.metadata
 import os
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from featx.cache import atomic, schema
+from featx.cache.claims import Claims
+from featx.cache.copies import Loan, first_rows, lent, read_rows
 from featx.cache.folder import KeyFolder, receipt_name, sealed_file
-from featx.cache.schema import MAX_REASON, SHARD_NAME, Plan, Receipt
+from featx.cache.schema import MAX_REASON, SHARD_NAME, Receipt
 from featx.errors import OptionError, StoreError
 
 _ORPHAN_SECONDS = 3600
 """Age from which a shard without a receipt was left by a dead process: living ones need milliseconds."""
 
+Array = np.ndarray[Any, Any]
+
+
+@dataclass
+class _Open:
+    """A shard that is being gathered: its values, which rows are put, and how many of them were."""
+
+    number: int
+    block: int
+    due: Array
+    values: Array | None = None
+    put: int = 0
+    skipped: dict[int, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
 
 class FeatureWriter:
-    """Writes one key's missing shards; made by `FeatureStore.writer`.
+    """Writes one key's missing shards, block by block; made by `FeatureStore.writer`.
+
+    A row is put, or it is a copy: of an equal row of the same key, or of a sibling's. Which rows are put was settled
+    when the key was begun, so that a resumed run gives the bytes of an uninterrupted one; what a sibling lent then
+    and has no more is put too.
 
     Parameters
     ----------
     folder : KeyFolder
         Laid out already.
+    ids : sequence of str
+        One name a row.
+    loans : sequence of Loan
+        What siblings have of the rows.
+    versions : dict
+        Programs that compute the features, for the receipts.
+
+    Attributes
+    ----------
     plan : Plan
         The folder's own plan.
     n_rows : int
         Rows of the key.
-    versions : dict
-        Programs that compute the features, for the receipts.
+    todo : ndarray of bool, shape (n_rows,)
+        Rows that are put, whether they are there already or not.
+    n_put : int
+        Rows that were put here.
     """
 
-    def __init__(self, folder: KeyFolder, plan: Plan, n_rows: int, versions: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: KeyFolder, ids: Sequence[str], loans: Sequence[Loan], versions: Mapping[str, str]
+    ) -> None:
+        key, stored = folder.key(), folder.plan()
         self.folder = folder
-        self.plan = plan
-        self.n_rows = n_rows
+        self.plan = stored.plan
+        self.n_rows: int = key["n_rows"]
+        computed = folder.computed(key, stored)
+        self._first = first_rows(folder.row_hashes(key))
+        borrowed = ~computed & ~computed[self._first]
+        self.todo = computed | (borrowed & ~lent(loans, self.n_rows))
+        self._ids = ids
+        self._loans = loans if borrowed.any() else ()
         self._versions = {**_own_versions(), **versions}
         atomic.tidy(folder.path)
         atomic.tidy(folder.shards)
-        self._done = folder.valid_receipts(plan, n_rows)
+        self._done = set(folder.valid_receipts(self.plan, self.n_rows))
         self._remove_orphans()
-        self._forget()
+        self.n_put = 0
+        self._queue: deque[_Open] = deque()
+        self._claims = Claims(folder.path / schema.LOCK_FILE)
 
     def missing(self) -> list[int]:
-        """Return the numbers of the shards without a receipt, rising."""
+        """Return the numbers of the shards without a receipt, rising, as far as is known here."""
         return [shard for shard in range(self.plan.shards(self.n_rows)) if shard not in self._done]
+
+    def blocks(self) -> list[int]:
+        """Return the blocks that lack a shard, rising."""
+        per_block = self.plan.block_rows // self.plan.shard_rows
+        return sorted({shard // per_block for shard in self.missing()})
 
     def rows_of(self, shard: int) -> tuple[int, int]:
         """Return a shard's first row and the one after its last."""
         return self.plan.span(shard, self.n_rows)
 
-    def put(
-        self,
-        start: int,
-        X: np.ndarray[Any, Any],
-        skipped: Sequence[tuple[int, str]] = (),
-        seconds: Mapping[str, float] | None = None,
-    ) -> None:
-        """Take rows ``start`` to ``start + len(X)``; a shard that they complete is written at once.
+    def due(self, block: int | None = None) -> Array:
+        """Return the rows that are still to be put, of a block or of all, rising."""
+        shards = range(self.plan.shards(self.n_rows)) if block is None else self.plan.shards_of(block, self.n_rows)
+        rows = [start + np.flatnonzero(self.todo[start:stop]) for start, stop in map(self.rows_of, shards)]
+        kept = [part for shard, part in zip(shards, rows, strict=True) if shard not in self._done]
+        return np.concatenate(kept) if kept else np.empty(0, np.int64)
 
-        Rows of shards that have receipts are ignored. Within a shard rows come in rising order, without gaps.
+    def refresh(self) -> None:
+        """Look which shards other processes finished."""
+        for shard in self.folder.receipt_numbers() - self._done:
+            if shard < self.plan.shards(self.n_rows) and self._has_receipt(shard):
+                self._done.add(shard)
+
+    def claim(self, block: int, force: bool = False) -> bool:
+        """Take a block to work on; False while another process has it, or has not finished what it copies from.
+
+        Shards that are nothing but copies are written at once.
 
         Parameters
         ----------
-        start : int
-            Row of the source that ``X[0]`` is.
+        block : int
+            One of `blocks`.
+        force : bool
+            Whoever has it: the work may then be done twice.
+        """
+        if any(part.block == block for part in self._queue):
+            return True
+        if not self._claims.take(block) and not force:
+            return False
+        self.refresh()
+        missing = [shard for shard in self.plan.shards_of(block, self.n_rows) if shard not in self._done]
+        if not missing or not self._can_copy(missing):
+            self._claims.drop(block)
+            return not missing
+        for shard in missing:
+            start, stop = self.rows_of(shard)
+            self._queue.append(_Open(shard, block, start + np.flatnonzero(self.todo[start:stop])))
+        self._advance()
+        return True
+
+    def put(
+        self,
+        rows: Array,
+        X: Array,
+        skipped: Sequence[tuple[int, str]] = (),
+        seconds: Mapping[str, float] | None = None,
+    ) -> None:
+        """Take some rows of claimed blocks; a shard that they complete is written at once.
+
+        Rows of finished shards are ignored, and rows that are copies. Within a shard rows come in rising order,
+        without gaps.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (m,)
+            Rows of the source, rising.
         X : ndarray of shape (m, columns)
-            In the plan's dtype.
+            Their features, in the plan's dtype.
         skipped : sequence of (row, reason)
             Rows of the source, among these, that have no features; they are stored as NaN.
         seconds : mapping, optional
@@ -84,25 +175,23 @@ class FeatureWriter:
         DiskFullError, StoreError
             The shard could not be written; earlier ones stay.
         """
-        self._check_rows(start, X, skipped)
+        self._check_rows(rows, X, skipped)
         spent = dict(seconds or {})
-        row, stop = start, start + len(X)
-        while row < stop:
-            shard = row // self.plan.shard_rows
-            end = min(stop, self.rows_of(shard)[1])
+        reasons = dict(skipped)
+        at = 0
+        while at < len(rows):
+            shard = int(rows[at]) // self.plan.shard_rows
+            end = int(np.searchsorted(rows, self.rows_of(shard)[1]))
             if shard not in self._done:
-                self._gather(shard, row, X[row - start : end - start])
-                self._skipped += [[r, str(why)[:MAX_REASON]] for r, why in skipped if row <= r < end]
-                for stage, s in spent.items():
-                    self._seconds[stage] = self._seconds.get(stage, 0.0) + float(s)
+                wanted = at + np.flatnonzero(self.todo[rows[at:end]])
+                self._gather(shard, rows[wanted], X[wanted], reasons, spent)
                 spent = {}
-                if end == self.rows_of(shard)[1]:
-                    self._commit(shard)
-            row = end
+            at = end
 
     def close(self) -> None:
-        """Forget rows of an unfinished shard; finished ones are on the disk already."""
-        self._forget()
+        """Forget rows of unfinished shards and let go of what was claimed; finished ones are on the disk already."""
+        self._queue.clear()
+        self._claims.close()
 
     def __enter__(self) -> FeatureWriter:
         return self
@@ -112,58 +201,111 @@ class FeatureWriter:
     ) -> None:
         self.close()
 
-    def _forget(self) -> None:
-        self._buffer: np.ndarray[Any, Any] | None = None
-        self._shard = -1
-        self._next = 0
-        self._skipped: list[list[Any]] = []
-        self._seconds: dict[str, float] = {}
-
-    def _check_rows(self, start: int, X: np.ndarray[Any, Any], skipped: Sequence[tuple[int, str]]) -> None:
+    def _check_rows(self, rows: Array, X: Array, skipped: Sequence[tuple[int, str]]) -> None:
         if X.ndim != 2 or X.shape[1] != self.plan.columns or X.dtype != self.plan.stored:
             raise OptionError(
                 f"features are {X.dtype} {X.shape}, expected {self.plan.dtype} (rows, {self.plan.columns})"
             )
-        if not 0 <= start <= start + len(X) <= self.n_rows:
-            raise OptionError(f"rows {start} to {start + len(X)}, expected some of 0 to {self.n_rows}")
-        if not all(start <= row < start + len(X) for row, _ in skipped):
-            raise OptionError(f"skipped rows are not among rows {start} to {start + len(X)}")
+        if len(rows) != len(X) or (np.diff(rows) <= 0).any():
+            raise OptionError(f"{len(rows)} rows for {len(X)} features, expected one each, rising")
+        if len(rows) and not 0 <= rows[0] <= rows[-1] < self.n_rows:
+            raise OptionError(f"rows {rows[0]} to {rows[-1]}, expected some of 0 to {self.n_rows - 1}")
+        if not {row for row, _ in skipped} <= set(rows.tolist()):
+            raise OptionError("rows were skipped that are not among those put")
 
-    def _gather(self, shard: int, row: int, X: np.ndarray[Any, Any]) -> None:
-        first, last = self.rows_of(shard)
-        if self._buffer is None:
-            self._buffer = np.empty((last - first, self.plan.columns), self.plan.stored)
-            self._shard, self._next = shard, first
-        if (shard, row) != (self._shard, self._next):
-            raise OptionError(f"row {row} was put where row {self._next} is due")
-        self._buffer[row - first : row - first + len(X)] = X
-        self._next = row + len(X)
+    def _gather(
+        self, shard: int, rows: Array, X: Array, reasons: Mapping[int, str], seconds: Mapping[str, float]
+    ) -> None:
+        if not self._queue or self._queue[0].number != shard:
+            raise OptionError(f"rows {rows[0]} to {rows[-1]} were put, and their block was not claimed before")
+        part = self._queue[0]
+        due = part.due[part.put : part.put + len(rows)]
+        if not np.array_equal(rows, due):
+            wanted = f"row {part.due[part.put]} is due" if part.put < len(part.due) else "all are there"
+            raise OptionError(f"row {rows[0]} was put where {wanted}")
+        self._values(part)[rows - self.rows_of(shard)[0]] = X
+        part.put += len(rows)
+        self.n_put += len(rows)
+        part.skipped |= {row: str(reasons[row])[:MAX_REASON] for row in rows.tolist() if row in reasons}
+        for stage, spent in seconds.items():
+            part.seconds[stage] = part.seconds.get(stage, 0.0) + float(spent)
+        self._advance()
 
-    def _commit(self, shard: int) -> None:
-        """Write the gathered shard, then its receipt, unless another process was quicker."""
-        buffer, skipped, seconds = self._buffer, self._skipped, self._seconds
-        assert buffer is not None
-        self._forget()
-        if not self._has_receipt(shard):
-            start, stop = self.rows_of(shard)
-            reasons = dict(skipped)
-            buffer[[row - start for row in reasons]] = np.nan
-            data, offset = schema.shard_image(buffer, self.folder.digest, start)
-            receipt = Receipt(
-                index=shard,
-                start=start,
-                stop=stop,
-                sha256=hashlib.sha256(data).hexdigest(),
-                bytes=len(data),
-                offset=offset,
-                skipped=[[row, reasons[row]] for row in sorted(reasons)],
-                seconds=seconds,
-                versions=self._versions,
-            )
-            atomic.write_bytes(self.folder.shards / receipt.file, data)
-            proof = sealed_file(self.folder.digest, receipt=receipt.as_dict())
-            atomic.write_json(self.folder.shards / receipt_name(shard), proof)
-        self._done.add(shard)
+    def _values(self, part: _Open) -> Array:
+        if part.values is None:  # only now: a block's shards may be too much for the memory together
+            start, stop = self.rows_of(part.number)
+            part.values = np.empty((stop - start, self.plan.columns), self.plan.stored)
+        return part.values
+
+    def _advance(self) -> None:
+        """Write the shards in front that have all that is put."""
+        while self._queue and self._queue[0].put == len(self._queue[0].due):
+            part = self._queue[0]
+            if not self._has_receipt(part.number):  # unless a process that took no notice of claims was quicker
+                self._copy(part)
+                self._write(part)
+            self._done.add(part.number)
+            self._queue.popleft()
+            if not any(other.block == part.block for other in self._queue):
+                self._claims.drop(part.block)
+
+    def _can_copy(self, shards: Sequence[int]) -> bool:
+        """Tell whether the shards that these copy from are finished, or will be first."""
+        ready = {*self._done, *shards, *(part.number for part in self._queue)}
+        return all(set(self._sources(shard).tolist()) <= ready for shard in shards)
+
+    def _copied(self, shard: int) -> Array:
+        """Return the rows of a shard that equal an earlier row which is put."""
+        start, stop = self.rows_of(shard)
+        rows = start + np.flatnonzero(~self.todo[start:stop])
+        copied: Array = rows[self.todo[self._first[rows]]]
+        return copied
+
+    def _sources(self, shard: int) -> Array:
+        return np.unique(self._first[self._copied(shard)] // self.plan.shard_rows)
+
+    def _copy(self, part: _Open) -> None:
+        """Fill in the rows that nobody puts."""
+        start, stop = self.rows_of(part.number)
+        values = self._values(part)
+        for loan in self._loans:
+            rows, X = loan.read(start, stop)
+            kept = ~self.todo[rows]
+            values[rows[kept] - start] = X[kept]
+        rows = self._copied(part.number)
+        inside = self._first[rows] >= start
+        values[rows[inside] - start] = values[self._first[rows[inside]] - start]
+        receipts = {
+            shard: self.folder.receipt(shard, self.plan, self.n_rows)
+            for shard in self._sources(part.number).tolist()
+            if shard != part.number
+        }
+        values[rows[~inside] - start] = read_rows(self.folder, self.plan, receipts, self._first[rows[~inside]])
+        known = {row: why for receipt in receipts.values() for row, why in receipt.skipped} | part.skipped
+        for row, first in zip(rows.tolist(), self._first[rows].tolist(), strict=True):
+            if first in known:  # equal bytes fail equally, under a name of their own
+                part.skipped[row] = known[first].replace(self._ids[first], self._ids[row], 1)[:MAX_REASON]
+
+    def _write(self, part: _Open) -> None:
+        """Write a gathered shard, then its receipt."""
+        start, stop = self.rows_of(part.number)
+        values = self._values(part)
+        values[[row - start for row in part.skipped]] = np.nan
+        data, offset = schema.shard_image(values, self.folder.digest, start)
+        receipt = Receipt(
+            index=part.number,
+            start=start,
+            stop=stop,
+            sha256=hashlib.sha256(data).hexdigest(),
+            bytes=len(data),
+            offset=offset,
+            skipped=[[row, part.skipped[row]] for row in sorted(part.skipped)],
+            seconds=part.seconds,
+            versions=self._versions,
+        )
+        atomic.write_bytes(self.folder.shards / receipt.file, data)
+        proof = sealed_file(self.folder.digest, receipt=receipt.as_dict())
+        atomic.write_json(self.folder.shards / receipt_name(part.number), proof)
 
     def _has_receipt(self, shard: int) -> bool:
         with suppress(StoreError):

@@ -8,15 +8,19 @@ from typing import Any
 
 import click
 
-from featx.errors import FeatxError
+from featx.errors import FeatxError, OptionError
 from featx.home import home_folder
+from featx.naming import ALIASES, TIMM, is_timm, versions
 
 POOLINGS = ("avg", "max", "avg2", "cls")
 
 
 def complete_backbone(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Offer the networks whose names begin so."""
-    return [name for name in _remembered(ctx, {"what": "names"}, _names) if name.startswith(incomplete)]
+    """Offer the networks whose names begin so; timm's only after its prefix, as there are more than a thousand."""
+    if is_timm(incomplete):
+        return [name for name in _timm_names(ctx) if name.startswith(incomplete)]
+    known = [*_remembered(ctx, {"what": "names"}, _names), *ALIASES, TIMM]
+    return [name for name in sorted(known) if name.startswith(incomplete)]
 
 
 def complete_layer(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -29,6 +33,18 @@ def complete_layer(ctx: click.Context, param: click.Parameter, incomplete: str) 
         return []
     names = _remembered(ctx, {"what": "layers", "backbone": backbone}, lambda: _layers(backbone))
     return [name for name in names if name.startswith(incomplete)]
+
+
+def _timm_names(ctx: click.Context) -> list[str]:
+    def find() -> list[str]:
+        from featx.timm_networks import names
+
+        return names()
+
+    try:
+        return _remembered(ctx, {"what": "names", "timm": versions(TIMM)["timm"]}, find)
+    except OptionError:  # timm is not installed
+        return []
 
 
 def _remembered(ctx: click.Context, about: dict[str, str], find: Callable[[], list[str]]) -> list[str]:

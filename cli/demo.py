@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from featx.cli import options
-from featx.cli.extract import check_target
 from featx.cli.output import Output
+from featx.cli.targets import check_target
 
 
 @click.command

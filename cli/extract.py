@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from featx.cli import options
-from featx.cli.opening import open_backbone
+from featx.cli.opening import open_backbone, opening_source
 from featx.cli.output import Output
+from featx.cli.targets import check_target
 from featx.cli.text import human_bytes
-from featx.errors import OptionError
 from featx.specs import ExtractConfig, LayerSpec
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 @options.layers()
 @options.pick
 @options.extraction
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Also write one plain HDF5 file.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Also write one plain file.")
 @options.common
 def extract(
     out: Output,
@@ -39,8 +38,11 @@ def extract(
 ) -> None:
     """Compute a backbone's features and store them.
 
-    SOURCE is digits, a folder, a .zip or .tar, a .csv list, or a file of arrays (.npz, .npy, .h5). What the
-    store has already is read back, not computed; an interrupted extraction goes on where it stopped.
+    SOURCE is a data set's name (digits, cifar10, flowers102, ...), a folder, a .zip or .tar, a .csv list, a .parquet
+    file, or a file of arrays (.npz, .npy, .h5). What the store has already is read back, not computed; an interrupted
+    extraction goes on where it stopped.
+
+    FILE is .h5 with all layers and splits, or .npz, .npy (the features alone) or .parquet with a single one.
 
     \b
     Examples:
@@ -48,18 +50,28 @@ def extract(
       featx extract photos/ -b resnet50 -l layer4:avg -l layer3:avg2 -o out.h5
       featx extract photos/ -b net.py:make --weights net.pth -l 'layer*:avg'
     """
-    if output is not None:
-        check_target(output, source)
     from featx import extract as engine
-    from featx.cache.export import write_h5
+    from featx.cache.export import check_one, export, format_of
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
     from featx.sources import load_splits
 
+    if output is not None:
+        check_target(output, source)
+        format_of(output)
     memo = Memo(home)
-    sources = load_splits(
-        source, split=pick.split, limit=pick.limit, per_class=pick.per_class, seed=pick.seed, memo=memo
-    )
+    with opening_source(out) as progress:
+        sources = load_splits(
+            source,
+            split=pick.split,
+            limit=pick.limit,
+            per_class=pick.per_class,
+            seed=pick.seed,
+            memo=memo,
+            progress=progress,
+        )
+    if output is not None:
+        check_one(format_of(output), len(sources) * len(layers))
     network = open_backbone(out, backbone, config, next(iter(sources.values())).channels, memo)
     out.kept = "finished shards stay in the store, the same command goes on from there"
     with out.progress() as progress:
@@ -67,26 +79,12 @@ def extract(
     document = found.as_dict()
     if output is not None:
         names = [(entry["layer"], entry["split"]) for entry in found.layers]
-        written = write_h5(output, [(layer, split, found.tables[split, layer]) for layer, split in names])
+        written = export(output, [(layer, split, found.tables[split, layer]) for layer, split in names])
         document |= {"output": str(output), "output_bytes": written}
     tell(out, found)
     if output is not None:
         out.say(f"wrote {output}, {human_bytes(document['output_bytes'])}")
     out.result(document)
-
-
-def check_target(path: Path, source: str) -> None:
-    """Raise OptionError unless a file can be written at `path`: known before the work, not after it."""
-    folder = path.absolute().parent
-    if path.is_dir():
-        example = path / "features.h5"
-        raise OptionError(f"--output {path} is a folder, expected a file", f"for example {example}")
-    if not folder.is_dir():
-        raise OptionError(f"the folder of --output {path} does not exist", f"make {folder} first")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OptionError(f"the folder of --output {path} cannot be written to", "choose another folder")
-    if path.exists() and os.path.exists(source) and os.path.samefile(path, source):
-        raise OptionError(f"--output {path} is the source itself", "choose another file")
 
 
 def tell(out: Output, found: ExtractResult) -> None:
@@ -97,6 +95,8 @@ def tell(out: Output, found: ExtractResult) -> None:
         for e in found.layers
     ]
     out.table(columns, rows)
+    for line in found.why:
+        out.say(f"not reused: {line}")
     if found.images_per_second is None:
         out.say("reused everything, nothing was computed")
     else:

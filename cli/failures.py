@@ -17,8 +17,7 @@ import click
 from click.exceptions import NoArgsIsHelpError, NoSuchOption
 
 from featx.cli.output import Session, to_json
-from featx.cli.text import printable
-from featx.errors import CorruptStoreError, DiskFullError, FeatxError, OptionError, OutOfMemoryError
+from featx.errors import CorruptStoreError, DiskFullError, FeatxError, OptionError, OutOfMemoryError, printable
 
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (OptionError, 2),

@@ -19,6 +19,7 @@ PIXELS = "pixels"
 SHOWN = (
     *("run", "path", "source", "backbone", "layer", "accuracy", "loss", "converged", "gradient_norm"),
     *("objective", "n_iter", "C", "columns", "bytes", "rows", "computed", "reused", "skipped", "seconds"),
+    *("views", "batch_size", "notes"),
 )
 """What ``--json`` shows of the record."""
 
@@ -87,7 +88,7 @@ def fit(
     from featx.records import new_run, record_fit
 
     memo = Memo(home)
-    chosen = open_partition(source, parts, probe.seed, memo)
+    chosen = open_partition(out, source, parts, probe.seed, memo)
     network = open_backbone(out, name, config, chosen.train.source.channels, memo)
     out.kept = "finished shards stay in the store, the same command goes on from there"
     with new_run(home, "fit", ["featx", *sys.argv[1:]]) as run:

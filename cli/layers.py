@@ -10,13 +10,14 @@ import click
 
 from featx.cli import options
 from featx.cli.completion import complete_backbone
+from featx.cli.opening import open_backbone
 from featx.cli.output import Output
 from featx.cli.text import human_bytes, human_count
 from featx.errors import OptionError
-from featx.specs import LayerSpec
+from featx.specs import ExtractConfig, LayerSpec
 
 if TYPE_CHECKING:
-    from featx.graph import NodeInfo
+    from featx.measure import NodeInfo
 
 FLOAT32 = 4
 """Bytes a stored value."""
@@ -25,34 +26,42 @@ FLOAT32 = 4
 @click.command
 @click.argument("backbone", shell_complete=complete_backbone)
 @options.weights("random:0")
+@options.stem
 @options.size
 @options.common
-def layers(out: Output, home: Path, backbone: str, weights: str, size: int | None) -> None:
+def layers(out: Output, home: Path, backbone: str, weights: str, stem: str | None, size: int | None) -> None:
     """List what can be extracted from a backbone.
 
     For each node: its shape, the float32 bytes of a row as it is (flat) and pooled over space (avg, max), and
-    the multiply-adds of one image up to it. Random weights do for that: nothing is downloaded.
+    the multiply-adds of one image up to it. The default layer is what the classifier sees. Random weights do for
+    that: nothing is downloaded.
 
     \b
     Examples:
       featx layers resnet18
       featx layers vgg16 --size 64 --json
+      featx layers timm:mobilenetv3_small_100
     """
-    from featx.backbones import resolve
+    from featx.building import default_layer
     from featx.cache.memo import Memo
     from featx.graph import Traced
 
-    network = resolve(backbone, weights=weights, size=size, memo=Memo(home))
-    for line in network.notes:
-        out.note(line)
+    network = open_backbone(out, backbone, ExtractConfig(weights=weights, stem=stem, size=size), 3, Memo(home))
     px = network.preprocess.crop
     if px is None:
         raise OptionError(f"{backbone} takes images of any size", "say which with --size, such as --size 32")
-    nodes = Traced(network.module(), network.left_out).describe((network.preprocess.channels, px, px))
+    module = network.module()
+    traced = Traced(module, network.left_out)
+    nodes = traced.describe((network.preprocess.channels, px, px), whole=False)
+    default = default_layer(module, network.head, traced, nodes)
     found = [describe(node) for node in nodes.values()]
     columns = ("layer", ">shape", ">flat", ">pooled", ">multiply-adds")
     out.table(columns, [cells(entry) for entry in found])
-    out.result({"backbone": network.name, "size": px, "layers": found})
+    out.say(f"default layer: {default}, which the classifier sees" if default else "no default layer")
+    if nodes.unfit:
+        out.note(f"{len(nodes.unreached)} later layers are left out: {nodes.unfit}")
+    about = {"backbone": network.name, "size": px, "default_layer": default, "unfit": nodes.unfit or None}
+    out.result({**about, "layers": found})
 
 
 def describe(node: NodeInfo) -> dict[str, Any]:

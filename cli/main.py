@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import warnings
 from typing import TextIO
 
 import click
@@ -42,8 +44,16 @@ def _escape_what_cannot_be_shown(stream: TextIO) -> None:
         stream.reconfigure(errors="backslashreplace")
 
 
+def _quiet_pillow() -> None:
+    # Of an image that is refused featx says why itself; what else Pillow remarks does not change the pixels.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    if not sys.warnoptions:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
 def main() -> None:
     """Run the command line and exit with its code."""
+    _quiet_pillow()
     for stream in (sys.stdout, sys.stderr):
         _escape_what_cannot_be_shown(stream)
     cli.main(prog_name="featx")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from featx.cli.options import Parts
 from featx.cli.output import Output
-from featx.specs import ExtractConfig
+from featx.specs import ExtractConfig, Progress
 
 if TYPE_CHECKING:
     from featx.backbones import Backbone
@@ -14,12 +17,25 @@ if TYPE_CHECKING:
     from featx.splits import Partition
 
 
-def open_partition(source: str, parts: Parts, seed: int, memo: Memo) -> Partition:
+@contextmanager
+def opening_source(out: Output) -> Iterator[Progress]:
+    """Show how far a data set's download is, and say what its opening warns of."""
+    with warnings.catch_warnings(record=True) as heard, out.progress("MB") as progress:
+        warnings.simplefilter("always")
+        yield progress
+    for warning in heard:
+        out.note(f"warning: {warning.message}")
+
+
+def open_partition(out: Output, source: str, parts: Parts, seed: int, memo: Memo) -> Partition:
     """Open a source and choose the rows that train, validate and test."""
     from featx.sources import load_splits
     from featx.splits import partition
 
-    sources = load_splits(source, limit=parts.limit, per_class=parts.per_class, seed=seed, memo=memo)
+    with opening_source(out) as progress:
+        sources = load_splits(
+            source, limit=parts.limit, per_class=parts.per_class, seed=seed, memo=memo, progress=progress
+        )
     return partition(sources, seed=seed, train_split=parts.train_split, test_split=parts.test_split)
 
 
@@ -30,11 +46,13 @@ def open_backbone(out: Output, name: str, config: ExtractConfig, channels: int, 
     found = resolve(
         name,
         weights=config.weights,
+        stem=config.stem,
         size=config.size,
         mean=config.mean,
         std=config.std,
         resize=config.resize,
         interpolation=config.interpolation,
+        views=config.views,
         channels=channels,
         memo=memo,
     )

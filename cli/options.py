@@ -14,7 +14,18 @@ from featx.cli.completion import complete_backbone, complete_layer
 from featx.cli.output import Output, Session
 from featx.errors import OptionError
 from featx.home import home_folder
-from featx.specs import DTYPES, INTERPOLATIONS, ON_ERROR, PRECISIONS, RESIZES, ExtractConfig, LayerSpec
+from featx.specs import (
+    CROPS,
+    DTYPES,
+    INTERPOLATIONS,
+    ON_ERROR,
+    PRECISIONS,
+    RESIZES,
+    STEMS,
+    ExtractConfig,
+    LayerSpec,
+    Views,
+)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -22,13 +33,25 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
     if value is None:
         return None
-    try:
-        numbers = tuple(float(part) for part in value.split(","))
-    except ValueError:
-        numbers = ()
+    numbers = _floats(value)
     if len(numbers) not in (1, 3):
         raise click.BadParameter(f"{value!r}, expected one number or three separated by commas", ctx, param)
     return numbers
+
+
+def _scales(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
+    scales = _floats(value)
+    if not scales:
+        raise click.BadParameter(f"{value!r}, expected numbers separated by commas", ctx, param)
+    return scales
+
+
+def _floats(text: str) -> tuple[float, ...]:
+    """Return the numbers between the commas; none where one of them is no number."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return ()
 
 
 def _layers(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[LayerSpec, ...]:
@@ -38,7 +61,7 @@ def _layers(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) 
 
 def backbone(required: bool = True) -> Callable[[Command], Command]:
     """``-b/--backbone NAME``."""
-    text = "Network: a torchvision classifier, lenet5, pixels, file.py:factory or package.module:factory."
+    text = "Network: a torchvision classifier, timm:NAME, lenet5, pixels, file.py:factory or package.module:factory."
     return click.option(
         "-b", "--backbone", metavar="NAME", required=required, help=text, shell_complete=complete_backbone
     )
@@ -78,6 +101,9 @@ def choice(flag: str, choices: tuple[str, ...], default: str, text: str) -> Call
 
 
 split = click.option("--split", metavar="NAME", help="Only this split of the source, such as train.")
+stem = click.option(
+    "--stem", type=click.Choice(STEMS), help="First layers of a ResNet: cifar, for images of 32 px.  [default: its own]"
+)
 size = click.option("--size", type=click.IntRange(min=1), metavar="PX", help="Input size.  [default: the weights' own]")
 mean = click.option(
     "--mean",
@@ -96,6 +122,22 @@ resize = click.option(
 )
 interpolation = click.option(
     "--interpolation", type=click.Choice(INTERPOLATIONS), help="Of resizing.  [default: the weights' own]"
+)
+crops = click.option(
+    "--crops",
+    type=click.Choice(CROPS),
+    default=Views.crops,
+    show_default=True,
+    help="Average the centre; and the corners; and their mirror images.",
+)
+flip = click.option("--flip", is_flag=True, default=Views.flip, help="Average with mirror images.")
+scales = click.option(
+    "--scales",
+    metavar="NUMBERS",
+    callback=_scales,
+    default=",".join(f"{scale:g}" for scale in Views.scales),
+    show_default=True,
+    help="Average over sizes relative to the input's, such as 1,1.25.",
 )
 precision = choice("--precision", PRECISIONS, ExtractConfig.precision, "Of the arithmetic.")
 dtype = choice("--dtype", DTYPES, ExtractConfig.dtype, "Of the stored features.")
@@ -175,10 +217,28 @@ parts = gather("parts", Parts, (train_split, test_split, limit, per_class))
 pick = gather("pick", Pick, (split, limit, per_class, seed))
 """--split, --limit, --per-class, --seed: the command gets `pick`, a `Pick`."""
 
+views = gather("views", Views, (crops, flip, scales))
+"""--crops, --flip, --scales: the command gets `views`, a `Views`."""
+
 extraction = gather(
     "config",
     ExtractConfig,
-    (weights(), size, resize, interpolation, mean, std, precision, dtype, batch_size(), device, workers, on_error),
+    (
+        weights(),
+        stem,
+        size,
+        resize,
+        interpolation,
+        views,
+        mean,
+        std,
+        precision,
+        dtype,
+        batch_size(),
+        device,
+        workers,
+        on_error,
+    ),
 )
 """Everything that `featx.extract` is told: the command gets `config`, an `ExtractConfig`."""
 
@@ -201,7 +261,8 @@ def common(function: Command) -> Command:
             session.output, session.debug = out, debug
         if home == "":
             raise OptionError("--home is empty, expected a folder", "give a folder, or leave --home out")
-        function(*args, out=out, home=home_folder(home), **values)
+        with out.warnings():
+            function(*args, out=out, home=home_folder(home), **values)
         return out.exit_code
 
     result: Any = wrapper

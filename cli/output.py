@@ -6,15 +6,16 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
 
 import click
 
 from featx.cli.progress import show_progress
-from featx.cli.text import printable
+from featx.errors import FeatxWarning, printable
 from featx.specs import Progress
 
 SKIPPED = 3
@@ -95,6 +96,22 @@ class Output:
         if not self.quiet:
             click.echo(printable(line), err=True)
 
+    @contextmanager
+    def warnings(self) -> Iterator[None]:
+        """Print the library's own warnings as notes, each time that they are raised; others as Python does."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", FeatxWarning)
+            usual = warnings.showwarning
+
+            def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+                if issubclass(category, FeatxWarning):
+                    self.note(f"warning: {message}")
+                else:
+                    usual(message, category, *place, **more)
+
+            warnings.showwarning = show
+            yield
+
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print rows under column names: ``>name`` is set to the right, ``!name`` to the left.
 
@@ -112,7 +129,9 @@ class Output:
         for image in images[:NAMED]:
             self.say(f"skipped {image['id']}: {image['reason']}")
         if len(images) > NAMED:
-            self.say(f"skipped {len(images)} images in all, {len(images) - NAMED} more than named here")
+            self.say(
+                f"skipped {len(images)} images in all, {len(images) - NAMED} more than named here; --json lists all"
+            )
 
     def result(self, document: Mapping[str, Any]) -> None:
         """Print the one JSON document, under ``--json`` only; call it once, at the end.

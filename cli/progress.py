@@ -9,7 +9,8 @@ from typing import Any, TextIO
 
 import click
 
-from featx.cli.text import human_seconds, printable
+from featx.cli.text import human_seconds
+from featx.errors import printable
 from featx.specs import Progress, no_progress
 
 LINE_SECONDS = 5.0

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from featx.cli import options
-from featx.cli.extract import check_target
-from featx.cli.opening import open_backbone
+from featx.cli.opening import open_backbone, opening_source
 from featx.cli.output import Output
-from featx.specs import ExtractConfig
+from featx.cli.targets import check_target
+from featx.specs import ExtractConfig, Views
 
 
 @click.command
@@ -21,9 +21,11 @@ from featx.specs import ExtractConfig
 @options.split
 @options.seed
 @options.weights("random:0")
+@options.stem
 @options.size
 @options.resize
 @options.interpolation
+@options.views
 @options.common
 def show(
     out: Output,
@@ -35,14 +37,17 @@ def show(
     split: str | None,
     seed: int,
     weights: str,
+    stem: str | None,
     size: int | None,
     resize: str | None,
     interpolation: str | None,
+    views: Views,
 ) -> None:
     """Write a sheet of images, as a network sees them.
 
     With --backbone they are resized and cropped as for that network, without it they are shown as decoded.
-    Labels stand under them. No weights are needed; --weights only says whose preprocessing is meant.
+    Labels stand under them. Where several views are averaged, each is shown, a label under the first. No weights
+    are needed; --weights only says whose preprocessing is meant.
 
     \b
     Examples:
@@ -52,21 +57,24 @@ def show(
     check_target(output, source)
     from featx.cache.atomic import write_bytes
     from featx.cache.memo import Memo
-    from featx.sheet import draw_sheet
+    from featx.sheet import draw_sheet, shown_images
     from featx.sources import load_source
 
     memo = Memo(home)
-    found = load_source(source, split, memo=memo)
-    network = None
+    with opening_source(out) as progress:
+        found = load_source(source, split, memo=memo, progress=progress)
+    preprocess, seen = None, "as decoded"
     if backbone is not None:
-        config = ExtractConfig(weights=weights, size=size, resize=resize, interpolation=interpolation)
+        config = ExtractConfig(
+            weights=weights, stem=stem, size=size, resize=resize, interpolation=interpolation, views=views
+        )
         network = open_backbone(out, backbone, config, found.channels, memo)
-    seen = "as decoded" if network is None else f"as {network.name} sees them"
-    title = f"{source}, {found.split}: {min(images, len(found))} of {len(found):,} images, {seen}"
-    png, skipped = draw_sheet(
-        found, None if network is None else network.preprocess, images=images, seed=seed, title=title
-    )
+        preprocess, seen = network.preprocess, f"as {network.name} sees them"
+        seen += f" ({views})" if str(views) else ""
+    images = min(shown_images(images, preprocess), len(found))
+    title = f"{source}, {found.split}: {images} of {len(found):,} images, {seen}"
+    png, skipped = draw_sheet(found, preprocess, images=images, seed=seed, title=title)
     write_bytes(output, png)
     out.say(f"wrote {output}")
     out.skipped(skipped)
-    out.result({"output": str(output), "images": min(images, len(found)), "split": found.split, "skipped": skipped})
+    out.result({"output": str(output), "images": images, "split": found.split, "skipped": skipped})

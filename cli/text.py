@@ -5,11 +5,6 @@ from __future__ import annotations
 PREFIXES = "KMGTP"
 
 
-def printable(text: object) -> str:
-    """Return one line whose control characters, direction marks and undecodable bytes are spelled out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
-
-
 def human_count(n: float) -> str:
     """Return a count as text, three digits and a prefix: ``12``, ``4.10 K``, ``1.81 G``."""
     if n < 1000:

@@ -60,6 +60,7 @@ TRAINING = options.gather(
 @TRAINING
 @options.parts
 @options.weights()
+@options.stem
 @options.size
 @options.resize
 @options.interpolation
@@ -74,6 +75,7 @@ def train(
     config: TrainConfig,
     parts: options.Parts,
     weights: str,
+    stem: str | None,
     size: int | None,
     resize: str | None,
     interpolation: str | None,
@@ -96,6 +98,7 @@ def train(
         weights = f"random:{config.seed}"
     extraction = ExtractConfig(
         weights=weights,
+        stem=stem,
         size=size,
         mean=mean,
         std=std,
@@ -110,7 +113,7 @@ def train(
     from featx.training import train as run_training
 
     memo = Memo(home)
-    chosen = open_partition(source, parts, config.seed, memo)
+    chosen = open_partition(out, source, parts, config.seed, memo)
     network = open_backbone(out, backbone, extraction, chosen.train.source.channels, memo)
     if config.mode == "frozen":
         out.kept = "finished shards of the frozen base's features stay in the store; no run was written"

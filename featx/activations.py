@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,11 +15,12 @@ from featx.backbones import Backbone
 from featx.cache.memo import Memo
 from featx.errors import FeatureError, OptionError
 from featx.loading import Batch, image_shape, load_batches
+from featx.naming import versions
 from featx.sources import Source
 from featx.specs import ExtractConfig, LayerSpec, Progress, no_progress
 
 if TYPE_CHECKING:
-    from featx.forward import Network
+    from featx.forward import Network, Room
 
 Rows = npt.NDArray[np.int64]
 
@@ -81,7 +81,7 @@ def _pattern_facts(spec: LayerSpec, backbone: Backbone, shape: tuple[int, int, i
         "options": backbone.options,
         "left_out": list(backbone.left_out),
         "shape": list(shape),
-        "versions": [version(name) for name in ("torch", "torchvision", "featx")],
+        "versions": versions(backbone.name),
     }
 
 
@@ -127,7 +127,8 @@ def compute(
     network = Network(backbone, shape)
     specs = list(dict.fromkeys(one for spec in specs for one in _expanded(spec, network)))
     found = {str(s): np.empty((len(source), network.columns(s)), config.dtype) for s in specs}
-    batches = list(batches_of(np.ones(len(source), bool), config.batch_size))
+    rows = np.arange(len(source), dtype=np.int64)
+    batches = np.split(rows, range(config.batch_size, len(rows), config.batch_size))
     for batch, features, _ in activations(source, network, shape, specs, (), batches, config):
         for spec, X in zip(specs, features, strict=True):
             found[str(spec)][batch.rows] = stored(X, batch, source, spec, config)
@@ -141,28 +142,22 @@ def activations(
     shape: tuple[int, int, int],
     specs: Sequence[LayerSpec],
     keep: Sequence[LayerSpec],
-    batches: Sequence[Rows],
+    batches: Iterable[Rows],
     config: ExtractConfig,
+    room: Room | None = None,
 ) -> Iterator[tuple[Batch, list[npt.NDArray[np.float32]], dict[str, float]]]:
     """Give each batch, one array a layer, and the seconds it took to read and to compute."""
     from featx.forward import Forward, pick_device
 
-    forward = Forward(network, specs, keep, pick_device(config.device), config.precision)
+    forward = Forward(network, specs, keep, pick_device(config.device), config.precision, room)
     preprocess = network.backbone.preprocess
     loaded = load_batches(source, batches, preprocess, shape, workers=config.workers, on_error=config.on_error)
     clock = time.perf_counter()
     for batch in loaded:
         read, clock = time.perf_counter() - clock, time.perf_counter()
-        features = forward(batch.pixels)
+        features = forward(*batch.views)
         yield batch, features, {"read": read, "forward": time.perf_counter() - clock}
         clock = time.perf_counter()
-
-
-def batches_of(wanted: npt.NDArray[np.bool_], batch_size: int) -> Iterator[Rows]:
-    """Cut all rows into batches from row 0 on, whatever is wanted, and give those with a wanted row."""
-    for start in range(0, len(wanted), batch_size):
-        if wanted[start : start + batch_size].any():
-            yield np.arange(start, min(start + batch_size, len(wanted)), dtype=np.int64)
 
 
 def stored(

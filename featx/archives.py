@@ -9,9 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
+from featx.arrays import check_packing
 from featx.cache.memo import Memo, file_stamp, is_settled
 from featx.errors import ImageError, SourceError
-from featx.files import UNREADABLE, Hashes, as_rows, changed, check_size, hash_all, read_at
+from featx.files import Hashes, changed, check_size, hash_all, read_at
+from featx.tables import UNREADABLE
 
 Members = dict[str, list[int]]
 """Where each member lies: name -> ``[offset, size]`` in bytes, or ``[]`` where it is no ordinary file."""
@@ -93,12 +97,14 @@ class ArchiveFiles:
     def hashes(self, names: Sequence[str]) -> Hashes:
         missing = [name for name in names if name not in self._known]
         if missing:
-            self._known.update(zip(missing, hash_all(self, missing, self.threads), strict=True))
-            readable = {name: digest for name, digest in self._known.items() if digest != UNREADABLE}
+            found = hash_all(self, missing, self.threads)
+            self._known.update((name, row.tobytes().hex()) for name, row in zip(missing, found, strict=True))
+            readable = {name: digest for name, digest in self._known.items() if digest != UNREADABLE.hex()}
             if self._memo and is_settled(self._stamp) and self._is_unchanged():
                 value = {"members": self.members(), "hashes": readable}
                 self._memo.put(f"{self.kind}-members", self._about, value)
-        return as_rows(self._known[name] for name in names)
+        digests = bytes.fromhex("".join(self._known[name] for name in names))
+        return np.frombuffer(digests, np.uint8).reshape(-1, 32)
 
 
 class ZipFiles(ArchiveFiles):
@@ -125,7 +131,10 @@ class ZipFiles(ArchiveFiles):
         archive = self._open()
         info = archive.getinfo(name)
         check_size(name, info.file_size)
-        return archive.read(info)
+        check_packing(info)
+        with archive.open(info) as member:
+            # Without a number zipfile unpacks all there is first, however little the listing says that is.
+            return member.read(info.file_size + 1)
 
 
 class TarFiles(ArchiveFiles):

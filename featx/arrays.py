@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy.typing as npt
 
 from featx.cache.schema import fingerprint
 from featx.errors import SourceError
+from featx.home import expanded
 from featx.images import Pixels
 
 Labels = npt.NDArray[np.int64]
@@ -48,12 +51,7 @@ class ArraySource:
     ) -> None:
         if images.ndim == 3:
             images = images[..., None]
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-            raise SourceError(
-                f"{spec}: images are {images.dtype} of shape {images.shape}, expected uint8 (n, H, W), "
-                "(n, H, W, 1) or (n, H, W, 3) with values 0 to 255",
-                "convert them, for example (255 * x).astype('uint8')",
-            )
+        check_images(spec, images.dtype, images.shape)
         self.images: Pixels = images
         self.spec = spec
         self.split = split
@@ -90,6 +88,18 @@ class ArraySource:
         )
 
 
+def check_images(spec: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Raise SourceError unless an array of this type and shape holds images; known before it is read."""
+    if len(shape) == 3:
+        shape = (*shape, 1)
+    if dtype != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape[1:]:
+        raise SourceError(
+            f"{spec}: images are {dtype} of shape {shape}, expected uint8 (n, H, W), "
+            "(n, H, W, 1) or (n, H, W, 3) with values 0 to 255",
+            "convert them, for example (255 * x).astype('uint8')",
+        )
+
+
 def hash_image(image: Pixels) -> bytes:
     """Return the SHA-256 of one image's shape and values."""
     return hashlib.sha256(b"uint8:%d:%d:%d:" % image.shape + image.tobytes()).digest()
@@ -117,19 +127,29 @@ def npz(spec: str, memo: object) -> dict[str, ArraySource]:
     ``images``/``labels`` and ``train_images``/``train_labels`` are understood too; ``classes`` and ``ids``
     may be there. Labels are integers or strings.
     """
-    return split_arrays(spec, _npz_arrays(spec))
+    try:
+        return split_arrays(spec, _npz_arrays(expanded(spec)))
+    except SourceError:
+        raise
+    # numpy raises ValueError for pickles, SystemError for characters that are none; zipfile.BadZipFile, zlib.error, ...
+    except Exception as exc:
+        reason = " ".join(str(exc).split())[:200]
+        raise SourceError(
+            f"{spec} is no readable .npz of plain arrays: {reason}", "save it again with np.savez"
+        ) from exc
 
 
 def split_arrays(spec: str, arrays: Mapping[str, Any], make: type[ArraySource] = ArraySource) -> dict[str, ArraySource]:
     """Find images, labels, classes and ids among named arrays, as `npz` says, and make a source a split."""
-    classes = tuple(str(c) for c in arrays["classes"]) if "classes" in arrays else None
+    classes = tuple(_names(spec, arrays, "classes")) if "classes" in arrays else None
     found: dict[str, tuple[str, Any, npt.NDArray[Any] | None]] = {}
     for split in ("train", "val", "test", "all"):
         x_name = _pick(arrays, split, ("X", "x", "images", "data"))
         y_name = _pick(arrays, split, ("y", "Y", "labels", "targets"))
         if x_name:
             x = arrays[x_name]
-            found[split] = (x_name, x if x.ndim else np.atleast_1d(x), arrays[y_name] if y_name else None)
+            check_images(spec, x.dtype, x.shape)
+            found[split] = (x_name, x, arrays[y_name] if y_name else None)
     if not found:
         raise SourceError(
             f"{spec} holds the arrays {', '.join(sorted(arrays)) or 'none'}, expected X and y, "
@@ -146,13 +166,13 @@ def split_arrays(spec: str, arrays: Mapping[str, Any], make: type[ArraySource] =
         numbers = {s: None if y is None else np.searchsorted(values, y) for s, y in labels.items()}
     else:
         numbers = {s: None if y is None else _in_range(spec, y, classes) for s, y in labels.items()}
-    ids = arrays["ids"] if "ids" in arrays and set(found) == {"all"} else None
+    ids = _names(spec, arrays, "ids") if "ids" in arrays and set(found) == {"all"} else None
     return {
         s: make(
             x,
             None if (y := numbers[s]) is None else y.astype(np.int64),
             classes=classes,
-            ids=[f"{name}/{i:06d}" for i in range(len(x))] if ids is None else [str(i) for i in ids],
+            ids=[f"{name}/{i:06d}" for i in range(len(x))] if ids is None else ids,
             spec=spec,
             split=s,
         )
@@ -160,17 +180,42 @@ def split_arrays(spec: str, arrays: Mapping[str, Any], make: type[ArraySource] =
     }
 
 
-def _npz_arrays(spec: str) -> dict[str, npt.NDArray[Any]]:
-    try:
-        # Opened here: numpy leaves its own file open where the archive is damaged.
-        with Path(spec).expanduser().open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    # numpy raises ValueError for pickles, zipfile.BadZipFile, EOFError, zlib.error, ... for damage.
-    except Exception as exc:
-        reason = " ".join(str(exc).split())[:200]
-        raise SourceError(
-            f"{spec} is no readable .npz of plain arrays: {reason}", "save it again with np.savez"
-        ) from exc
+def _npz_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        for info in (archive.getinfo(name) for name in archive.namelist() if name.endswith(".npy")):
+            check_packing(info)
+            with archive.open(info) as member:
+                arrays[info.filename.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
+                # np.load leaves it at that; the checksum is looked at where the member ends.
+                if member.read(1):
+                    raise ValueError(f"{info.filename} is longer than its header says")
+    return arrays
+
+
+def check_packing(info: zipfile.ZipInfo) -> None:
+    """Raise ValueError for a zip's member that Python can only unpack at one go, whatever memory that takes."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        packing = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA"}.get(
+            info.compress_type, f"way {info.compress_type}"
+        )
+        raise ValueError(f"it is packed by {packing}, expected deflate or none")
+
+
+def _names(spec: str, arrays: Mapping[str, Any], name: str) -> list[str]:
+    values = arrays[name]
+    if values.ndim != 1 or values.dtype.kind not in "iuU":
+        raise SourceError(f"{spec}: {name} are {values.dtype} of shape {values.shape}, expected a list of strings")
+    return [str(value) for value in _characters(spec, values)]
+
+
+def _characters(spec: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return `values`; SourceError for strings with numbers that stand for no character, which numpy lets pass."""
+    if values.dtype.kind == "U" and values.nbytes:
+        codes = np.frombuffer(values.astype(values.dtype.newbyteorder("=")).tobytes(), np.uint32)
+        if codes.max() > sys.maxunicode:
+            raise SourceError(f"{spec}: strings hold the number {codes.max()}, expected characters", "make them again")
+    return values
 
 
 def _pick(arrays: Mapping[str, Any], split: str, names: Sequence[str]) -> str | None:
@@ -188,7 +233,9 @@ def _npz_labels(spec: str, x: npt.NDArray[Any], y: npt.NDArray[Any] | None) -> n
             f"{spec}: labels are {y.dtype} of shape {y.shape} for {len(x)} images, expected one integer or string each"
         )
     # One type for all splits: numpy joins int64 and uint64 to floats.
-    return y if y.dtype.kind == "U" else y.astype(np.int64)
+    if y.dtype.kind == "u" and len(y) and y.max() > np.iinfo(np.int64).max:
+        raise SourceError(f"{spec}: the label {y.max()} does not fit into 64 bits with a sign")
+    return _characters(spec, y) if y.dtype.kind == "U" else y.astype(np.int64)
 
 
 def _in_range(spec: str, y: npt.NDArray[Any], classes: tuple[str, ...]) -> npt.NDArray[Any]:

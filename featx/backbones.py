@@ -6,14 +6,14 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featx import factories
 from featx.cache.memo import Memo, file_stamp, is_settled
 from featx.errors import WeightsError
-from featx.specs import ExtractConfig, PreprocessSpec
+from featx.naming import ALIASES, check_stem, is_factory, is_timm, versions
+from featx.specs import ExtractConfig, PreprocessSpec, Views
 
 if TYPE_CHECKING:
     from torch import nn
@@ -87,11 +87,13 @@ def resolve(
     name: str,
     *,
     weights: str = ExtractConfig.weights,
+    stem: str | None = ExtractConfig.stem,
     size: int | None = ExtractConfig.size,
     mean: Sequence[float] | None = ExtractConfig.mean,
     std: Sequence[float] | None = ExtractConfig.std,
     resize: str | None = ExtractConfig.resize,
     interpolation: str | None = ExtractConfig.interpolation,
+    views: Views = ExtractConfig.views,
     channels: int = 3,
     memo: Memo | None = None,
 ) -> Backbone:
@@ -100,11 +102,14 @@ def resolve(
     Parameters
     ----------
     name : str
-        Any torchvision classifier, ``lenet5``, ``pixels``, or a factory of one's own: ``file.py:factory`` or
+        Any torchvision classifier, ``lenet5``, ``pixels``, one of timm's networks as ``timm:NAME`` or
+        ``timm:NAME.TAG``, ``mobilenet_v1`` (timm's), or a factory of one's own: ``file.py:factory`` or
         ``package.module:factory``.
     weights : str
         ``DEFAULT`` or one of torchvision's names, ``random:SEED``, a ``.pth`` or ``.safetensors`` file. For a factory
         DEFAULT means: as it returns the network.
+    stem : str, optional
+        ``cifar``: first layers for images of 32 px, for torchvision's ResNets. See `featx.networks.cifar_stem`.
     size : int, optional
         Resize the shorter side to it and cut the centre out, in px; else as the weights were trained.
     mean, std : sequence of float, optional
@@ -112,6 +117,9 @@ def resolve(
     resize, interpolation : str, optional
         ``crop``, ``squash``, ``pad`` or ``none``, and ``bilinear`` or ``bicubic``: see `PreprocessSpec`; else as
         the weights were trained.
+    views : Views
+        Which views of an image are averaged. Where several crops would be cut out of images that were resized to
+        the crop's own size, they are resized to 8/7 of it first: 256 px for 224.
     channels : int
         Of the source: `lenet5` and `pixels` take 1 or 3, all others 3.
     memo : Memo, optional
@@ -124,8 +132,10 @@ def resolve(
     WeightsError
         For weights that cannot be had.
     """
-    found = _pixels(channels) if name == PIXELS else _look_up(name, weights, channels, memo)
-    return replace(found, preprocess=_adjusted(found.preprocess, size, resize, interpolation, mean, std))
+    name = ALIASES.get(name, name)
+    check_stem(name, stem)
+    found = _pixels(channels) if name == PIXELS else _look_up(name, weights, stem, channels, memo)
+    return replace(found, preprocess=_adjusted(found.preprocess, size, resize, interpolation, mean, std, views))
 
 
 def _pixels(channels: int) -> Backbone:
@@ -133,21 +143,22 @@ def _pixels(channels: int) -> Backbone:
     return Backbone(PIXELS, "none", hashlib.sha256(b"").hexdigest(), plain)
 
 
-def _look_up(name: str, weights: str, channels: int, memo: Memo | None) -> Backbone:
+def _look_up(name: str, weights: str, stem: str | None, channels: int, memo: Memo | None) -> Backbone:
     """Return a network with its weights' own preprocessing, as the memo knows it or as it is found to be."""
     taken = channels if name == "lenet5" else 3
-    own = factories.is_factory(name)
+    own = is_factory(name)
     about = {
         "backbone": name,
         "weights": weights,
+        "stem": stem,
         "channels": taken,
         "folder": str(Path.cwd()) if own or _is_file(weights) else "",
         "path": sys.path if own else [],
-        "versions": [version(p) for p in ("torch", "torchvision", "featx")],
+        "versions": versions(name),
     }
     known = memo.get("backbone", about) if memo else None
     if known is None or not all(_stamp(file) == stamp for file, stamp in known["files"]):
-        known = _inspect(name, weights, taken)
+        known = _inspect(name, weights, stem, taken)
         # What a factory loads from elsewhere has no stamp: such weights are looked at each time.
         seen = not own or weights != "DEFAULT"
         if memo and seen and all(is_settled(stamp) for _, stamp in known["files"]):
@@ -168,12 +179,14 @@ def _look_up(name: str, weights: str, channels: int, memo: Memo | None) -> Backb
     )
 
 
-def _inspect(name: str, weights: str, channels: int) -> dict[str, Any]:
+def _inspect(name: str, weights: str, stem: str | None, channels: int) -> dict[str, Any]:
     from featx import building  # heavy
 
-    if factories.is_factory(name):
+    if is_timm(name):
+        return building.inspect_timm(name, weights, _is_file(weights))
+    if is_factory(name):
         return building.inspect_own(factories.parse(name), weights, _is_file(weights))
-    return building.inspect_named(name, weights, _is_file(weights), channels)
+    return building.inspect_named(name, weights, stem, _is_file(weights), channels)
 
 
 def _adjusted(
@@ -183,13 +196,17 @@ def _adjusted(
     interpolation: str | None,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
+    views: Views,
 ) -> PreprocessSpec:
     if resize == "none" and size is None:
         spec = replace(spec, resize=None, crop=None)
     if size is not None:
         spec = replace(spec, resize=size, crop=size)
     spec = replace(spec, fit=resize or spec.fit, interpolation=interpolation or spec.interpolation)
-    return replace(spec, mean=_wide(mean or spec.mean, spec.channels), std=_wide(std or spec.std, spec.channels))
+    spec = replace(spec, mean=_wide(mean or spec.mean, spec.channels), std=_wide(std or spec.std, spec.channels))
+    if views.crops > 1 and spec.fit == "crop" and spec.crop is not None and spec.resize == spec.crop:
+        spec = replace(spec, resize=(8 * spec.crop + 3) // 7)  # to the nearest px
+    return replace(spec, views=views)
 
 
 def _wide(values: Sequence[float], channels: int) -> tuple[float, ...]:

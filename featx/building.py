@@ -10,20 +10,27 @@ from typing import Any
 import torch
 from torch import nn
 
-from featx import factories, networks
+from featx import factories, networks, timm_networks
 from featx.cache.memo import file_stamp
+from featx.code import code_of
 from featx.errors import OptionError, WeightsError
 from featx.factories import Factory
-from featx.specs import PreprocessSpec
-from featx.weights import fetch, load_into, published, read_state, recognised, state_hash
+from featx.graph import Traced
+from featx.measure import Nodes
+from featx.naming import is_timm
+from featx.specs import ExtractConfig, PreprocessSpec
+from featx.weights import State, fetch, load_into, published, read_state, recognised, state_hash
+
+PUBLISHED = ExtractConfig.weights
+"""The name of the weights that come with a network."""
 
 
-def inspect_named(name: str, weights: str, is_file: bool, channels: int) -> dict[str, Any]:
+def inspect_named(name: str, weights: str, stem: str | None, is_file: bool, channels: int) -> dict[str, Any]:
     """Build a network that featx knows once, and return what is to be remembered of it, JSON-able.
 
     Parameters
     ----------
-    name, weights : str
+    name, weights, stem : str
         As `featx.backbones.resolve`.
     is_file : bool
         Whether the weights are meant to be a file.
@@ -36,7 +43,7 @@ def inspect_named(name: str, weights: str, is_file: bool, channels: int) -> dict
         For names and weights that cannot be had.
     """
     networks.check_name(name)
-    enum, file, notes = _locate(name, weights, is_file)
+    enum, file, notes = _locate(name, weights, stem, is_file)
     stamps = [[file, file_stamp(file)]] if file else []
     state = None if file is None else read_state(Path(file), lambda: networks.tensor_names(name))
     options = networks.builder_options(
@@ -53,6 +60,8 @@ def inspect_named(name: str, weights: str, is_file: bool, channels: int) -> dict
         px = networks.vit_size(state or {}) or preset.crop
         options = {"image_size": px}
         preset = preset if px == preset.crop else replace(preset, resize=px, crop=px)
+    if stem is not None:
+        options = {"stem": stem}
     module = _drawn(name, weights, options)
     head = networks.find_head(module)
     facts = _facts(module, head, state, weights)
@@ -61,6 +70,31 @@ def inspect_named(name: str, weights: str, is_file: bool, channels: int) -> dict
         "preset": asdict(preset),
         "options": options,
         "notes": notes + facts["notes"],
+        "file": file,
+        "files": stamps,
+    }
+
+
+def inspect_timm(name: str, weights: str, is_file: bool) -> dict[str, Any]:
+    """Build a network of timm's once, and return as `inspect_named` does; the name gets its tag.
+
+    Raises
+    ------
+    OptionError, WeightsError
+        For names and weights that cannot be had.
+    """
+    name = timm_networks.full_name(name)
+    preset, notes = timm_networks.preset_of(name)
+    file = _timm_weights(name, weights, is_file)
+    stamps = [[file, file_stamp(file)]] if file else []
+    module = _drawn(name, weights, {})
+    state = None if file is None else _state(name, weights, file, module)
+    facts = _facts(module, timm_networks.find_head(module), state, weights)
+    return facts | {
+        "name": name,
+        "preset": asdict(preset),
+        "options": {},
+        "notes": [f"{name}: {note}" for note in notes] + facts["notes"],
         "file": file,
         "files": stamps,
     }
@@ -78,7 +112,7 @@ def inspect_own(own: Factory, weights: str, is_file: bool) -> dict[str, Any]:
     sources = factories.sources(own)
     looked_at = [*([file] if file else []), *map(str, sources.values())]
     stamps = [[path, file_stamp(path)] for path in looked_at]
-    code = factories.code_of(sources)
+    code = code_of(sources)
     module = _drawn(own.label, weights, {}, own, code)
     state = None if file is None else read_state(Path(file), lambda: set(module.state_dict()))
     # Features can be had without a classifier; a convolution may be one, and may not.
@@ -122,8 +156,35 @@ def build(
     """
     module = _drawn(name, weights, options, own, code)
     if file is not None:
-        load_into(module, read_state(Path(file), lambda: set(module.state_dict())), head, weights)
+        load_into(module, _state(name, weights, file, module), head, weights)
     return module
+
+
+def default_layer(module: nn.Module, head: str, traced: Traced, nodes: Nodes) -> str | None:
+    """Return the layer that most users want, what the classifier sees; None where there is none, or not at that size.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network.
+    head : str
+        `Backbone.head`.
+    traced, nodes : Traced, Nodes
+        The module's.
+    """
+    named = [head] if head else timm_networks.classifiers(module)
+    try:
+        return str(traced.default(named[0], nodes)) if named else None
+    except OptionError:
+        return None
+
+
+def _state(name: str, weights: str, file: str, module: nn.Module) -> State:
+    """Read a file's tensors; timm's published ones as timm itself would load them."""
+    state = read_state(Path(file), lambda: set(module.state_dict()))
+    if is_timm(name) and weights == PUBLISHED:
+        return timm_networks.fitted(name, state, module.state_dict())
+    return state
 
 
 def _drawn(
@@ -134,10 +195,12 @@ def _drawn(
     with torch.random.fork_rng(devices=[]):
         seed = int(weights.removeprefix("random:")) if weights.startswith("random:") else 0
         torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would also seed the caller's GPUs
-        return networks.build(name, options) if own is None else factories.make(own, code or "")
+        if own is not None:
+            return factories.make(own, code or "")
+        return timm_networks.build(name) if is_timm(name) else networks.build(name, options)
 
 
-def _locate(name: str, weights: str, is_file: bool) -> tuple[Any, str | None, list[str]]:
+def _locate(name: str, weights: str, stem: str | None, is_file: bool) -> tuple[Any, str | None, list[str]]:
     """Return torchvision's enum, if the weights are published, their file, if they have one, and what to tell."""
     if _is_seed(weights):
         return None, None, []
@@ -153,16 +216,34 @@ def _locate(name: str, weights: str, is_file: bool) -> tuple[Any, str | None, li
             "use --weights random:0",
         )
     enum = published(name, weights)
+    if stem is not None:
+        raise OptionError(
+            f"{name}'s published weights {weights} have a 7 x 7 conv1, and --stem {stem} has a 3 x 3 one",
+            "use --weights random:0, a file of a network with that stem, or `featx train --mode scratch`",
+        )
     return enum, str(fetch(enum)), []
 
 
+def _timm_weights(name: str, weights: str, is_file: bool) -> str | None:
+    if _is_seed(weights):
+        return None
+    if is_file:
+        return _existing(weights)
+    if weights != PUBLISHED:
+        raise OptionError(
+            f"{name} has no weights {weights[:80]!r}, expected {PUBLISHED}, random:SEED or a file",
+            "timm's tags belong to the name: -b timm:resnet18.a1_in1k",
+        )
+    return str(timm_networks.fetch(name))
+
+
 def _own_weights(own: Factory, weights: str, is_file: bool) -> str | None:
-    if weights == "DEFAULT" or _is_seed(weights):
+    if weights == PUBLISHED or _is_seed(weights):
         return None
     if not is_file:
         raise OptionError(
-            f"{own.label} has no published weights {weights[:80]!r}, expected DEFAULT, random:SEED or a file",
-            "DEFAULT takes the network as the factory returns it",
+            f"{own.label} has no published weights {weights[:80]!r}, expected {PUBLISHED}, random:SEED or a file",
+            f"{PUBLISHED} takes the network as the factory returns it",
         )
     return _existing(weights)
 

@@ -32,7 +32,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     backbone : str
-        Any torchvision classifier, or ``lenet5``.
+        Any torchvision classifier, ``timm:NAME``, ``lenet5``, or a factory as for `FeatureExtractor`.
     mode : str
         ``scratch`` (random weights), ``frozen`` (only the head trains) or ``finetune`` (everything does).
     head : str
@@ -47,6 +47,8 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ``none``, ``flip`` or ``crop-flip``; None takes the mode's own.
     weights : str
         As `FeatureExtractor`; ignored by ``scratch``.
+    stem : str, optional
+        As `FeatureExtractor`.
     size : int, optional
         Image size in px.
     mean, std : sequence of float, optional
@@ -85,6 +87,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weight_decay: float = TrainConfig.weight_decay,
         augment: str | None = TrainConfig.augment,
         weights: str = ExtractConfig.weights,
+        stem: str | None = ExtractConfig.stem,
         size: int | None = ExtractConfig.size,
         mean: Sequence[float] | None = ExtractConfig.mean,
         std: Sequence[float] | None = ExtractConfig.std,
@@ -105,6 +108,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.weight_decay = weight_decay
         self.augment = augment
         self.weights = weights
+        self.stem = stem
         self.size = size
         self.mean = mean
         self.std = std
@@ -140,6 +144,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         found = resolve(
             self.backbone,
             weights=f"random:{self.seed}" if self.mode == "scratch" else self.weights,
+            stem=self.stem,
             size=self.size,
             mean=self.mean,
             std=self.std,

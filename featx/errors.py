@@ -6,21 +6,27 @@ import difflib
 from collections.abc import Iterable
 
 
+def printable(text: object) -> str:
+    """Return one line whose control characters, direction marks and undecodable bytes are spelled out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 class FeatxError(Exception):
     """Base of all errors raised by featx.
 
     Parameters
     ----------
     message : str
-        One line: what was found and what was expected.
+        One line: what was found and what was expected. Names in it may come from strangers: what cannot be printed
+        is spelled out.
     hint : str, optional
         The command, option or file that mends it.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = printable(message)
+        self.hint = printable(hint)
+        super().__init__(self.message, self.hint)
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
@@ -60,6 +66,10 @@ class DiskFullError(StoreError):
 
 class OutOfMemoryError(FeatxError):
     """Memory, the device's or the machine's, ran out; exit code 6."""
+
+
+class FeatxWarning(UserWarning):
+    """What the user should know while the work goes on; the command line prints it as a note."""
 
 
 def nearest(name: str, choices: Iterable[str], n: int = 3) -> str:

@@ -18,7 +18,7 @@ from featx.errors import OptionError
 from featx.extract import extract
 from featx.inputs import Images, as_source, as_store
 from featx.sources import Source
-from featx.specs import ExtractConfig, LayerSpec
+from featx.specs import ExtractConfig, LayerSpec, Views
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -29,18 +29,27 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     backbone : str
-        Any torchvision classifier, ``lenet5``, ``pixels``, ``file.py:factory`` or ``package.module:factory``.
+        Any torchvision classifier, ``timm:NAME``, ``lenet5``, ``pixels``, ``file.py:factory`` or
+        ``package.module:factory``.
     layers : str, LayerSpec, or sequence of them
         ``NODE`` or ``NODE:POOLING``, patterns (``layer*:avg``) or ``all``; several are columns side by side, in the
         order given.
     weights : str
         ``DEFAULT``, one of torchvision's names, ``random:SEED``, or a ``.pth`` or ``.safetensors`` file.
+    stem : str, optional
+        ``cifar``: a torchvision ResNet gets a 3 x 3 convolution with stride 1 first, and no max pooling.
     size : int, optional
         Resize the shorter side to it and cut the centre out, in px.
     mean, std : sequence of float, optional
         Instead of those that belong to the weights.
     resize, interpolation : str, optional
         ``crop``, ``squash``, ``pad`` or ``none``, and ``bilinear`` or ``bicubic``; None as the weights were trained.
+    crops : int
+        1 (the centre), 5 (and the corners) or 10 (and their mirror images); more than one view is averaged.
+    flip : bool
+        Average with mirror images.
+    scales : sequence of float
+        Average over sizes relative to the input size.
     precision : str
         ``fp32``, ``bf16`` or ``fp16``.
     dtype : str
@@ -65,11 +74,15 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         layers: str | LayerSpec | Sequence[str | LayerSpec] = "avgpool",
         *,
         weights: str = ExtractConfig.weights,
+        stem: str | None = ExtractConfig.stem,
         size: int | None = ExtractConfig.size,
         mean: Sequence[float] | None = ExtractConfig.mean,
         std: Sequence[float] | None = ExtractConfig.std,
         resize: str | None = ExtractConfig.resize,
         interpolation: str | None = ExtractConfig.interpolation,
+        crops: int = Views.crops,
+        flip: bool = Views.flip,
+        scales: Sequence[float] = Views.scales,
         precision: str = ExtractConfig.precision,
         dtype: str = ExtractConfig.dtype,
         batch_size: int = ExtractConfig.batch_size,
@@ -79,11 +92,15 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.backbone = backbone
         self.layers = layers
         self.weights = weights
+        self.stem = stem
         self.size = size
         self.mean = mean
         self.std = std
         self.resize = resize
         self.interpolation = interpolation
+        self.crops = crops
+        self.flip = flip
+        self.scales = scales
         self.precision = precision
         self.dtype = dtype
         self.batch_size = batch_size
@@ -123,7 +140,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         source, specs, config = as_source(X), self._specs(), self._config()
         store = as_store(self.store)
-        backbone = self._backbone(source, store)
+        backbone = self._backbone(source, store, config.views)
         if store is None:
             blocks = list(compute(source, backbone, specs, config).values())
         else:
@@ -142,17 +159,25 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return parse_layers(layers)
 
     def _config(self) -> ExtractConfig:
-        return ExtractConfig(precision=self.precision, dtype=self.dtype, batch_size=self.batch_size, device=self.device)
+        return ExtractConfig(
+            views=Views(self.crops, self.flip, tuple(self.scales)),
+            precision=self.precision,
+            dtype=self.dtype,
+            batch_size=self.batch_size,
+            device=self.device,
+        )
 
-    def _backbone(self, source: Source, store: FeatureStore | None) -> Backbone:
+    def _backbone(self, source: Source, store: FeatureStore | None, views: Views) -> Backbone:
         return resolve(
             self.backbone,
             weights=self.weights,
+            stem=self.stem,
             size=self.size,
             mean=self.mean,
             std=self.std,
             resize=self.resize,
             interpolation=self.interpolation,
+            views=views,
             channels=source.channels,
             memo=None if store is None else Memo(store.home),
         )

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import hashlib
 import importlib
 import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from featx.code import Walk, code_of, digest_sources, read_source
 from featx.errors import OptionError, nearest
 
 if TYPE_CHECKING:
@@ -51,11 +49,6 @@ class Factory:
         return f"{Path(self.target).name if self.is_file else self.target}:{self.function}"
 
 
-def is_factory(name: str) -> bool:
-    """Tell whether a backbone's name means a user's own network."""
-    return ":" in name
-
-
 def parse(name: str) -> Factory:
     """Read ``file.py:factory`` or ``package.module:factory``; OptionError for anything else."""
     target, _, function = name.rpartition(":")
@@ -72,7 +65,8 @@ def parse(name: str) -> Factory:
 def sources(factory: Factory) -> dict[str, Path]:
     """Return the files whose code a key depends on, by module name.
 
-    A file is itself. A package module brings the modules of its top-level package that it imports, and theirs.
+    A file is itself, and brings the modules beneath its own folder that it imports, and theirs. A package module
+    brings those of its top-level package.
 
     Raises
     ------
@@ -82,18 +76,23 @@ def sources(factory: Factory) -> dict[str, Path]:
     if factory.is_file:
         if not Path(factory.target).is_file():
             raise OptionError(f"there is no file {factory.target}", "check the path of --backbone")
-        return {"": Path(factory.target)}
+        path = Path(factory.target)
+        with _working_folder_last():
+            walk = Walk(beneath=path.parent)
+            walk.follow(walk.imports("", path, is_package=False))
+        return {"": path, **walk.found}
     with _working_folder_last():
-        return _Walk(factory.target).found
+        return _package_sources(factory)
 
 
-def code_of(files: dict[str, Path]) -> str:
-    """Return the SHA-256 over source files: names of modules and bytes."""
-    digest = hashlib.sha256()
-    for name, path in sorted(files.items()):
-        data = _read(path)
-        digest.update(b"%d:%s%d:" % (len(name), name.encode(), len(data)) + data)
-    return digest.hexdigest()
+def _package_sources(factory: Factory) -> dict[str, Path]:
+    walk = Walk(top=factory.target.partition(".")[0])
+    if walk.spec(factory.target) is None:
+        raise OptionError(
+            f"there is no module {factory.target} to import", "install its package, or give a file: networks.py:make"
+        )
+    walk.follow([factory.target])
+    return walk.found
 
 
 def make(factory: Factory, code: str) -> nn.Module:
@@ -153,30 +152,40 @@ def _check_callable(factory: Factory, function: Any) -> None:
 
 def _from_file(factory: Factory, code: str) -> ModuleType:
     path = Path(factory.target)
-    data = _read(path)
-    digest = hashlib.sha256(b"0:%d:" % len(data) + data).hexdigest()
-    _check_code(factory, digest, code)
+    files = sources(factory)
+    contents = {name: read_source(file) for name, file in files.items()}
+    _checkdigest_sources(factory, digest_sources(contents), code)
     # A name that no import can meet; dataclasses look their module up.
-    module = ModuleType(f"_featx_{digest[:16]}")
+    module = ModuleType(f"_featx_{code[:16]}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module
-    _run(path.name, lambda: exec(compile(data, str(path), "exec", dont_inherit=True), vars(module)))
+    _run(path.name, lambda: exec(compile(contents[""], str(path), "exec", dont_inherit=True), vars(module)))
+    beside = {name: file for name, file in files.items() if name}
+    for name in beside:
+        if name in sys.modules:
+            own = digest_sources({name: contents[name]})
+            _checkdigest_sources(factory, _loaded.setdefault(name, own), own)
+    _check_places(beside)
     return module
 
 
 def _from_package(factory: Factory, code: str) -> ModuleType:
     module: ModuleType = _run(factory.target, lambda: importlib.import_module(factory.target))
-    files = _Walk(factory.target).found
-    _check_code(factory, code_of(files), code)
-    _check_code(factory, _loaded.setdefault(factory.target, code), code)
+    files = _package_sources(factory)
+    _checkdigest_sources(factory, code_of(files), code)
+    _checkdigest_sources(factory, _loaded.setdefault(factory.target, code), code)
+    _check_places(files)
+    return module
+
+
+def _check_places(files: dict[str, Path]) -> None:
     for name, path in files.items():
         file = getattr(sys.modules.get(name), "__file__", None)
         if file is not None and Path(file).resolve() != path.resolve():
             raise OptionError(f"module {name} is loaded from {file}, expected {path}", "start Python anew")
-    return module
 
 
-def _check_code(factory: Factory, found: str, expected: str) -> None:
+def _checkdigest_sources(factory: Factory, found: str, expected: str) -> None:
     if found != expected:
         raise OptionError(f"the code of {factory.label} changed while featx was running", "start it again")
 
@@ -190,13 +199,6 @@ def _run(what: str, step: Callable[[], Any]) -> Any:
         raise OptionError(
             f"{what} failed: {type(exc).__name__}{': ' if said else ''}{said}", "--debug shows where it did"
         ) from exc
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as exc:
-        raise OptionError(f"{path} cannot be read: {exc.strerror}", "check its permissions") from exc
 
 
 @contextlib.contextmanager
@@ -213,62 +215,3 @@ def _working_folder_last() -> Iterator[None]:
         yield
     finally:
         sys.path[:] = before
-
-
-class _Walk:
-    """The modules of one top-level package that a module imports, found without running any of them."""
-
-    def __init__(self, target: str) -> None:
-        self.top = target.partition(".")[0]
-        self.found: dict[str, Path] = {}
-        self._specs: dict[str, ModuleSpec | None] = {}
-        if self._spec(target) is None:
-            raise OptionError(
-                f"there is no module {target} to import", "install its package, or give a file: networks.py:make"
-            )
-        waiting = [target]
-        while waiting:
-            name = waiting.pop()
-            if name not in self.found and (spec := self._spec(name)) is not None:
-                waiting += [parent for parent in [name.rpartition(".")[0]] if parent]
-                if spec.origin is not None:  # a namespace package has no code
-                    self.found[name] = self._source(name, spec.origin)
-                    waiting += self._imports(name, self.found[name], spec.submodule_search_locations is not None)
-
-    def _spec(self, name: str) -> ModuleSpec | None:
-        if name not in self._specs:
-            parent, _, _ = name.rpartition(".")
-            if not parent:
-                finders = (getattr(finder, "find_spec", None) for finder in sys.meta_path)
-                self._specs[name] = next((s for find in finders if find and (s := find(name, None))), None)
-            else:
-                above = self._spec(parent)
-                inside = above.submodule_search_locations if above else None
-                self._specs[name] = PathFinder.find_spec(name, inside) if inside is not None else None
-        return self._specs[name]
-
-    def _source(self, name: str, origin: str) -> Path:
-        path = Path(origin)
-        if path.suffix != ".py" or not path.is_file():
-            raise OptionError(
-                f"the source of module {name} cannot be found ({origin}), so its changes would go unnoticed",
-                "put the factory into a file of its own: networks.py:make",
-            )
-        return path
-
-    def _imports(self, name: str, path: Path, is_package: bool) -> list[str]:
-        try:
-            nodes = list(ast.walk(ast.parse(_read(path))))
-        except (SyntaxError, ValueError) as exc:
-            raise OptionError(f"{path} is no Python: {exc}", "mend it") from exc
-        package = name if is_package else name.rpartition(".")[0]
-        wanted: list[str] = []
-        for node in nodes:
-            if isinstance(node, ast.Import):
-                wanted += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                parts = package.split(".")
-                base = parts[: len(parts) - node.level + 1] if node.level else []
-                whole = ".".join([*base, *([node.module] if node.module else [])])
-                wanted += [whole, *(f"{whole}.{alias.name}" for alias in node.names)]
-        return [found for found in wanted if found.split(".")[0] == self.top]

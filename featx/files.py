@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from featx.cache.memo import Memo, file_stamp, is_settled
 from featx.errors import ImageError, SourceError
+from featx.litter import is_litter
+from featx.tables import UNREADABLE, FileTable, FileTags, Stamps, tags
 
 MAX_FILE_BYTES = 1 << 29
 """Largest encoded image that is read, in bytes."""
 
 Hashes = npt.NDArray[np.uint8]
+_WORD = (1 << 64) - 1
 
 
 class Files(Protocol):
@@ -40,59 +43,123 @@ class Files(Protocol):
 class FolderFiles:
     """The files below a folder.
 
-    A file's hash is remembered under its size, inode and times, so that a second look need not read it and
-    yet sees every change. Links to files are followed inside the folder only, links to folders never.
+    A file's hash is remembered under its name, size, inode and times, so that a second look need not read it and
+    yet sees every change. Links are followed inside the folder only, to files and to folders; what lies in a linked
+    folder goes by the link's name.
     """
 
     def __init__(self, root: Path, memo: Memo | None = None) -> None:
         self.where = str(root)
         self._root = root.resolve()
+        self._base = str(self._root)
         self._memo = memo
+        self._inside: dict[str, bool] = {}
+        self._listed: FileTags | None = None
 
     def names(self) -> list[str]:
+        """Return every file's name, without what programs leave behind (see `is_litter`).
+
+        Raises
+        ------
+        SourceError
+            For a folder that cannot be read, and for a link to a folder that lies outside, or around it.
+        """
         found: list[str] = []
         try:
-            for folder, below, files in os.walk(self._root, onerror=_raise):
-                prefix = os.path.relpath(folder, self._root).replace(os.sep, "/")
-                below[:] = [name for name in below if not name.startswith(".")]
-                _refuse_links([os.path.join(folder, name) for name in below])
-                found.extend(name if prefix == "." else f"{prefix}/{name}" for name in files)
+            self._list("", (str(self._root),), found)
         except OSError as exc:
             raise SourceError(f"folder {self.where} cannot be read: {exc.strerror}", str(exc.filename)) from exc
-        return sorted(found)
+        found.sort()
+        self._listed = tags(found) if self._memo else None
+        return found
 
-    def _path(self, name: str) -> Path:
-        path = self._root / name
+    def _list(self, prefix: str, around: tuple[str, ...], found: list[str]) -> None:
+        """Add the names below one folder; `around` are the real folders that the way to it led through."""
+        with os.scandir(os.path.join(self._root, prefix)) as entries:
+            below: list[str] = []
+            for entry in entries:
+                if not is_litter(entry.name):
+                    (below if _is_folder(entry) else found).append(prefix + entry.name)
+        for name in below:
+            real = self._real_folder(name, around)
+            self._list(name + "/", (*around, real), found)
+
+    def _real_folder(self, name: str, around: tuple[str, ...]) -> str:
+        path = os.path.join(self._root, name)
+        # A class must not be left out unseen, and not be counted twice without end.
+        hint = "copy the folder instead, or remove the link"
+        real = os.path.join(around[-1], name.rpartition("/")[2])
+        if os.path.islink(path):
+            real = os.path.realpath(path)
+            if not Path(real).is_relative_to(self._root):
+                raise SourceError(f"folder {path} is a link that leads out of {self.where}", hint)
+        if real in around:
+            raise SourceError(f"folder {path} is reached by a link from inside itself", hint)
+        return real
+
+    def path(self, name: str) -> Path:
+        """Return where a file lies; ImageError where links lead out of the folder."""
+        return Path(self._place(name))
+
+    def _place(self, name: str) -> str:
+        # Text instead of a Path, and the folder looked at once: this is asked for a million files.
+        folder = name.rpartition("/")[0]
+        if folder not in self._inside:
+            self._inside[folder] = Path(os.path.realpath(self._root / folder)).is_relative_to(self._root)
+        if not self._inside[folder]:
+            raise ImageError(
+                f"image {name} lies behind a link that leads out of {self.where}", "copy the files instead"
+            )
+        path = f"{self._base}/{name}"
         if os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(self._root):
             raise ImageError(f"image {name} is a link that leads out of {self.where}", "copy the file instead")
         return path
 
-    def _stamp(self, name: str) -> list[int] | None:
-        try:
-            return file_stamp(self._path(name))
-        except (OSError, ImageError):
-            return None
-
     def read(self, name: str) -> bytes:
-        return _read_file(self._path(name), name, self.where)
+        return _read_file(self.path(name), name, self.where)
 
     def hashes(self, names: Sequence[str]) -> Hashes:
         about = {"folder": str(self._root)}
-        known: dict[str, Any] = (self._memo.get("folder", about) if self._memo else None) or {}
-        stamps = [self._stamp(name) for name in names]
-        stale = [n for n, stamp in zip(names, stamps, strict=True) if known.get(n, [None])[0] != stamp or not stamp]
-        fresh = dict(zip(stale, hash_all(self, stale), strict=True))
-        digests = [fresh[n] if n in fresh else known[n][1] for n in names]
-        settled = {
-            n: [stamp, fresh[n]]
-            for n, stamp in zip(names, stamps, strict=True)
-            # Not remembered: what could not be read, what changed while it was hashed, or could again within
-            # its clock's tick.
-            if fresh.get(n, UNREADABLE) != UNREADABLE and stamp and is_settled(stamp) and self._stamp(n) == stamp
-        }
-        if self._memo and settled:
-            self._memo.put("folder", about, known | settled)
-        return as_rows(digests)
+        known = FileTable.from_bytes(self._memo.get_bytes("folder", about) if self._memo else None)
+        seen, stamps = tags(names), self._stamps(names)
+        found, missing = known.look_up(seen, stamps)
+        if len(missing):
+            found[missing] = hash_all(self, [names[i] for i in missing])
+        if self._memo:
+            keep = [i for i in missing.tolist() if self._is_settled(names[i], stamps[i], found[i])]
+            new = known.updated(FileTable(seen[keep], stamps[keep], found[keep]), self._listed)
+            if new is not known:
+                self._memo.put_bytes("folder", about, new.to_bytes())
+        return found
+
+    def _stamps(self, names: Sequence[str]) -> Stamps:
+        stamps = np.zeros((len(names), 4), np.uint64)
+        for i, name in enumerate(names):
+            stamps[i] = self._stamp(name)
+        return stamps
+
+    def _stamp(self, name: str) -> tuple[int, ...]:
+        try:
+            stamp = file_stamp(self._place(name))
+            return stamp[0] & _WORD, stamp[1] & _WORD, stamp[2] & _WORD, stamp[3] & _WORD
+        except (OSError, ImageError):
+            return (0, 0, 0, 0)
+
+    def _is_settled(self, name: str, stamp: npt.NDArray[np.uint64], digest: npt.NDArray[np.uint8]) -> bool:
+        """Tell whether a hash may be remembered.
+
+        Not what could not be read, what changed while it was hashed, or could again within its clock's tick.
+        """
+        if not stamp.any() or digest.tobytes() == UNREADABLE:
+            return False
+        return is_settled(stamp.view(np.int64).tolist()) and self._stamp(name) == tuple(stamp.tolist())
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 class PathFiles:
@@ -107,31 +174,33 @@ class PathFiles:
         return _read_file(Path(name), name, self.where)
 
     def hashes(self, names: Sequence[str]) -> Hashes:
-        return as_rows(hash_all(self, names))
+        return hash_all(self, names)
 
 
-UNREADABLE = hashlib.sha256(b"featx: unreadable").hexdigest()
-"""Stands for the content of a file that cannot be read; decoding it then says why."""
+_TASK = 64
+"""Files that a thread hashes at one go."""
 
 
-def hash_all(files: Files, names: Sequence[str], threads: int | None = None) -> list[str]:
-    """Read every file and return its SHA-256 in hexadecimal, or `UNREADABLE`."""
+def hash_all(files: Files, names: Sequence[str], threads: int | None = None) -> Hashes:
+    """Read every file and return its SHA-256, or `UNREADABLE`, shape (n, 32)."""
 
-    def one(name: str) -> str:
-        try:
-            return hashlib.sha256(files.read(name)).hexdigest()
-        except ImageError:
-            return UNREADABLE
+    def some(start: int) -> bytes:
+        return b"".join(_digest(files, name) for name in names[start : start + _TASK])
 
-    if threads == 1 or len(names) < 64:
-        return [one(name) for name in names]
-    with ThreadPoolExecutor(threads or min(16, 2 * (os.cpu_count() or 1))) as pool:
-        return list(pool.map(one, names, chunksize=64))
+    starts = range(0, len(names), _TASK)
+    if threads == 1 or len(starts) <= 1:
+        found = b"".join(map(some, starts))
+    else:
+        with ThreadPoolExecutor(threads or min(16, 2 * (os.cpu_count() or 1))) as pool:
+            found = b"".join(pool.map(some, starts))
+    return np.frombuffer(found, np.uint8).reshape(-1, 32)
 
 
-def as_rows(digests: Iterable[str]) -> Hashes:
-    """Return hexadecimal digests as uint8, shape (n, 32)."""
-    return np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 32)
+def _digest(files: Files, name: str) -> bytes:
+    try:
+        return hashlib.sha256(files.read(name)).digest()
+    except ImageError:
+        return UNREADABLE
 
 
 def _read_file(path: Path, name: str, where: str) -> bytes:
@@ -143,6 +212,8 @@ def _read_file(path: Path, name: str, where: str) -> bytes:
         return path.read_bytes()
     except OSError as exc:
         raise ImageError(f"image {name} cannot be read: {exc.strerror}", f"look at {where}") from exc
+    except ValueError as exc:  # a NUL, or characters that no file name can have
+        raise ImageError(f"image {name} cannot be read: no file can be called so", f"look at {where}") from exc
 
 
 def check_size(name: str, size: int) -> None:
@@ -176,16 +247,3 @@ def read_at(path: Path, stamp: Sequence[int], offset: int, size: int) -> bytes:
 def changed(where: str) -> SourceError:
     """Return the error for a file whose remembered listing or hashes hold no more."""
     return SourceError(f"{where} changed while featx was reading it", "run it again")
-
-
-def _refuse_links(folders: list[str]) -> None:
-    for folder in folders:
-        if os.path.islink(folder):  # a class must not be left out unseen
-            raise SourceError(
-                f"folder {folder} is a link, and links to folders are not followed",
-                "copy the folder instead, or remove the link",
-            )
-
-
-def _raise(error: OSError) -> None:
-    raise error

@@ -1,4 +1,4 @@
-"""Where featx keeps features, runs and remembered hashes."""
+"""Where featx keeps features, runs and remembered hashes, and where downloaded data sets lie."""
 
 from __future__ import annotations
 
@@ -16,3 +16,20 @@ def home_folder(home: str | os.PathLike[str] | None = None) -> Path:
     if home is None:
         home = os.environ.get("FEATX_HOME") or platformdirs.user_cache_dir("featx")
     return Path(home).expanduser().absolute()
+
+
+def data_folder() -> Path:
+    """Return the absolute folder of data sets that have names: ``FEATX_DATA``, else ``data`` in the home folder.
+
+    It is laid out as the folder that torchvision's classes call `root`, so that one serves both.
+    """
+    named = os.environ.get("FEATX_DATA")
+    return expanded(named).absolute() if named else home_folder() / "data"
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with a leading ``~`` or ``~user`` spelled out; one that stands for nobody stays as it is."""
+    try:
+        return Path(path).expanduser()
+    except (RuntimeError, ValueError):  # no such user, or no text that the system could look for
+        return Path(path)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from featx.errors import ImageError
+from featx.litter import is_litter
 from featx.specs import PreprocessSpec
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -25,9 +27,8 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def is_image_name(name: str) -> bool:
-    """Tell whether a relative name looks like an image's, leaving out hidden files and macOS's resource forks."""
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
-    return name.lower().endswith(SUFFIXES) and not hidden
+    """Tell whether a relative name looks like an image's, leaving out what programs leave behind; see `is_litter`."""
+    return name.lower().endswith(SUFFIXES) and not any(map(is_litter, name.split("/")))
 
 
 def decode(data: bytes, name: str) -> Pixels:
@@ -43,7 +44,8 @@ def decode(data: bytes, name: str) -> Pixels:
     Returns
     -------
     ndarray of uint8, shape (H, W, 3)
-        RGB, turned upright by its EXIF orientation.
+        RGB, turned upright by its EXIF orientation. Of an animation the first frame, of 16 bits the upper 8; colours
+        behind transparency as they are stored, colour profiles are not applied.
 
     Raises
     ------
@@ -58,8 +60,10 @@ def decode(data: bytes, name: str) -> Pixels:
                     f"image {name}: {width} x {height} pixels, at most {MAX_PIXELS:,} are decoded",
                     "shrink or remove it, or use --on-error skip",
                 )
+            if image.format == "PNG":  # decoding it leaves the checksums of its pixels unseen
+                Image.open(io.BytesIO(data), formats=["PNG"]).verify()
             return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
-    except ImageError:
+    except (ImageError, MemoryError):  # an image that finds no memory is none to skip
         raise
     # Pillow's decoders raise whatever their parsers meet (OSError, SyntaxError, ...): each is a bad image.
     except Exception as exc:
@@ -75,8 +79,11 @@ def _one_line(exc: Exception) -> str:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits a pixel: `convert` would clip at 255 instead of scaling
-        deep = np.asarray(image).astype(np.int64)
-        return Image.fromarray((np.clip(deep, 0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+        deep = np.asarray(image)
+        low, high = deep.min(), deep.max()
+        if low < 0 or high > 0xFFFF:
+            raise ValueError(f"its pixels lie between {low} and {high}, expected 8 or 16 bits")
+        return Image.fromarray((deep >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":  # `convert` would clip at 0 and 255, whatever the values mean
         raise ValueError("its pixels are floating-point numbers, expected 8 or 16 bits")
     if image.mode == "P" and "transparency" in image.info:
@@ -85,7 +92,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def prepare(image: Pixels, spec: PreprocessSpec, name: str) -> Pixels:
+    """Resize and crop one image, and return its first view: the centre, at the first scale; see `prepare_views`."""
+    return next(prepare_views(image, spec, name))
+
+
+def prepare_views(image: Pixels, spec: PreprocessSpec, name: str) -> Iterator[Pixels]:
     """Resize and crop one image: by default as torchvision's ``ImageClassification`` preset does with a PIL image.
+
+    Mirror images are left to the device: turning a tensor over costs less there.
 
     Parameters
     ----------
@@ -96,10 +110,11 @@ def prepare(image: Pixels, spec: PreprocessSpec, name: str) -> Pixels:
     name : str
         What to call it in an error.
 
-    Returns
-    -------
+    Yields
+    ------
     ndarray of uint8, shape (crop, crop, spec.channels)
-        Or (H, W, spec.channels) where the spec leaves the size alone.
+        Or (H, W, spec.channels) where the spec leaves the size alone. At each scale the centre, then the corners: top
+        left, top right, bottom left, bottom right, where they are asked for.
 
     Raises
     ------
@@ -110,19 +125,31 @@ def prepare(image: Pixels, spec: PreprocessSpec, name: str) -> Pixels:
     wanted = "L" if spec.channels == 1 else "RGB"
     if picture.mode != wanted:
         picture = picture.convert(wanted)
-    if spec.resize is not None:
-        width, height = _resized(picture.size, spec)
-        if width * height > MAX_PIXELS:
-            raise ImageError(
-                f"image {name}: {picture.width} x {picture.height} pixels become {width} x {height} when resized, "
-                f"at most {MAX_PIXELS:,} are made",
-                "remove it, or use --on-error skip",
-            )
-        picture = picture.resize((width, height), _INTERPOLATIONS[spec.interpolation])
-    if spec.crop is not None:
-        picture = _centre_crop(picture, spec.crop)
-    pixels = np.asarray(picture)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+    for scale in spec.views.scales:
+        at = spec.at_scale(scale)
+        resized = _resize(picture, at, name)
+        for cut in [resized] if at.crop is None else _crops(resized, at.crop, at.views.crops):
+            pixels = np.asarray(cut)
+            yield pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def view_sizes(spec: PreprocessSpec, size: tuple[int, int]) -> list[tuple[int, int]]:
+    """Return the height and width of each view that `prepare_views` gives; `size` where the spec sets none."""
+    sides = [spec.at_scale(scale).crop for scale in spec.views.scales]
+    return [size if px is None else (px, px) for px in sides for _ in range(spec.views.crops)]
+
+
+def _resize(picture: Image.Image, spec: PreprocessSpec, name: str) -> Image.Image:
+    if spec.resize is None:
+        return picture
+    width, height = _resized(picture.size, spec)
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"image {name}: {picture.width} x {picture.height} pixels become {width} x {height} when resized, "
+            f"at most {MAX_PIXELS:,} are made",
+            "remove it, or use --on-error skip",
+        )
+    return picture.resize((width, height), _INTERPOLATIONS[spec.interpolation])
 
 
 def _resized(size: tuple[int, int], spec: PreprocessSpec) -> tuple[int, int]:
@@ -142,6 +169,15 @@ def _shorter_side(size: tuple[int, int], px: int) -> tuple[int, int]:
     if width <= height:
         return px, max(1, int(px * height / width))
     return max(1, int(px * width / height)), px
+
+
+def _crops(picture: Image.Image, px: int, crops: int) -> Iterator[Image.Image]:
+    """Give the centre, and for five crops the corners."""
+    yield _centre_crop(picture, px)
+    if crops > 1:  # both sides are longer than px: `PreprocessSpec` sees to it
+        right, bottom = picture.width - px, picture.height - px
+        for left, top in ((0, 0), (right, 0), (0, bottom), (right, bottom)):
+            yield picture.crop((left, top, left + px, top + px))
 
 
 def _centre_crop(picture: Image.Image, px: int) -> Image.Image:

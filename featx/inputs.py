@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from featx.arrays import ArraySource
 from featx.cache.store import FeatureStore
 from featx.errors import OptionError, SourceError
 from featx.files import PathFiles
+from featx.home import expanded
 from featx.layouts import Row
 from featx.sources import FileSource, Source, load_source
 
@@ -47,7 +47,7 @@ def as_source(X: Images) -> Source:
             "np.stack the images if they are arrays",
         )
     names = [os.fspath(p) for p in paths]
-    rows = [Row(str(Path(name).expanduser()), name, None) for name in names]
+    rows = [Row(str(expanded(name)), name, None) for name in names]
     return _some(FileSource("paths", "all", PathFiles(), rows, ()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "
 """Folder names that are splits, and what they are called."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One image: its name in the archive, its stable id, its class or None."""
 
@@ -52,7 +53,7 @@ def read_layout(names: list[str], read: Callable[[str], bytes], where: str) -> L
             f"{where} holds no images ({len(names)} other files), expected class folders with images",
             "for example cats/1.jpg and dogs/2.jpg, or train/cats/1.jpg",
         )
-    wrap = _wrapping_folder(images)
+    wrap = _wrapping_folders(images, where)
     short = {name.removeprefix(wrap): name for name in images}
     if wrap + "wnids.txt" in names and wrap + "val/val_annotations.txt" in names:
         splits = _tiny_imagenet(short, read(wrap + "val/val_annotations.txt"))
@@ -68,6 +69,28 @@ def arrange(splits: dict[str, list[Row]]) -> Layout:
     order = [s for s in ("train", "val", "test", "all") if s in splits]
     classes = sorted({row.label for rows in splits.values() for row in rows if row.label is not None})
     return Layout({s: splits[s] for s in order}, tuple(classes))
+
+
+def _wrapping_folders(images: list[str], where: str) -> str:
+    """Return the folders that wrap everything ('cifar10/', 'download/cifar10/'), or '' where there are none."""
+    wrap = ""
+    while more := _wrapping_folder(images):
+        wrap += more
+        images = [name.removeprefix(more) for name in images]
+    _refuse_stray(images, f"{where}/{wrap}".rstrip("/"))
+    return wrap
+
+
+def _refuse_stray(images: list[str], where: str) -> None:
+    """Raise SourceError for images beside the one folder that would wrap all others: it would become a class."""
+    stray = [name for name in images if "/" not in name]
+    others = [name for name in images if "/" in name]
+    if stray and others and (wrap := _wrapping_folder(others)):
+        more = f" and {len(stray) - 1:,} more" if len(stray) > 1 else ""
+        raise SourceError(
+            f"{where} holds the image {stray[0]}{more} beside one folder of folders, {wrap}",
+            f"name {where}/{wrap.rstrip('/')}, or move the image elsewhere",
+        )
 
 
 def _wrapping_folder(images: list[str]) -> str:
@@ -100,8 +123,8 @@ def _is_split(keys: Iterable[str], where: str) -> bool:
 
 
 def _folder(key: str, level: int) -> str | None:
-    parts = key.split("/")
-    return parts[level] if len(parts) > level + 1 else None
+    parts = key.split("/", level + 1)
+    return sys.intern(parts[level]) if len(parts) > level + 1 else None
 
 
 def _split_folders(short: dict[str, str]) -> dict[str, list[Row]]:

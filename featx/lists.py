@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from featx.cache.memo import Memo
-from featx.errors import ImageError, SourceError
+from featx.errors import SourceError
 from featx.files import FolderFiles
 from featx.images import is_image_name
 from featx.layouts import SPLIT_FOLDERS, Layout, Row, arrange
@@ -21,25 +20,7 @@ COLUMNS = ("path", "label", "split")
 _EXAMPLE = "its first line should be path,label or path,label,split"
 
 
-class ListedFiles(FolderFiles):
-    """Files below a folder whose names a list gives; a name that leads outside through a link is no image."""
-
-    def __init__(self, root: Path, memo: Memo | None = None) -> None:
-        super().__init__(root, memo)
-        self._inside: dict[str, bool] = {}
-
-    def _path(self, name: str) -> Path:
-        folder = name.rpartition("/")[0]
-        if folder not in self._inside:
-            self._inside[folder] = Path(os.path.realpath(self._root / folder)).is_relative_to(self._root)
-        if not self._inside[folder]:
-            raise ImageError(
-                f"image {name} lies behind a link that leads out of {self.where}", "copy the files instead"
-            )
-        return super()._path(name)
-
-
-def open_list(path: Path, memo: Memo | None = None) -> tuple[ListedFiles, Layout]:
+def open_list(path: Path, memo: Memo | None = None) -> tuple[FolderFiles, Layout]:
     """Read a list and return the files beside it, and its rows by split.
 
     Paths are relative to the list's folder. A header names the columns in any order (others are ignored);
@@ -56,7 +37,7 @@ def open_list(path: Path, memo: Memo | None = None) -> tuple[ListedFiles, Layout
         text = _decoded(path.read_bytes(), str(path))
     except OSError as exc:
         raise SourceError(f"list {path} cannot be read: {exc.strerror}", "look at its permissions") from exc
-    return ListedFiles(path.parent, memo), read_list(text, str(path))
+    return FolderFiles(path.parent, memo), read_list(text, str(path))
 
 
 def read_list(text: str, where: str) -> Layout:

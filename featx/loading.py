@@ -1,22 +1,32 @@
-"""Images in batches, decoded ahead of the network by threads; Pillow lets go of the interpreter's lock."""
+"""Images in batches, decoded ahead of the network by threads; Pillow lets go of the interpreter's lock.
+
+The threads are daemons, which `concurrent.futures` does not offer: one that a file server or a decoder never lets go
+must not keep the program from ending.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
+import time
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from featx.errors import ImageError
-from featx.images import Pixels, prepare
+from featx.errors import FeatxError, FeatxWarning, ImageError, OutOfMemoryError, SourceError
+from featx.images import Pixels, prepare_views, view_sizes
 from featx.sources import Source
 from featx.specs import PreprocessSpec
 
 Rows = npt.NDArray[np.int64]
+
+SLOW_SECONDS = 60.0
+"""An image that takes longer is named in a warning."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +37,21 @@ class Batch:
     ----------
     rows : ndarray of int64, shape (m,)
         Row numbers in the source.
-    pixels : ndarray of uint8, shape (m, H, W, C)
-        Resized and cropped; black where an image was skipped.
+    views : list of ndarray of uint8, shape (m, H, W, C)
+        The images resized and cropped, an array a view (`prepare_views`); black where an image was skipped.
     skipped : list of (row, reason)
         Images that could not be decoded.
     """
 
     rows: Rows
-    pixels: Pixels
+    views: list[Pixels]
     skipped: list[tuple[int, str]]
+
+    @property
+    def pixels(self) -> Pixels:
+        """The only view."""
+        (pixels,) = self.views
+        return pixels
 
 
 def image_shape(source: Source, spec: PreprocessSpec) -> tuple[int, int, int]:
@@ -44,7 +60,7 @@ def image_shape(source: Source, spec: PreprocessSpec) -> tuple[int, int, int]:
         return spec.channels, spec.crop, spec.crop
     for i in range(len(source)):
         try:
-            height, width = prepare(source[i][0], spec, source.ids[i]).shape[:2]
+            height, width = next(prepare_views(source[i][0], spec, source.ids[i])).shape[:2]
         except ImageError:
             continue
         return spec.channels, height, width
@@ -71,7 +87,7 @@ def load_batches(
     spec : PreprocessSpec
         Sizes and channels.
     shape : tuple of int
-        (C, H, W) that every prepared image must have.
+        (C, H, W) that every prepared image must have at scale 1.
     workers : int, optional
         Threads; one a core where None. The result does not depend on it.
     on_error : str
@@ -81,38 +97,105 @@ def load_batches(
     ------
     ImageError
         Naming the image.
+    OutOfMemoryError, SourceError
+        Whatever else happens in a thread, naming the image.
+
+    Warns
+    -----
+    FeatxWarning
+        An image takes longer than `SLOW_SECONDS`.
     """
     count = workers or len(os.sched_getaffinity(0))
-    pool = ThreadPoolExecutor(count, thread_name_prefix="featx-decode")
+    crew = _Crew(source, spec, shape, on_error, threading.Semaphore(count))
     ahead: deque[Future[Batch]] = deque()
     todo = iter(batches)
     try:
         while True:
             while len(ahead) < count + 1 and (rows := next(todo, None)) is not None:
-                ahead.append(pool.submit(_load, source, rows, spec, shape, on_error))
+                ahead.append(crew.begin(rows))
             if not ahead:
                 return
-            yield ahead.popleft().result()
+            yield crew.finish(ahead.popleft())
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        for future in ahead:
+            future.cancel()
 
 
-def _load(source: Source, rows: Rows, spec: PreprocessSpec, shape: tuple[int, int, int], on_error: str) -> Batch:
-    channels, height, width = shape
-    pixels = np.zeros((len(rows), height, width, channels), np.uint8)
-    skipped = []
-    for at, row in enumerate(rows):
-        try:
-            image = prepare(source[int(row)][0], spec, source.ids[row])
-            if image.shape[:2] != (height, width):
-                raise ImageError(
-                    f"image {source.ids[row]} has {image.shape[0]} x {image.shape[1]} px, the first one "
-                    f"{height} x {width}",
-                    "give --size, so that all have one size",
+@dataclass
+class _Crew:
+    """The threads, one a batch, of which only a few decode at a time."""
+
+    source: Source
+    spec: PreprocessSpec
+    shape: tuple[int, int, int]
+    on_error: str
+    turns: threading.Semaphore
+    reading: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """By thread: the row that it is at, and since when."""
+
+    def begin(self, rows: Rows) -> Future[Batch]:
+        """Start a thread that loads a batch as soon as it is its turn."""
+        future: Future[Batch] = Future()
+        threading.Thread(target=self._run, args=(rows, future), name="featx-decode", daemon=True).start()
+        return future
+
+    def finish(self, future: Future[Batch]) -> Batch:
+        """Wait for a batch; images that take very long are named while they do, each once."""
+        named: set[int] = set()
+        while not wait([future], SLOW_SECONDS / 4).done:
+            since = time.monotonic() - SLOW_SECONDS
+            slow = {row for row, began in list(self.reading.values()) if began <= since} - named
+            named |= slow
+            for row in sorted(slow):
+                warnings.warn(
+                    f"image {self.source.ids[row]} has been read for {SLOW_SECONDS:g} s and is not there yet",
+                    FeatxWarning,
+                    stacklevel=2,
                 )
-            pixels[at] = image
-        except ImageError as exc:
-            if on_error == "raise":
-                raise
-            skipped.append((int(row), exc.message))
-    return Batch(rows, pixels, skipped)
+        return future.result()
+
+    def _run(self, rows: Rows, future: Future[Batch]) -> None:
+        with self.turns:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(self._load(rows))
+            except BaseException as exc:  # whatever it is, the one who waits must learn of it
+                future.set_exception(exc)
+            finally:
+                self.reading.pop(threading.get_ident(), None)
+
+    def _load(self, rows: Rows) -> Batch:
+        channels, height, width = self.shape
+        views = [np.zeros((len(rows), h, w, channels), np.uint8) for h, w in view_sizes(self.spec, (height, width))]
+        skipped = []
+        for at, row in enumerate(map(int, rows)):
+            self.reading[threading.get_ident()] = row, time.monotonic()
+            try:
+                for view, image in zip(views, self._views(row), strict=True):
+                    view[at] = image
+            except ImageError as exc:
+                if self.on_error == "raise":
+                    raise
+                skipped.append((row, exc.message))
+        return Batch(rows, views, skipped)
+
+    def _views(self, row: int) -> list[Pixels]:
+        name = self.source.ids[row]
+        try:
+            views = list(prepare_views(self.source[row][0], self.spec, name))
+        except FeatxError:
+            raise
+        except MemoryError as exc:
+            hint = "use fewer --workers or a smaller --batch-size"
+            raise OutOfMemoryError(f"memory ran out while image {name} was read", hint) from exc
+        except BaseException as exc:  # a source or decoder may raise anything, even SystemExit
+            said = " ".join(f"{type(exc).__name__}: {exc}".split())[:200]
+            raise SourceError(f"image {name} could not be read: {said}", "look at the image and its source") from exc
+        if self.spec.crop is None and views[0].shape[:2] != self.shape[1:]:
+            height, width = views[0].shape[:2]
+            raise ImageError(
+                f"image {name} has {height} x {width} px, the first one {self.shape[1]} x {self.shape[2]}",
+                "give --size, so that all have one size",
+            )
+        return views

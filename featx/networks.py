@@ -70,7 +70,7 @@ OWN: dict[str, Callable[..., nn.Module]] = {"lenet5": LeNet5, "pixels": Pixels}
 
 
 def names() -> list[str]:
-    """Return every network that featx can build by name."""
+    """Return every network that featx can build by name, timm's apart."""
     return sorted([*OWN, *torchvision.models.list_models(module=torchvision.models)])
 
 
@@ -90,12 +90,28 @@ def build(name: str, options: dict[str, Any]) -> nn.Module:
     name : str
         One of `names`.
     options : dict
-        The builder's own keywords, for example ``num_classes``.
+        The builder's own keywords, for example ``num_classes``; and ``stem``, see `cifar_stem`.
     """
     if name in OWN:
         return OWN[name](**options)
-    found: nn.Module = torchvision.models.get_model(name, weights=None, **options)
-    return found
+    keywords = {key: value for key, value in options.items() if key != "stem"}
+    found: nn.Module = torchvision.models.get_model(name, weights=None, **keywords)
+    return cifar_stem(found) if "stem" in options else found
+
+
+def cifar_stem(network: nn.Module) -> nn.Module:
+    """Give a ResNet the first layers that suit images of 32 px, and return it, changed.
+
+    A 3 x 3 convolution with stride 1 in place of the 7 x 7 one with stride 2, and no max pooling: He et al., "Deep
+    residual learning for image recognition", 2016, section 4.2 (the convolution), and Chen et al., "A simple
+    framework for contrastive learning of visual representations", 2020, appendix B.9 (for networks of ImageNet's
+    widths). ``maxpool`` stays a node, which changes nothing.
+    """
+    old: Any = network.conv1
+    conv1 = nn.Conv2d(old.in_channels, old.out_channels, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision draws the others
+    network.conv1, network.maxpool = conv1, nn.Identity()
+    return network
 
 
 def builder_options(name: str, *, loaded: bool, published: bool, auxiliary: bool) -> dict[str, Any]:
@@ -164,6 +180,17 @@ def preset_of(name: str, weights: Any = None, channels: int = 3) -> PreprocessSp
         mean=tuple(preset.mean),
         std=tuple(preset.std),
     )
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """Lay the four-dimensional weights out channels last in memory, and return the network, which is changed.
+
+    ``Module.to`` refuses a network with a five-dimensional one, such as the windows' mask of timm's Swin.
+    """
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return module
 
 
 def head_width(head: nn.Module) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 from featx.backbones import Backbone
 from featx.metrics import Scores
+from featx.naming import versions
 from featx.probe import ProbeResult
 from featx.runs import Run, Runs
 from featx.specs import ExtractConfig, FitConfig, LayerSpec, TrainConfig
@@ -67,6 +68,8 @@ def record_fit(
         "computed": sum(line["computed"] for line in result.extraction.layers),
         "reused": sum(line["reused"] for line in result.extraction.layers),
         "skipped": result.extraction.skipped,
+        "batch_size": result.extraction.batch_size,
+        "notes": result.extraction.notes,
         "seconds": result.seconds,
         "parameters": _probe_parameters(model),
     }
@@ -117,15 +120,21 @@ def _common(
         "fingerprints": {name: source.fingerprint() for name, source in partition.sources().items()},
         "shared_with_test": partition.shared_with_test(),
         "backbone": backbone.name,
+        "options": backbone.options,
         "weights": backbone.weights,
         "weights_sha256": backbone.weights_sha256,
-        "preprocess": asdict(backbone.preprocess),
+        "preprocess": backbone.preprocess.as_dict(),
+        "views": str(backbone.preprocess.views) or None,
         "precision": extraction.precision,
         "seed": partition.seed,
         "accuracy": {name: s.accuracy for name, s in scores.items()},
         "loss": {name: s.loss for name, s in scores.items()},
         "confusion": {name: s.confusion for name, s in scores.items()},
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PROGRAMS}},
+        "versions": {
+            "python": platform.python_version(),
+            **{n: version(n) for n in _PROGRAMS},
+            **versions(backbone.name),
+        },
         "hardware": {"machine": platform.machine(), "processors": os.cpu_count()},
     }
 

@@ -16,6 +16,7 @@ FIELDS = (
     "backbone",
     "weights",
     "layer",
+    "views",
     "mode",
     "head",
     "C",
@@ -100,7 +101,7 @@ def _shared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _model(row: Mapping[str, Any], varied: Sequence[str]) -> str:
     # What tells this run from the others, in words.
     words = [_line(row.get(name)) for name in ("source", "backbone") if name in varied]
-    words += [_line(row.get("layer") or ""), _line(row.get("mode") or "")]
+    words += [_line(row.get(name) or "") for name in ("layer", "views", "mode")]
     named = ["weights", "images", "seed"]
     words += [f"{name}={_line(row[name])}" for name in named if name in varied and row.get(name) is not None]
     words += [f"{name}={_line(row[name])}" for name in ("C", "epochs") if row.get(name) is not None]
@@ -165,10 +166,10 @@ def _parameters(which: str) -> Callable[[Mapping[str, Any]], str]:
     return lambda row: _line(_part(row, "parameters", which))
 
 
-_WORDS = {"run", "source", "backbone", "weights", "layer", "mode", "head"}
+_WORDS = {"run", "source", "backbone", "weights", "layer", "views", "mode", "head"}
 _MARKDOWN_COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     **{name: _field(name) for name in ("run", "source", "images", "seed", "backbone", "weights", "layer")},
-    **{name: _field(name) for name in ("mode", "head", "C", "epochs", "columns", "bytes")},
+    **{name: _field(name) for name in ("views", "mode", "head", "C", "epochs", "columns", "bytes")},
     "parameters": _parameters("total"),
     "trainable": _parameters("trainable"),
     "train accuracy": _score("accuracy", "train"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -15,11 +16,17 @@ from featx.archives import TarFiles, ZipFiles
 from featx.arrays import digits, label_of, npz
 from featx.cache.memo import Memo
 from featx.cache.schema import fingerprint
-from featx.errors import OptionError, SourceError, nearest
+from featx.datasets import open_arrays, open_images
+from featx.errors import FeatxWarning, OptionError, SourceError, nearest
 from featx.files import Files, FolderFiles
+from featx.home import expanded
 from featx.images import Pixels, decode, is_image_name
+from featx.imagesets import IMAGE_SETS
 from featx.layouts import Layout, Row, read_layout
 from featx.lists import open_list
+from featx.parquet import open_parquet
+from featx.published import ARRAY_SETS
+from featx.specs import Progress, no_progress
 from featx.splits import check_split, thin
 from featx.stacks import h5, npy
 
@@ -147,18 +154,37 @@ class JoinedSource:
 
 Splits = Mapping[str, Source]
 Loader = Callable[[str, Memo | None], Splits]
+NamedLoader = Callable[[str, Memo | None, Progress], Splits]
+"""Opens a set that may have to be downloaded first."""
 
 
 def _files(make: Callable[[Path, Memo | None], Files]) -> Loader:
     def load(spec: str, memo: Memo | None) -> Splits:
-        files = make(Path(spec).expanduser(), memo)
+        files = make(expanded(spec), memo)
         return _split(spec, files, read_layout(files.names(), files.read, spec))
 
     return load
 
 
+def _folder(spec: str, memo: Memo | None) -> Splits:
+    files = FolderFiles(expanded(spec), memo)
+    names = files.names()
+    tables = [name for name in names if name.lower().endswith(".parquet")]
+    if tables and not any(is_image_name(name) for name in names):
+        return _split(spec, *open_parquet(spec, [files.path(name) for name in tables], memo))
+    return _split(spec, files, read_layout(names, files.read, spec))
+
+
+def _parquet(spec: str, memo: Memo | None) -> Splits:
+    return _split(spec, *open_parquet(spec, [expanded(spec)], memo, whole=False))
+
+
 def _listed(spec: str, memo: Memo | None) -> Splits:
-    return _split(spec, *open_list(Path(spec).expanduser(), memo))
+    return _split(spec, *open_list(expanded(spec), memo))
+
+
+def _named_images(spec: str, memo: Memo | None, progress: Progress) -> Splits:
+    return _split(spec, *open_images(spec, memo, progress))
 
 
 def _split(spec: str, files: Files, layout: Layout) -> Splits:
@@ -166,11 +192,16 @@ def _split(spec: str, files: Files, layout: Layout) -> Splits:
 
 
 COMPRESSED = (".tgz", ".gz", ".tbz2", ".bz2", ".txz", ".xz", ".zst")
-BUILT_IN: dict[str, Loader] = {"digits": digits}
+BUILT_IN: dict[str, NamedLoader] = {
+    "digits": lambda spec, memo, progress: digits(spec, memo),
+    **dict.fromkeys(ARRAY_SETS, open_arrays),
+    **dict.fromkeys(IMAGE_SETS, _named_images),
+}
 BY_SUFFIX: dict[str, Loader] = {
     ".zip": _files(ZipFiles),
     ".tar": _files(TarFiles),
     ".csv": _listed,
+    ".parquet": _parquet,
     ".npz": npz,
     ".npy": npy,
     ".h5": h5,
@@ -186,13 +217,15 @@ def load_splits(
     per_class: int | None = None,
     seed: int = 0,
     memo: Memo | None = None,
+    progress: Progress = no_progress,
 ) -> dict[str, Source]:
     """Open a source and return its splits that have rows: ``{"train": ..., "test": ...}``, or ``{"all": ...}``.
 
     Parameters
     ----------
     spec : str or path
-        ``digits``, a folder, or a file of a kind in `BY_SUFFIX`.
+        A name in `BUILT_IN` (``digits``, ``cifar10``, ...), a folder, or a file of a kind in `BY_SUFFIX`. A name
+        wins over a folder that is called the same: ``./cifar10`` means the folder.
     split : str, optional
         Return this one alone.
     limit : int, optional
@@ -204,6 +237,8 @@ def load_splits(
         Of that choice.
     memo : Memo, optional
         Remembers content hashes.
+    progress : callable
+        Called with (stage, MB done, MB in all) while a named set is downloaded.
 
     Raises
     ------
@@ -213,7 +248,7 @@ def load_splits(
         For one that cannot be read.
     """
     name = os.fspath(spec)
-    splits = _loader(name)(name, memo)
+    splits = BUILT_IN[name](name, memo, progress) if _is_built_in(name) else _loader(name)(name, memo)
     if split is not None:
         check_split(split, splits)
         splits = {split: splits[split]}
@@ -233,11 +268,13 @@ def load_source(
     per_class: int | None = None,
     seed: int = 0,
     memo: Memo | None = None,
+    progress: Progress = no_progress,
 ) -> Source:
     """Open one split of a source, or all of its rows; see `load_splits`."""
     if split == "all":
         split = None
-    parts = list(load_splits(spec, split=split, limit=limit, per_class=per_class, seed=seed, memo=memo).values())
+    found = load_splits(spec, split=split, limit=limit, per_class=per_class, seed=seed, memo=memo, progress=progress)
+    parts = list(found.values())
     return parts[0] if len(parts) == 1 else JoinedSource(parts)
 
 
@@ -248,13 +285,19 @@ def _thinned(source: Source, limit: int | None, per_class: int | None, seed: int
     return source if len(rows) == len(source) else source.subset(rows)
 
 
+def _is_built_in(spec: str) -> bool:
+    """Tell whether `spec` is a name; where something in the working folder is called the same, warn."""
+    if spec in BUILT_IN and os.path.lexists(spec):
+        text = f"{spec} means the data set of that name; the one in this folder is ./{spec}"
+        warnings.warn(text, FeatxWarning, stacklevel=4)
+    return spec in BUILT_IN
+
+
 def _loader(spec: str) -> Loader:
-    if spec in BUILT_IN:
-        return BUILT_IN[spec]
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     # An empty text would be the current folder: most often a shell variable that was never set.
     if spec and os.path.isdir(path):
-        return _files(FolderFiles)
+        return _folder
     if not spec or not os.path.isfile(path):
         raise OptionError(f"source {spec!r} is neither built in nor a file or folder that exists", _near(path))
     suffix = path.suffix.lower()
@@ -266,7 +309,7 @@ def _loader(spec: str) -> Loader:
     if suffix not in BY_SUFFIX:
         kind = "one image" if is_image_name(path.name) else f"a {suffix or 'nameless'} file"
         raise OptionError(
-            f"source {spec!r} is {kind}, expected a folder, {', '.join(BY_SUFFIX)} or {', '.join(BUILT_IN)}",
+            f"source {spec!r} is {kind}, expected a folder, {', '.join(BY_SUFFIX)}, digits or another name",
             "name the folder that holds the images",
         )
     return BY_SUFFIX[suffix]
@@ -275,6 +318,9 @@ def _loader(spec: str) -> Loader:
 def _near(path: Path) -> str:
     try:
         beside = [p.name for p in path.parent.iterdir()]
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no name that a file could have
         beside = []
-    return nearest(path.name, [*beside, *BUILT_IN]) or f"give a folder, {', '.join(BY_SUFFIX)} or {', '.join(BUILT_IN)}"
+    return (
+        nearest(path.name, [*beside, *BUILT_IN])
+        or f"give a folder, {', '.join(BY_SUFFIX)} or a name: {', '.join(BUILT_IN)}"
+    )

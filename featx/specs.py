@@ -8,7 +8,7 @@ import math
 import numbers
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
 from featx.checks import check_choice, check_count, check_positive, check_range
@@ -23,6 +23,8 @@ MODES = ("scratch", "frozen", "finetune")
 AUGMENTS = ("none", "flip", "crop-flip")
 RESIZES = ("crop", "squash", "pad", "none")
 INTERPOLATIONS = ("bilinear", "bicubic")
+CROPS = (1, 5, 10)
+STEMS = ("cifar",)
 ON_ERROR = ("raise", "skip")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -114,6 +116,56 @@ class LayerSpec:
 
 
 @dataclass(frozen=True)
+class Views:
+    """Which views of an image are averaged: each has its own forward pass, and the row is the mean of their rows.
+
+    Parameters
+    ----------
+    crops : int
+        1, the centre; 5, the centre and the four corners (torchvision's ``FiveCrop``); or 10, those and their mirror
+        images (``TenCrop``), which is kept as 5 with `flip`: one spelling a value.
+    flip : bool
+        Whether each view's mirror image is a view too.
+    scales : tuple of float
+        Sizes relative to the network's input size, each with all these views; kept in ascending order.
+    """
+
+    crops: int = 1
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+
+    LARGEST: ClassVar = 8.0
+
+    def __post_init__(self) -> None:
+        if self.crops not in CROPS:
+            raise OptionError(f"crops is {self.crops!r}, expected 1, 5 or 10", "give another --crops")
+        if self.flip not in (False, True):
+            raise OptionError(f"flip is {self.flip!r}, expected True or False", "give another flip")
+        scales = tuple(self.scales)
+        for scale in scales:
+            check_range("scales", scale, below=self.LARGEST)
+        if not scales or 0 in scales or len(set(scales)) < len(scales):
+            raise OptionError(
+                f"scales are {scales}, expected positive numbers, each once", "for example --scales 1,1.25"
+            )
+        object.__setattr__(self, "flip", bool(self.flip) or self.crops == 10)
+        object.__setattr__(self, "crops", min(int(self.crops), 5))
+        object.__setattr__(self, "scales", tuple(sorted(map(float, scales))))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what differs from the plain centre crop, as JSON-able values: a later field changes no old key."""
+        plain = Views()
+        values = {name: value for name, value in asdict(self).items() if value != getattr(plain, name)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def __str__(self) -> str:
+        said = [f"{self.crops} crops"] * (self.crops > 1) + ["flip"] * self.flip
+        if self.scales != Views.scales:
+            said.append(f"scales {','.join(f'{scale:g}' for scale in self.scales)}")
+        return ", ".join(said)
+
+
+@dataclass(frozen=True)
 class PreprocessSpec:
     """How a decoded image becomes a network's input.
 
@@ -136,6 +188,9 @@ class PreprocessSpec:
         ``bilinear`` or ``bicubic``, with Pillow's antialiasing.
     decoder, resizer : str
         Name and version of the algorithm, raised when a release changes pixels.
+    views : Views
+        Which views of the image are averaged. Five crops need ``crop`` as `fit` and a `resize` larger than `crop`;
+        several scales need a size.
     """
 
     resize: int | None
@@ -147,6 +202,7 @@ class PreprocessSpec:
     fit: str = "crop"
     decoder: str = "pillow-upright-1"
     resizer: str = "pillow-antialias-1"
+    views: Views = Views()
 
     def __post_init__(self) -> None:
         sizes: dict[str, Any] = {"resize": self.resize, "crop": self.crop}
@@ -172,11 +228,52 @@ class PreprocessSpec:
             raise OptionError(f"mean {self.mean} is not finite", "give finite values to --mean")
         if not all(0 < s < math.inf for s in self.std):
             raise OptionError(f"std {self.std} is not positive", "give positive values to --std")
+        self._check_views()
+
+    def _check_views(self) -> None:
+        views = self.views
+        if views.crops > 1 and (self.fit != "crop" or self.crop is None or self.resize is None):
+            raise OptionError(
+                f"--crops {views.crops} cuts corners off a picture larger than the input, and there is none: "
+                f"{'no size was given' if self.fit == 'crop' else f'--resize {self.fit} keeps the whole image'}",
+                "give --size" if self.fit == "crop" else "use --resize crop",
+            )
+        if views.crops > 1 and self.resize <= self.crop:  # type: ignore[operator]
+            raise OptionError(
+                f"--crops {views.crops} of {self.crop} px out of images resized to {self.resize} px are all the same",
+                "resize to more than the crop's size",
+            )
+        if views.scales == Views.scales:
+            return
+        if self.crop is None:
+            raise OptionError("--scales multiplies the input size, and there is none", "give --size")
+        sizes = [self.at_scale(scale).crop for scale in views.scales]
+        if len(set(sizes)) < len(sizes):
+            raise OptionError(
+                f"--scales {','.join(f'{scale:g}' for scale in views.scales)} of {self.crop} px give "
+                f"{', '.join(map(str, sizes))} px, expected different sizes",
+                "give scales further apart",
+            )
+
+    def at_scale(self, scale: float) -> PreprocessSpec:
+        """Return the preprocessing at a relative scale: `resize` and `crop` times it, to the nearest px, halves up."""
+        if scale == 1:
+            return self if self.views.scales == Views.scales else replace(self, views=self._one_scale())
+        resize, crop = (None if px is None else math.floor(px * scale + 0.5) for px in (self.resize, self.crop))
+        return replace(self, resize=resize, crop=crop, views=self._one_scale())
+
+    def _one_scale(self) -> Views:
+        return replace(self.views, scales=Views.scales)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON-able values, as a key holds them."""
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std), "views": self.views.as_dict()}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> PreprocessSpec:
-        """Rebuild from ``dataclasses.asdict`` after a way through JSON."""
-        return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
+        """Rebuild from `as_dict` or ``dataclasses.asdict`` after a way through JSON."""
+        views = Views(**fields.get("views", {}))
+        return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"]), "views": views})
 
 
 @dataclass(frozen=True)
@@ -198,7 +295,7 @@ class FeatureKey:
     layer : str
         ``str(LayerSpec)``.
     preprocess : dict
-        ``dataclasses.asdict(PreprocessSpec)``.
+        `PreprocessSpec.as_dict`.
     precision, dtype : str
         Of the arithmetic, and of the stored values.
     code : str or None
@@ -232,11 +329,13 @@ class ExtractConfig:
     """How features are computed; ``batch_size``, ``device`` and ``workers`` do not change what they are."""
 
     weights: str = "DEFAULT"
+    stem: str | None = None
     size: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     resize: str | None = None
     interpolation: str | None = None
+    views: Views = Views()
     precision: str = "fp32"
     dtype: str = "float32"
     batch_size: int = 64
@@ -247,6 +346,8 @@ class ExtractConfig:
     def __post_init__(self) -> None:
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("dtype", self.dtype, DTYPES)
+        if self.stem is not None:
+            check_choice("stem", self.stem, STEMS)
         if self.resize is not None:
             check_choice("resize", self.resize, RESIZES)
         if self.interpolation is not None:

@@ -13,16 +13,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from featx.arrays import ArraySource, Hashes, hash_image, split_arrays
-from featx.cache.memo import Memo, file_stamp, is_settled
+from featx.arrays import ArraySource, Hashes, check_images, hash_image, split_arrays
+from featx.cache.memo import Memo, file_stamp
 from featx.errors import ImageError, SourceError
 from featx.files import MAX_FILE_BYTES, changed, read_at
+from featx.home import expanded
 from featx.images import Pixels
+from featx.tables import RowHashes
 
 if TYPE_CHECKING:
     import h5py
 
 Rows = npt.NDArray[np.int64]
+
+MAX_PACKING = 1100
+"""So many bytes at most come from one: a little more than deflate can give."""
 
 
 class StackFile:
@@ -36,9 +41,8 @@ class StackFile:
         self.name = name
         self.shape = (*shape, 1) if len(shape) == 3 else shape
         self.dtype = dtype
-        self._memo = memo
         self._stamp = file_stamp(path)
-        self._known: Hashes | None = None
+        self._hashes = RowHashes("stack", {"stamp": self._stamp, "name": name}, shape[0], memo)
 
     def _read(self, row: int) -> bytes:
         raise NotImplementedError
@@ -69,22 +73,7 @@ class StackFile:
 
     def hashes(self, rows: Rows) -> Hashes:
         """Return the SHA-256 of these rows, uint8 (m, 32), reading those that are not known yet."""
-        about = {"stamp": self._stamp, "name": self.name}
-        known = self._table(about)
-        # No SHA-256 is zero throughout.
-        missing = [int(row) for row in np.unique(rows) if not known[row].any()]
-        for row in missing:
-            known[row] = np.frombuffer(hash_image(self.read(row)), np.uint8)
-        if missing and self._memo and is_settled(self._stamp):
-            self._memo.put("stack", about, known.tobytes().hex())
-        return known[rows]
-
-    def _table(self, about: Mapping[str, Any]) -> Hashes:
-        if self._known is None:
-            text = self._memo.get("stack", about) if self._memo else None
-            data = bytes.fromhex(text) if text else bytes(32 * self.shape[0])
-            self._known = np.frombuffer(data, np.uint8).reshape(-1, 32).copy()
-        return self._known
+        return self._hashes.get(rows, lambda row: hash_image(self.read(row)))
 
 
 class DiskImages:
@@ -144,7 +133,7 @@ def npy(spec: str, memo: Memo | None) -> dict[str, ArraySource]:
     SourceError
         For anything else, also where the file is shorter than its header says.
     """
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     try:
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
@@ -156,7 +145,10 @@ def npy(spec: str, memo: Memo | None) -> dict[str, ArraySource]:
         reason = " ".join(str(exc).split())[:200]
         raise SourceError(f"{spec} is no readable .npy: {reason}", "save it again with np.save") from exc
     needed = start + math.prod(shape) * dtype.itemsize
-    if fortran or not shape or min(shape) < 0 or needed > path.stat().st_size:
+    # Nothing in the file could tell a damaged shape from a right one but the bytes that are there.
+    if shape:
+        check_images(spec, dtype, shape)
+    if fortran or not shape or min(shape) < 0 or needed != path.stat().st_size:
         found = "in column order" if fortran else f"{path.stat().st_size:,} bytes long"
         raise SourceError(
             f"{spec} is {found}, expected rows of shape {shape} in {needed:,} bytes",
@@ -219,7 +211,8 @@ class H5Arrays(Mapping[str, Any]):
 
     def _check_size(self, name: str, dataset: h5py.Dataset, size: int) -> None:
         # Rows that were never written take no room: a few bytes could claim any number of images.
-        if len(dataset) > size or math.prod(dataset.shape[1:]) > MAX_FILE_BYTES:
+        claimed = dataset.size * dataset.dtype.itemsize
+        if claimed > MAX_PACKING * size or math.prod(dataset.shape[1:]) > MAX_FILE_BYTES:
             raise SourceError(
                 f"{self._path}: dataset {name} claims shape {dataset.shape} in a file of {size:,} bytes",
                 "make the file again",
@@ -267,7 +260,7 @@ def h5(spec: str, memo: Memo | None) -> dict[str, ArraySource]:
     SourceError
         For a file that is no HDF5, or other datasets than those.
     """
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     try:
         with _open_h5(path) as file:
             return split_arrays(spec, H5Arrays(path, file, memo), StackSource)

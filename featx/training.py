@@ -24,8 +24,8 @@ from featx.graph import Traced
 from featx.heads import attach, count_parameters, make_head
 from featx.loading import image_shape
 from featx.metrics import Scores, score
-from featx.networks import AUXILIARY
-from featx.specs import Progress, TrainConfig, no_progress
+from featx.networks import AUXILIARY, channels_last
+from featx.specs import Progress, TrainConfig, Views, no_progress
 from featx.splits import Partition
 
 Epoch = dict[str, float]
@@ -110,6 +110,9 @@ def train(
         raise OptionError(f"backbone {backbone.name} has no classifier to train", "use `featx fit --pixels`")
     if len(np.unique(partition.train.labels)) < 2:
         raise SourceError("the training rows hold one class, expected two or more", "give images of another class")
+    if backbone.preprocess.views != Views():
+        said = str(backbone.preprocess.views)
+        raise OptionError(f"training sees one view of an image, and {said} were asked for", "average views in a fit")
     network, head = _build(backbone, config, len(partition.classes))
     # Found now, with what is wrong in words, and not in the middle of the first batch.
     Traced(network).describe(image_shape(partition.train.source, backbone.preprocess))
@@ -121,7 +124,7 @@ def train(
             inputs = feature_feeds(partition, backbone, store, config, device, progress)
         else:
             inputs = image_feeds(partition, backbone, config, device)
-    learner: Any = head if cached else network.to(memory_format=torch.channels_last)
+    learner: Any = head if cached else channels_last(network)
     loop = _Loop(learner.to(device), head, inputs, partition, config, device, clock, progress)
     history, best_epoch = loop.run(on_epoch or (lambda line: None))
     scores = loop.final_scores()

@@ -28,6 +28,8 @@ _NESTED = ("state_dict", "model_state_dict", "model", "model_ema")
 _PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.")
 _LOOKED_AT = 20
 """Unknown names whose nearest is looked for: a file of another network has thousands."""
+READABLE = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
+"""How the names of files with weights end."""
 DOWNLOAD_SECONDS = 30.0
 """How long a silent server is waited for."""
 
@@ -66,12 +68,17 @@ def fetch(weights: Any) -> Path:
     WeightsError
         Where it cannot be downloaded, or its SHA-256 is not the one that its name carries.
     """
-    path: Path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
-    digest = _published_digest(weights)
+    return fetch_url(weights.url)
+
+
+def fetch_url(url: str) -> Path:
+    """Return the file of a URL in torch.hub's cache, as `fetch`."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    digest = _published_digest(url)
     if not path.exists():
-        _download(weights.url, path, digest)
+        _download(url, path, digest)
     if digest is not None:
-        actual = _file_hash(path)
+        actual = file_hash(path)
         if not actual.startswith(digest):
             raise WeightsError(
                 f"{path} is damaged: its SHA-256 begins {actual[: len(digest)]}, expected {digest}",
@@ -82,17 +89,17 @@ def fetch(weights: Any) -> Path:
 
 def recognised(name: str, path: Path) -> Any:
     """Return the published weights of a torchvision classifier that a file is a copy of, or None."""
-    actual = _file_hash(path)
+    actual = file_hash(path)
     for weights in torchvision.models.get_model_weights(name):
-        digest = _published_digest(weights)
+        digest = _published_digest(weights.url)
         if digest is not None and actual.startswith(digest):
             return weights
     return None
 
 
-def _published_digest(weights: Any) -> str | None:
+def _published_digest(url: str) -> str | None:
     """Return the first digits of the SHA-256 that the name of a published file carries."""
-    found = re.search(r"-([0-9a-f]{8,})\.", weights.url.rsplit("/", 1)[-1])
+    found = re.search(r"-([0-9a-f]{8,})\.", url.rsplit("/", 1)[-1])
     return found.group(1) if found else None
 
 
@@ -112,7 +119,8 @@ def _download(url: str, path: Path, digest: str | None) -> None:
         socket.setdefaulttimeout(before)
 
 
-def _file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -232,7 +240,8 @@ def load_into(module: nn.Module, state: State, head: str, where: str) -> tuple[s
     left = {k for k in wrong if k.startswith(head + ".")}
     extra = set(state) - set(own)
     if wrong - left or extra:
-        raise WeightsError(_misfit(own, state, sorted(wrong - left), sorted(extra), where), "check --backbone")
+        hint = "check --backbone and --stem" if "conv1.weight" in wrong & set(state) else "check --backbone"
+        raise WeightsError(_misfit(own, state, sorted(wrong - left), sorted(extra), where), hint)
     module.load_state_dict({k: v for k, v in state.items() if k not in left}, strict=False)
     if not left:
         return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
 from featx.errors import FeatxError, OptionError, WeightsError
 from featx.extract import extract, feature_key
+from featx.factories import parse, sources
 from featx.specs import ExtractConfig, LayerSpec
 
 NET = """
@@ -234,3 +236,37 @@ def test_working_folder_shadows_nothing(package: Path, tmp_path: Path, as_file: 
         cwd=here, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout.split() == ["5", "False"], done.stderr
+
+
+def test_module_beside_a_file_is_part_of_its_code(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"beside_{tmp_path.name}".replace("-", "_")
+    inner = write("WIDTH = 4\n", f"{name}.py")
+    write("", "elsewhere/nothing.py")
+    path = write(f"import math\nimport numpy\nfrom {name} import WIDTH\n" + NET.replace("width=4", "width=WIDTH"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    factory = parse(f"{path}:make")
+    assert sources(factory) == {"": path, name: inner}
+    before = resolve(f"{path}:make")
+    assert before.module().get_parameter("0.weight").shape[0] == 4
+    inner.write_text("WIDTH = 6\n")
+    with pytest.raises(OptionError, match="changed while featx was running"):
+        before.module()
+    with pytest.raises(OptionError, match="changed while featx was running"):  # Python keeps the old one
+        resolve(f"{path}:make")
+
+
+def test_file_that_imports_nothing_of_its_own_keeps_its_key(write: Write, tmp_path: Path) -> None:
+    path = write(NET)
+    data = path.read_bytes()
+    assert resolve(f"{path}:make").code == hashlib.sha256(b"0:%d:" % len(data) + data).hexdigest()
+
+
+def test_environment_beside_a_file_is_not_its_code(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("WIDTH = 4\n", "env/site-packages/installed_thing.py")
+    monkeypatch.syspath_prepend(str(tmp_path / "env" / "site-packages"))
+    path = write("import installed_thing\n" + NET)
+    assert list(sources(parse(f"{path}:make"))) == [""]

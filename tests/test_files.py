@@ -203,11 +203,83 @@ def test_a_link_to_nothing_or_to_itself_is_a_bad_image(pets: Path, target: str) 
         files.read("cat/loop.png")
 
 
-def test_a_linked_class_folder_is_refused_and_not_left_out(pets: Path, tmp_path: Path) -> None:
+def test_a_class_folder_linked_from_outside_is_refused_and_not_left_out(pets: Path, tmp_path: Path) -> None:
     (tmp_path / "cow").mkdir()
     (pets / "cow").symlink_to(tmp_path / "cow")
-    with pytest.raises(SourceError, match="cow is a link"):
+    with pytest.raises(SourceError, match="cow is a link that leads out of"):
         FolderFiles(pets).names()
+
+
+def test_a_folder_linked_inside_is_followed_under_the_links_name(pets: Path, tmp_path: Path) -> None:
+    (pets / "wolf").symlink_to("dog")
+    files = FolderFiles(pets)
+    assert [name for name in files.names() if name.startswith("wolf/")] == [f"wolf/{i}.png" for i in range(4)]
+    assert files.read("wolf/1.png") == (pets / "dog/1.png").read_bytes()
+    assert (files.hashes(["wolf/1.png"]) == files.hashes(["dog/1.png"])).all()
+
+
+def test_a_folder_that_is_linked_elsewhere_later_is_read_no_more(pets: Path, tmp_path: Path, png: Any) -> None:
+    (pets / "wolf").symlink_to("dog")
+    names = FolderFiles(pets).names()
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret/1.png").write_bytes(png(5))
+    (pets / "wolf").unlink()
+    (pets / "wolf").symlink_to(tmp_path / "secret")
+    assert "wolf/1.png" in names
+    with pytest.raises(ImageError, match="behind a link that leads out of"):
+        FolderFiles(pets).read("wolf/1.png")
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        {"cat/self": "."},
+        {"cat/up": ".."},
+        {"cat/over": "../dog", "dog/back": "../cat"},
+        {"cat/in": "../dog/deep/er", "dog/deep/er/out": "../.."},
+    ],
+    ids=",".join,
+)
+def test_a_loop_of_links_is_named_and_ends(pets: Path, links: dict[str, str]) -> None:
+    (pets / "dog/deep/er").mkdir(parents=True)
+    for link, target in links.items():
+        (pets / link).symlink_to(target)
+    with pytest.raises(SourceError, match="reached by a link from inside itself"):
+        FolderFiles(pets).names()
+
+
+def test_names_with_leading_dots_count_and_litter_does_not(pets: Path, png: Any) -> None:
+    for name in (".NET/1.png", "cat/.hidden.png", "dog/.git/x.png", ".DS_Store", "__MACOSX/cat/._1.png", "cat/._1.png"):
+        (pets / name).parent.mkdir(parents=True, exist_ok=True)
+        (pets / name).write_bytes(png(1))
+    names = FolderFiles(pets).names()
+    assert [name for name in names if "/." in f"/{name}"] == [".NET/1.png", "cat/.hidden.png"]
+    assert not any("MACOSX" in name for name in names)
+
+
+@pytest.mark.usefixtures("settled")
+def test_deleted_files_are_forgotten(pets: Path, memo: Memo) -> None:
+    files = FolderFiles(pets, memo)
+    files.hashes(files.names())
+    (remembered,) = memo.folder.iterdir()
+    before = remembered.stat().st_size
+    for i in range(5):
+        (pets / f"cat/{i}.png").unlink()
+    again = FolderFiles(pets, memo)
+    again.hashes(again.names())
+    assert remembered.stat().st_size == before - 5 * 72
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_look_at_a_part_forgets_nothing(pets: Path, memo: Memo, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = FolderFiles(pets, memo)
+    expected = files.hashes(files.names())
+    part = FolderFiles(pets, memo)
+    part.hashes(part.names()[:2])
+    reads = count_reads(monkeypatch)
+    last = FolderFiles(pets, memo)
+    assert (last.hashes(last.names()) == expected).all()
+    assert reads == []
 
 
 def test_a_folder_reached_through_a_link_is_fine(pets: Path, tmp_path: Path) -> None:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from lively import lively
 from torch import nn
 from torchvision.models import SwinTransformer, VisionTransformer
 from torchvision.transforms import functional
 
 from featx import networks
 from featx.backbones import Backbone
-from featx.errors import OptionError, OutOfMemoryError
+from featx.errors import FeatxWarning, OptionError, OutOfMemoryError
 from featx.forward import Forward, Network, Normalize, arithmetic, memory_errors, pick_device
 from featx.pooling import pool
-from featx.specs import LayerSpec, PreprocessSpec
+from featx.specs import LayerSpec, PreprocessSpec, Views
 
 CPU = torch.device("cpu")
 Images = npt.NDArray[np.uint8]
@@ -73,14 +79,7 @@ def build(name: str) -> nn.Module:
     if name == "vit_b_16":
         options = {"image_size": 64}  # a sixteenth of the tokens
     torch.manual_seed(0)
-    network = networks.build(name, options)
-    for norm in network.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
-            nn.init.normal_(norm.bias, std=0.3)
-            norm.running_mean.normal_(std=0.3)  # type: ignore[union-attr, operator]
-            norm.running_var.uniform_(0.5, 2)  # type: ignore[union-attr, operator]
-    return network.eval().requires_grad_(False)
+    return lively(networks.build(name, options))
 
 
 # Each list holds a node directly before an in-place activation, which would overwrite it.
@@ -225,6 +224,99 @@ def test_auto_takes_what_is_there() -> None:
 def test_failed_allocation_names_the_option(error: Exception) -> None:
     with pytest.raises(OutOfMemoryError, match="batch-size"), memory_errors("the forward pass"):
         raise error
+
+
+def greedy(most: int, tried: list[int]) -> nn.Module:
+    """Return a network that runs out of memory with more than `most` images."""
+
+    class Greedy(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.device.type != "meta":
+                tried.append(len(x))
+                if len(x) > most:
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(x)
+
+    torch.manual_seed(0)
+    leaf = Greedy(3, 8, 3)
+    leaf.__module__ = type(leaf).__module__ = "torch.nn.greedy"  # a leaf of the graph, as torch's own modules are
+    return nn.Sequential(leaf, nn.ReLU())
+
+
+def test_memory_that_runs_out_halves_the_images_of_a_pass_once_and_for_all() -> None:
+    pixels, tried = images(16, n=11), []
+    network = Network(given(greedy(3, tried), 16), (3, 16, 16))
+    forward = Forward(network, [LayerSpec("1")], (), CPU, "fp32")
+    with pytest.warns(FeatxWarning, match="memory ran out with 11 images .*going on with 3: --batch-size 3") as told:
+        (found,) = forward(pixels)
+    assert tried == [11, 6, 3, 3, 3, 2]
+    assert len(told) == len(forward.room.notes) == 1
+    assert forward.room.images == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = forward(pixels[:4])[0]
+    assert tried[6:] == [3, 1]
+    plain = rows(Network(given(greedy(99, []), 16), (3, 16, 16)), ["1"], pixels)["1"]
+    for some in (found, again):
+        assert np.abs(some - plain[: len(some)]).max() < 1e-5 * np.abs(plain).max()
+
+
+def test_several_layers_and_views_are_cut_alike() -> None:
+    pixels, tried = images(16, n=5), []
+    other, views = images(16, n=5)[::-1].copy(), Views(flip=True)
+    network = Network(given(greedy(2, tried), 16, views=views), (3, 16, 16))
+    specs = [LayerSpec("1", "avg"), LayerSpec("0", "max")]
+    with pytest.warns(FeatxWarning):
+        found = Forward(network, specs, (), CPU, "fp32")(pixels, other)
+    assert tried == [5, 3, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1]
+    roomy = Network(given(greedy(9, []), 16, views=views), (3, 16, 16))
+    expected = Forward(roomy, specs, (), CPU, "fp32")(pixels, other)
+    for some, all_at_once in zip(found, expected, strict=True):
+        assert np.abs(some - all_at_once).max() < 1e-5 * np.abs(all_at_once).max()
+
+
+def test_one_image_too_many_is_an_error() -> None:
+    forward = Forward(Network(given(greedy(0, []), 16), (3, 16, 16)), [LayerSpec("1")], (), CPU, "fp32")
+    with pytest.raises(OutOfMemoryError, match="forward pass of one image") as caught:
+        forward(images(16, n=4))
+    assert "--size" in caught.value.hint
+    assert forward.room.notes == []
+
+
+LIMITED = """
+import resource, warnings
+import numpy as np, torch
+from torch import nn
+from featx.errors import FeatxWarning
+from featx.forward import Forward, Network
+from featx.specs import LayerSpec
+from test_forward import CPU, given, images
+
+torch.manual_seed(0)
+network = Network(given(nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3)), 64), (3, 64, 64))
+pixels = images(64, n=40)
+wanted = [LayerSpec("2", "avg")]
+(expected,) = Forward(network, wanted, (), CPU, "fp32")(pixels)
+forward = Forward(network, wanted, (), CPU, "fp32")
+used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData")) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (used + 24_000_000,) * 2)
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    (found,) = forward(pixels)
+assert 1 <= forward.room.images <= 20, forward.room
+assert [w.category for w in told] == [FeatxWarning], told
+assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+print("going on with", forward.room.images)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory in use from /proc")
+def test_a_machine_short_of_memory_gives_the_same_rows() -> None:
+    here = Path(__file__).parent
+    where = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here / 'support'}", "MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run([sys.executable, "-c", LIMITED], env=where, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("going on with")
 
 
 def test_other_errors_pass_through() -> None:

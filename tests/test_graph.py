@@ -9,29 +9,21 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from lively import compare_default_layer, lively
 from torch import nn
 from torch.nn import functional
 from torchvision.models import SwinTransformer, VisionTransformer
 
 from featx import networks
+from featx.backbones import resolve
 from featx.errors import OptionError
-from featx.graph import NodeInfo, Traced
+from featx.forward import Network
+from featx.graph import Traced
+from featx.measure import Nodes, _layout
 from featx.specs import LayerSpec
 from featx.weights import state_hash
 
 State = dict[str, torch.Tensor]
-
-
-def lively(module: nn.Module) -> nn.Module:
-    """Give each batch norm statistics that are not the identity's."""
-    torch.manual_seed(1)
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
-            nn.init.normal_(norm.bias, std=0.3)
-            norm.running_mean.normal_(std=0.3)  # type: ignore[union-attr, operator]
-            norm.running_var.uniform_(0.5, 2)  # type: ignore[union-attr, operator]
-    return module.eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +37,7 @@ def on_paper(name: str) -> nn.Module:
 
 
 @functools.cache
-def looked_at(module: nn.Module, shape: tuple[int, int, int]) -> tuple[Traced, dict[str, NodeInfo]]:
+def looked_at(module: nn.Module, shape: tuple[int, int, int]) -> tuple[Traced, Nodes]:
     traced = Traced(module)
     return traced, traced.describe(shape)
 
@@ -285,7 +277,7 @@ def test_nothing_that_depends_on_a_missing_classifier_is_offered(
     assert lost < set(Traced(network).describe((3, 224, 224)))
     network.set_submodule(head, nn.Identity())
     traced = Traced(network, (head,))
-    nodes: dict[str, NodeInfo] = traced.describe((3, 224, 224))
+    nodes = traced.describe((3, 224, 224))
     assert not lost & set(nodes)
     assert next(reversed(nodes)) == last
     for node in lost:
@@ -309,3 +301,117 @@ def test_what_a_classifier_sees_is_found_behind_flattening_and_dropout(name: str
         network(images)
         (rows,) = traced.cut([LayerSpec(node)], traced.describe((3, 64, 64)))(images)
     torch.testing.assert_close(rows, seen[0], rtol=1e-5, atol=1e-5)
+
+
+class Writes(nn.Module):
+    """In-place operations whose results nobody takes, as users write them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+        self.relu = nn.ReLU(inplace=True)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv1(x)
+        x.add_(1)
+        functional.relu(x, inplace=True)
+        y = self.conv2(x)
+        y.flatten(1).mul_(3)  # through a view
+        self.relu(y)
+        z = y.mean((2, 3))
+        torch.add(z, 1, out=z)
+        doubled = z.mul_(2)
+        late = z - 1  # reads what the line above wrote, past its result
+        out: torch.Tensor = self.fc(late) + self.fc(doubled)
+        return out
+
+
+def test_in_place_operation_whose_result_is_not_used_still_runs() -> None:
+    network, images = lively(Writes()), torch.randn(2, 3, 8, 8)
+    wanted = hooked(network, images, ["conv1", "fc"])
+    with torch.no_grad():
+        x = functional.relu(wanted["conv1"] + 1)
+        y = functional.relu(network.get_submodule("conv2")(x) * 3)
+        z = (y.mean((2, 3)) + 1) * 2
+    rows = run(network, images, ["conv1", "conv2", "mean", "sub", "fc"])
+    assert distance(rows["conv1"], wanted["conv1"].flatten(1)) < 1e-6
+    assert distance(rows["sub"], z - 1) < 1e-5
+    assert distance(run(network, images, ["sub"])["sub"], z - 1) < 1e-5
+    before = network.get_submodule("conv2")(x)
+    assert distance(run(network, images, ["conv2"])["conv2"], before.flatten(1)) < 1e-5
+
+
+def test_pass_stops_though_later_operations_write_in_place() -> None:
+    network, images, ran = lively(Writes()), torch.randn(1, 3, 8, 8), []
+    looked_at(network, (3, 8, 8))
+    network.get_submodule("conv2").register_forward_hook(lambda *_: ran.append("conv2"))
+    run(network, images, ["conv1"])
+    assert ran == []
+
+
+def test_early_layers_can_be_had_of_images_too_small_for_the_last() -> None:
+    traced = Traced(on_paper("densenet121"))
+    nodes = traced.describe((3, 16, 16), whole=False)
+    assert traced.columns(LayerSpec.parse("features.denseblock1:avg"), nodes) == 256
+    assert "cannot take 16 x 16 px" in nodes.unfit
+    with pytest.raises(OptionError, match=r"'classifier' is out of reach: .*16 x 16 px") as caught:
+        traced.columns(LayerSpec("classifier"), nodes)
+    assert "--size" in caught.value.hint
+    whole = traced.describe((3, 64, 64), whole=False)
+    assert (whole.unfit, whole.unreached) == ("", frozenset())
+    assert set(nodes) | nodes.unreached == set(traced.names())
+
+
+def test_node_that_is_no_tensor_names_one_that_is() -> None:
+    traced = Traced(on_paper("vit_b_16"))
+    nodes = traced.describe((3, 224, 224))
+    with pytest.raises(OptionError, match="no tensor") as caught:
+        traced.columns(LayerSpec("encoder.layers.encoder_layer_0.self_attention"), nodes)
+    near = caught.value.hint.removeprefix("take ")
+    assert near.startswith("encoder.layers.encoder_layer_0.")
+    assert traced.columns(LayerSpec(near), nodes) == 197 * 768
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("resnet18", "avgpool"),
+        ("squeezenet1_1", "features.12.cat:avg"),
+        ("vit_b_16", "getitem_5"),
+        ("swin_t", "avgpool"),
+    ],
+)
+def test_default_layer_is_what_the_classifier_sees(name: str, layer: str) -> None:
+    network = on_paper(name)
+    traced = Traced(network)
+    assert str(traced.default(networks.find_head(network), traced.describe((3, 224, 224)))) == layer
+
+
+def test_network_that_is_only_a_classifier_has_no_default_layer() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2)).eval()
+    with pytest.raises(OptionError, match="takes no layer's output"):
+        Traced(network).before("1")
+
+
+@pytest.mark.parametrize(
+    ("name", "px", "difference"),
+    [("googlenet", 96, 1e-5), ("inception_v3", 128, 1e-5), ("squeezenet1_1", 64, 1e-5), ("swin_t", 64, 1e-5),
+     ("shufflenet_v2_x0_5", 64, 1e-5), ("mnasnet0_5", 64, 1e-5)],
+)  # fmt: skip
+def test_default_layer_equals_the_plain_networks(name: str, px: int, difference: float) -> None:
+    assert compare_default_layer(name, size=px).difference < difference
+
+
+def test_layout_of_a_network_of_one_size_shows_in_its_equal_sides() -> None:
+    assert _layout((7, 7, 768), None, square=True) == "NHWC"
+    assert _layout((768, 7, 7), None, square=True) == "NCHW"
+    assert _layout((7, 7, 7), None, square=True) == "?"
+    assert _layout((7, 9, 768), None, square=False) == "?"
+
+
+def test_extraction_takes_the_early_layers_of_small_images() -> None:
+    network = Network(resolve("densenet121", weights="random:0", size=16), (3, 16, 16))
+    assert network.columns(LayerSpec.parse("features.denseblock1:avg")) == 256
+    with pytest.raises(OptionError, match="out of reach"):
+        network.columns(LayerSpec("classifier"))

@@ -304,7 +304,6 @@ def test_image_names(name: str) -> None:
         "__MACOSX/cats/._1.jpg",
         "x/__MACOSX/1.jpg",
         "cats/._1.jpg",
-        ".hidden.jpg",
         ".ipynb_checkpoints/1-checkpoint.png",
     ],
 )

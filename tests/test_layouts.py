@@ -95,7 +95,36 @@ def test_other_files_are_passed_over() -> None:
     assert labels(found) == {"all": {"cat/1.png": "cat"}}
 
 
-def test_hidden_folders_are_no_classes() -> None:
+@pytest.mark.parametrize("wrap", ["a/b/", "download/my photos/pets/"])
+def test_several_wrapping_folders_are_unwrapped(wrap: str) -> None:
+    found = layout(wrap + "train/cat/1.png", wrap + "train/dog/1.png", wrap + "test/cat/1.png")
+    assert list(labels(found)["test"].items()) == [("test/cat/1.png", "cat")]
+    found = layout(wrap + "cat/1.png", wrap + "dog/2.png")
+    assert labels(found) == {"all": {"cat/1.png": "cat", "dog/2.png": "dog"}}
+
+
+@pytest.mark.parametrize("inner", ["train/cat/1.png test/cat/1.png", "cat/1.png dog/2.png", "x/cat/1.png x/dog/2.png"])
+def test_an_image_beside_the_only_folder_of_folders_is_refused(inner: str) -> None:
+    names = [f"pets/{name}" for name in inner.split()]
+    with pytest.raises(
+        SourceError, match=r"holds the image preview\.png beside one folder of folders, pets/"
+    ) as caught:
+        layout("preview.png", *names)
+    assert "name photos/pets, or move" in caught.value.hint
+
+
+def test_an_image_beside_class_folders_has_no_label() -> None:
+    found = layout("stray.png", "cat/1.png", "dog/1.png")
+    assert labels(found)["all"]["stray.png"] is None
+    assert found.classes == ("cat", "dog")
+
+
+def test_names_with_leading_dots_may_be_classes() -> None:
+    found = layout(".NET/1.png", "Java/.1.png", ".git/x.png", "Java/._1.png", "Java/.trashed-17-a.jpg")
+    assert labels(found) == {"all": {".NET/1.png": ".NET", "Java/.1.png": "Java"}}
+
+
+def test_what_programs_leave_behind_is_no_class() -> None:
     found = layout(".ipynb_checkpoints/1.png", "cat/1.png", "dog/1.png", "dog/.thumbs/1.png")
     assert found.classes == ("cat", "dog")
     assert len(found.splits["all"]) == 2

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from featx.arrays import ArraySource
-from featx.errors import ImageError, SourceError
+from featx.errors import FeatxWarning, ImageError, OutOfMemoryError, SourceError
 from featx.images import prepare
 from featx.loading import image_shape, load_batches
 from featx.sources import load_source
-from featx.specs import PreprocessSpec
+from featx.specs import PreprocessSpec, Views
 
 SPEC = PreprocessSpec(10, 8)
 SHAPE = (3, 8, 8)
@@ -167,3 +167,97 @@ def test_grey_batches_have_one_channel() -> None:
     spec = PreprocessSpec(None, None, 1, mean=(0.0,), std=(1.0,))
     (batch,) = load_batches(grey, [np.arange(2)], spec, (1, 8, 8))
     np.testing.assert_array_equal(batch.pixels, grey.images)
+
+
+class Sick(ArraySource):
+    """Fails at one image, as it is told."""
+
+    error: BaseException
+
+    def __getitem__(self, i: int) -> Any:
+        if i == 5:
+            raise self.error
+        return super().__getitem__(i)
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (MemoryError(), OutOfMemoryError),
+        (RecursionError("too\ndeep"), SourceError),
+        (SystemExit(3), SourceError),
+        (KeyboardInterrupt(), SourceError),
+        (ValueError("odd"), SourceError),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_whatever_a_thread_dies_of_names_the_image_in_one_line(
+    source: ArraySource, error: BaseException, kind: type[Exception], on_error: str
+) -> None:
+    sick = Sick(source.images)
+    sick.error = error
+    began = time.monotonic()
+    with pytest.raises(kind, match=f"image {source.ids[5]} ") as caught:
+        list(load_batches(sick, in_batches(range(10), 2), SPEC, SHAPE, workers=2, on_error=on_error))
+    assert time.monotonic() - began < 10
+    assert "\n" not in str(caught.value)
+
+
+def test_an_image_that_hangs_is_named_while_it_does(source: ArraySource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featx.loading.SLOW_SECONDS", 0.2)
+    go = threading.Event()
+
+    class Stuck(ArraySource):
+        def __getitem__(self, i: int) -> Any:
+            if i == 3:
+                go.wait(30)
+            return super().__getitem__(i)
+
+    loaded = load_batches(Stuck(source.images), in_batches(range(8), 2), SPEC, SHAPE, workers=1)
+    next(loaded)
+    threading.Timer(1, go.set).start()
+    with pytest.warns(FeatxWarning, match=f"image {source.ids[3]} has been read for 0.2 s") as told:
+        batch = next(loaded)
+    assert len(told) == 1
+    np.testing.assert_array_equal(batch.pixels[1], prepare(source[3][0], SPEC, "x"))
+    assert len(list(loaded)) == 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_more_threads_decode_than_were_asked_for(source: ArraySource, workers: int) -> None:
+    inside, most = set(), []
+
+    class Watched(ArraySource):
+        def __getitem__(self, i: int) -> Any:
+            inside.add(i)
+            most.append(len(inside))
+            time.sleep(0.005)
+            inside.discard(i)
+            return super().__getitem__(i)
+
+    list(load_batches(Watched(source.images), in_batches(range(30), 2), SPEC, SHAPE, workers=workers))
+    assert max(most) == workers
+
+
+def test_every_view_of_a_batch_has_an_array_of_its_own(source: ArraySource) -> None:
+    spec = PreprocessSpec(10, 8, views=Views(5, scales=(1, 2)))
+    (batch,) = load_batches(source, [np.arange(3)], spec, SHAPE)
+    assert [view.shape for view in batch.views] == [(3, 8, 8, 3)] * 5 + [(3, 16, 16, 3)] * 5
+    np.testing.assert_array_equal(batch.views[0][2], prepare(source[2][0], SPEC, "x"))
+
+
+def test_skipped_images_are_black_in_every_view(broken: Path) -> None:
+    spec = PreprocessSpec(10, 8, views=Views(5))
+    (batch,) = load_batches(load_source(broken), [np.arange(4)], spec, SHAPE, on_error="skip")
+    assert [[bool(image.any()) for image in view] for view in batch.views] == [[True, True, False, True]] * 5
+
+
+def test_an_image_that_finds_no_memory_is_not_skipped(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(image: Any) -> Any:
+        raise MemoryError
+
+    source = load_source(pets)
+    monkeypatch.setattr("featx.images._to_rgb", full)
+    with pytest.raises(OutOfMemoryError, match=r"image cat/0\.png"):
+        list(load_batches(source, in_batches(range(10), 5), SPEC, SHAPE, on_error="skip"))

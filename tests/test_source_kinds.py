@@ -13,6 +13,8 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -24,7 +26,7 @@ from featx.sources import Source, load_source
 
 N = 200
 CLASSES = ("cat", "dog")
-FILE_KINDS = ("folder", "zip", "tar", "csv")
+FILE_KINDS = ("folder", "zip", "tar", "csv", "parquet")
 ARRAY_KINDS = ("npz", "npy", "h5", "hdf5")
 
 
@@ -50,8 +52,15 @@ def write_files(data: Data) -> None:
             Image.fromarray(image).save(path)
             packed.write(path, name)
             tar.add(path, f"./{name}")
+    write_table(data)
     lines = [f"{(data.labels[i] and 'dog') or 'cat'},{name}\n" for i, name in enumerate(data.names)]
     (data.root / "pets/list.csv").write_text("label,path\n" + "".join(lines))
+
+
+def write_table(data: Data) -> None:
+    files = [{"bytes": (data.root / "pets" / name).read_bytes(), "path": name} for name in data.names]
+    table = pa.table({"image": files, "label": [CLASSES[label] for label in data.labels]})
+    pq.write_table(table, data.root / "data.parquet", row_group_size=64)
 
 
 def write_arrays(data: Data) -> None:
@@ -90,7 +99,9 @@ def expected(data: Data) -> Any:
 def test_every_kind_gives_the_same_images_labels_and_features(data: Data, kind: str, expected: Any) -> None:
     source = data.source(kind)
     assert len(source) == N
-    if kind in FILE_KINDS:
+    if kind == "parquet":
+        assert list(source.ids) == [f"all/{i:08d}" for i in range(N)]
+    elif kind in FILE_KINDS:
         assert list(source.ids) == data.names
     assert source.labels.tolist() == ([-1] * N if kind == "npy" else data.labels.tolist())
     assert source.classes == (() if kind == "npy" else CLASSES)
@@ -121,10 +132,10 @@ def test_a_second_look_a_part_and_a_copy_agree(data: Data, kind: str, tmp_path: 
 
 
 @pytest.mark.usefixtures("settled")
-@pytest.mark.parametrize("kind", ["tar", "npy", "h5", "hdf5"])
+@pytest.mark.parametrize("kind", ["tar", "parquet", "npy", "h5", "hdf5"])
 def test_a_second_look_reads_no_image(data: Data, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = data.source(kind, Memo(tmp_path)).fingerprint()
-    for place in ("featx.archives.read_at", "featx.stacks.StackFile.read", "tarfile.open"):
+    for place in ("featx.archives.read_at", "featx.stacks.StackFile.read", "tarfile.open", "featx.parquet.Shard.group"):
         monkeypatch.setattr(place, None)
     assert data.source(kind, Memo(tmp_path)).fingerprint() == first
 

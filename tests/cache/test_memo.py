@@ -93,3 +93,28 @@ def test_a_stamp_is_settled_two_seconds_after_the_last_change() -> None:
     assert not is_settled([1, 2, now - 10**9, now - 3 * 10**9])
     assert not is_settled([1, 2, now - 3 * 10**9, now - 10**9])
     assert not is_settled([1, 2, now + 10**9, now - 3 * 10**9])
+
+
+def test_bytes_come_back_and_every_damaged_one_makes_them_absent(tmp_path: Path) -> None:
+    memo = Memo(tmp_path)
+    memo.put_bytes("table", ABOUT, b"\0value")
+    assert Memo(tmp_path).get_bytes("table", ABOUT) == b"\0value"
+    assert memo.get_bytes("table", {"file": "b.png"}) is None
+    (path,) = (tmp_path / "memo").iterdir()
+    good = path.read_bytes()
+    for at in range(len(good)):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        assert memo.get_bytes("table", ABOUT) is None, at
+    for size in (0, 31, len(good) - 1):
+        path.write_bytes(good[:size])
+        assert memo.get_bytes("table", ABOUT) is None, size
+
+
+def test_bytes_copied_under_another_name_are_no_answer(tmp_path: Path) -> None:
+    memo = Memo(tmp_path)
+    memo.put_bytes("table", ABOUT, b"right")
+    (path,) = (tmp_path / "memo").iterdir()
+    memo.put_bytes("table", {"file": "b.png"}, b"wrong")
+    (other,) = (p for p in (tmp_path / "memo").iterdir() if p != path)
+    shutil.copy(other, path)
+    assert memo.get_bytes("table", ABOUT) is None

@@ -66,36 +66,45 @@ def test_receipts_record_time_versions_and_skipped_rows(tmp_path: Path) -> None:
 def test_batches_need_not_end_where_shards_do(tmp_path: Path, sample: Sample, batch: int) -> None:
     store = FeatureStore(tmp_path)
     with sample.writer(store) as out:
+        assert all(map(out.claim, out.blocks()))
         for start in range(0, 10, batch):
-            out.put(start, sample.X[start : start + batch])
+            sample.put(out, range(start, min(start + batch, 10)))
     assert np.array_equal(store.open(sample.key).X, sample.X)
 
 
 def test_rows_that_are_there_already_are_ignored(tmp_path: Path, sample: Sample) -> None:
     store = FeatureStore(tmp_path)
     with sample.writer(store) as out:
-        out.put(4, sample.X[4:8])
+        assert out.claim(1)
+        sample.put(out, range(4, 8))
     with sample.writer(store) as out:
-        assert out.missing() == [0, 2]
-        out.put(0, np.where(np.arange(10)[:, None] // 4 == 1, 99, sample.X).astype("float32"))
+        assert out.missing() == out.blocks() == [0, 2]
+        assert out.claim(0)
+        assert out.claim(2)
+        out.put(np.arange(10), np.where(np.arange(10)[:, None] // 4 == 1, 99, sample.X).astype("float32"))
         assert out.missing() == []
     assert np.array_equal(store.open(sample.key).X, sample.X)
 
 
 def test_rows_out_of_order_or_of_another_shape_are_refused(tmp_path: Path, sample: Sample) -> None:
     out = sample.writer(FeatureStore(tmp_path))
-    for start, X in ((1, sample.X[1:2]), (0, sample.X[:, :2]), (9, sample.X[:2]), (-1, sample.X[:1])):
+    with pytest.raises(OptionError, match="not claimed"):
+        sample.put(out, [0])
+    assert out.claim(0)
+    for rows, X in (([1], sample.X[1:2]), ([0], sample.X[:1, :2]), ([9, 10], sample.X[:2]), ([-1], sample.X[:1])):
         with pytest.raises(OptionError):
-            out.put(start, X)
-        out.close()
+            out.put(np.array(rows), X)
+    for rows, X in (([1, 0], sample.X[:2]), ([0, 0], sample.X[:2]), ([0], sample.X[:2])):
+        with pytest.raises(OptionError, match="rising"):
+            out.put(np.array(rows), X)
     with pytest.raises(OptionError):
-        out.put(0, sample.X.astype("float64"))
+        out.put(np.array([0]), sample.X[:1].astype("float64"))
     with pytest.raises(OptionError):
-        out.put(0, sample.X[:2], [(2, "not among them")])
-    out.put(0, sample.X[:2])
-    for row in (0, 3, 4):
-        with pytest.raises(OptionError, match="row 2 is due"):
-            out.put(row, sample.X[row : row + 1])
+        out.put(np.array([0, 1]), sample.X[:2], [(2, "not among them")])
+    sample.put(out, [0, 1])
+    for row, why in ((0, "row 2 is due"), (3, "row 2 is due"), (4, "not claimed")):
+        with pytest.raises(OptionError, match=why):
+            sample.put(out, [row])
 
 
 def test_an_exception_leaves_finished_shards_and_nothing_else(tmp_path: Path, sample: Sample) -> None:
@@ -103,7 +112,8 @@ def test_an_exception_leaves_finished_shards_and_nothing_else(tmp_path: Path, sa
 
     def interrupted() -> None:
         with sample.writer(store) as out:
-            out.put(0, sample.X[:6])
+            assert all(map(out.claim, out.blocks()))
+            sample.put(out, range(6))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -116,7 +126,7 @@ def test_an_exception_leaves_finished_shards_and_nothing_else(tmp_path: Path, sa
 def test_the_first_plan_and_the_first_ids_win(tmp_path: Path, sample: Sample) -> None:
     store = FeatureStore(tmp_path)
     sample.writer(store)
-    other = store.writer(sample.key, Plan(64, 5, 3, "float32", ("x",)), ["z"] * 10, sample.hashes, {})
+    other = store.writer(sample.key, Plan(64, 5, 5, 3, "float32", ("x",)), ["z"] * 10, sample.hashes, {})
     assert other.plan == sample.plan
     sample.fill(other)
     assert store.open(sample.key).ids == sample.ids
@@ -128,7 +138,7 @@ def test_rows_that_are_not_the_keys_are_refused(tmp_path: Path, sample: Sample) 
         with pytest.raises(OptionError):
             store.writer(sample.key, sample.plan, ids, hashes, {})
     with pytest.raises(OptionError, match="float16"):
-        store.writer(sample.key, Plan(2, 4, 3, "float16", ()), sample.ids, sample.hashes, {})
+        store.writer(sample.key, Plan(2, 4, 4, 3, "float16", ()), sample.ids, sample.hashes, {})
     assert not (tmp_path / "features").exists()
 
 
@@ -191,7 +201,8 @@ def test_killed_before_any_step_it_resumes_to_the_same_bytes(tmp_path: Path) -> 
 def test_a_killed_program_keeps_its_finished_shards(tmp_path: Path, sample: Sample) -> None:
     def work() -> None:
         out = sample.writer(FeatureStore(tmp_path))
-        out.put(0, sample.X[:9])
+        assert all(map(out.claim, out.blocks()))
+        sample.put(out, range(9))
         os.kill(os.getpid(), signal.SIGKILL)
 
     assert in_child(work) == -signal.SIGKILL
@@ -268,7 +279,8 @@ def test_a_full_disk_at_any_write_is_an_error_that_can_be_mended(
 def test_a_real_limit_on_file_size_leaves_older_shards_intact(tmp_path: Path) -> None:
     sample = Sample(64, 64, 16)
     with sample.writer(FeatureStore(tmp_path)) as out:
-        out.put(0, sample.X[:16])
+        assert out.claim(0)
+        sample.put(out, range(16))
 
     def work() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (5000, resource.RLIM_INFINITY))
@@ -319,7 +331,7 @@ def test_every_flipped_byte_is_found_or_harmless(tmp_path: Path) -> None:
     store = sample.stored(tmp_path)
     expected = read_all(store, sample)
     path = store.folder(sample.key)
-    for name in sorted(files_below(path) - {"used", "shards"}):
+    for name in sorted(files_below(path) - {"used", "lock", "shards"}):
         file = path / name
         good = file.read_bytes()
         found = 0
@@ -497,11 +509,12 @@ def test_a_folder_made_meanwhile_wins(tmp_path: Path, sample: Sample, monkeypatc
     def late(path: Path) -> Any:
         monkeypatch.setattr(atomic, "locked", real)
         with sample.writer(store) as other:
-            other.put(0, sample.X[:4])
+            assert other.claim(0)
+            sample.put(other, range(4))
         return real(path)
 
     monkeypatch.setattr(atomic, "locked", late)
-    out = store.writer(sample.key, Plan(64, 5, 3, "float32", ("x",)), sample.ids, sample.hashes, {})
+    out = store.writer(sample.key, Plan(64, 5, 5, 3, "float32", ("x",)), sample.ids, sample.hashes, {})
     assert out.plan == sample.plan
     assert out.missing() == [1, 2]
     assert not any(".tmp-" in name for name in files_below(tmp_path))
@@ -510,10 +523,11 @@ def test_a_folder_made_meanwhile_wins(tmp_path: Path, sample: Sample, monkeypatc
 def test_a_shard_that_another_process_finished_is_kept(tmp_path: Path, sample: Sample) -> None:
     store = FeatureStore(tmp_path)
     slow, quick = sample.writer(store), sample.writer(store)
-    slow.put(0, sample.X[:2])
+    assert slow.claim(0)
+    sample.put(slow, [0, 1])
     sample.fill(quick)
     before = sample.shards(tmp_path)
-    slow.put(2, sample.X[2:4] + 1)
+    sample.put(slow, [2, 3], change=1)
     assert slow.missing() == [1, 2]
     assert sample.shards(tmp_path) == before
     assert np.array_equal(store.open(sample.key).X, sample.X)
@@ -528,7 +542,8 @@ def test_ls_tells_everything_and_opens_no_shard(
     store = sample.stored(tmp_path)
     half = Sample(layer="half")
     with half.writer(store) as out:
-        out.put(0, half.X[:4])
+        assert out.claim(0)
+        half.put(out, range(4))
     opened = []
     real = os.open
     monkeypatch.setattr(os, "open", lambda path, *args, **kw: opened.append(str(path)) or real(path, *args, **kw))

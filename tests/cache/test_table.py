@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_samples import Sample
 
-from featx.cache import table as table_module
+from featx.cache import matrix as matrix_module
 from featx.errors import CorruptStoreError, OptionError
 from featx.specs import digest_of
 
@@ -60,8 +63,8 @@ def test_small_blocks_and_gaps_change_nothing(
     pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     matrix, array = pair
-    monkeypatch.setattr(table_module, "_BLOCK_BYTES", size)
-    monkeypatch.setattr(table_module, "_GAP_BYTES", size // 4)
+    monkeypatch.setattr(matrix_module, "_BLOCK_BYTES", size)
+    monkeypatch.setattr(matrix_module, "_GAP_BYTES", size // 4)
     order = np.random.default_rng(0).permutation(np.repeat(np.arange(len(array)), 2))
     assert np.array_equal(matrix[order], array[order])
     assert np.array_equal(matrix[::3, 1:3], array[::3, 1:3])
@@ -91,6 +94,76 @@ def test_chunks_make_the_whole(pair: tuple[Any, Any], size: int | None) -> None:
 def test_chunks_have_at_least_a_row(pair: tuple[Any, Any]) -> None:
     with pytest.raises(OptionError):
         list(pair[0].iter_chunks(0))
+    for wrong in ({"rows": 0}, {"window": 0}):
+        with pytest.raises(OptionError):
+            list(pair[0].iter_shuffled(**wrong))
+
+
+@pytest.mark.parametrize("block", [1, 30, 64, 1 << 20])
+@pytest.mark.parametrize(("size", "window"), [(1, 1), (3, None), (4, 9), (5, 100), (100, 2), (None, None)])
+def test_shuffled_chunks_hold_every_row_once(
+    pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, size: int | None, window: int | None, block: int
+) -> None:
+    matrix, array = pair
+    monkeypatch.setattr(matrix_module, "_SHUFFLED_BYTES", block)
+    chunks = list(matrix.iter_shuffled(size, seed=3, window=window))
+    for numbers, X in chunks:
+        assert numbers.dtype == np.int64
+        assert np.array_equal(X, array[numbers])
+    assert size is None or all(len(X) == size for _, X in chunks[:-1])
+    order = np.concatenate([numbers for numbers, _ in chunks])
+    assert sorted(order) == list(range(len(array)))
+    again = np.concatenate([numbers for numbers, _ in matrix.iter_shuffled(size, seed=3, window=window)])
+    other = np.concatenate([numbers for numbers, _ in matrix.iter_shuffled(size, seed=4, window=window)])
+    assert np.array_equal(again, order)
+    assert not np.array_equal(other, order) or (block > 64 and window == 1)
+    assert not np.array_equal(order, np.arange(len(array))) or (block > 64 and window == 1)
+
+
+def test_a_window_of_all_rows_makes_every_order_equally_likely(tmp_path: Path) -> None:
+    X = Sample(3, 2, 2).table(tmp_path).X
+    orders = [tuple(np.concatenate([n for n, _ in X.iter_shuffled(2, seed=s, window=3)])) for s in range(600)]
+    counts = [orders.count(order) for order in itertools.permutations(range(3))]
+    assert min(counts) > 65  # 100 expected, standard deviation 9
+    assert max(counts) < 135
+
+
+def test_a_chunk_that_is_kept_does_not_change(pair: tuple[Any, Any]) -> None:
+    matrix, array = pair
+    kept = [(numbers, X) for numbers, X in matrix.iter_shuffled(2, window=4)]
+    assert all(np.array_equal(X, array[numbers]) for numbers, X in kept)
+
+
+def test_shuffling_holds_a_window_and_no_more(tmp_path: Path) -> None:
+    table = Sample(20_000, 256, 5_000).table(tmp_path)  # 20 MB
+    np.asarray(table.X)
+    tracemalloc.start()
+    for _, X in table.iter_shuffled(500, window=2_000):  # 2 MB
+        assert len(X) == 500
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5e6
+
+
+@pytest.mark.parametrize(("start", "workers"), [("fork", 2), ("spawn", 1)])
+def test_workers_of_a_data_loader_read_their_own(tmp_path: Path, start: str, workers: int) -> None:
+    from torch.utils.data import BatchSampler, DataLoader, RandomSampler
+
+    sample = Sample(50, 4, 20)
+    table = sample.table(tmp_path, sample)
+    table.X[0]  # a shard was read before the workers start
+    batches = list(BatchSampler(RandomSampler(table.X), 8, drop_last=False))
+    loader = DataLoader(table.X, sampler=batches, batch_size=None, num_workers=workers, multiprocessing_context=start)
+    for numbers, X in zip(batches, loader, strict=True):
+        assert np.array_equal(np.asarray(X), sample.X[numbers])
+
+
+def test_threads_read_at_the_same_time(pair: tuple[Any, Any]) -> None:
+    matrix, array = pair
+    with ThreadPoolExecutor(8) as pool:
+        orders = [np.random.default_rng(seed).permutation(len(array)) for seed in range(64)]
+        for order, X in zip(orders, pool.map(matrix.__getitem__, orders), strict=True):
+            assert np.array_equal(X, array[order])
 
 
 @pytest.mark.parametrize(
@@ -166,11 +239,11 @@ def test_a_shard_that_shrinks_after_its_check_is_found(tmp_path: Path, sample: S
 def test_each_shard_is_checked_when_it_is_first_read(
     tmp_path: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from featx.cache import folder
+    from featx.cache import atomic
 
     hashed = []
-    real = folder._sha256
-    monkeypatch.setattr(folder, "_sha256", lambda fd: hashed.append(fd) or real(fd))
+    real = atomic.sha256_of
+    monkeypatch.setattr(atomic, "sha256_of", lambda fd: hashed.append(fd) or real(fd))
     table = sample.table(tmp_path)
     assert len(hashed) == 0
     table.X[0]

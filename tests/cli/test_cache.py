@@ -141,7 +141,7 @@ def test_rm_on_a_terminal_asks(
     code: int,
     gone: bool,
 ) -> None:
-    monkeypatch.setattr("featx.cli.cache.is_asked", lambda: True)
+    monkeypatch.setattr("featx.cli.cache_remove.is_asked", lambda: True)
     result = featx("cache", "rm", "--all", input=answer)
     assert result.exit_code == code
     assert "remove 2 entries" in result.stderr

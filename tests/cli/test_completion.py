@@ -52,3 +52,19 @@ def test_second_time_loads_no_torch(home: Path, monkeypatch: Any) -> None:
     first = completion.complete_layer(Context(), None, "")  # type: ignore[arg-type]
     monkeypatch.setattr(completion, "_layers", lambda backbone: pytest.fail("looked again"))
     assert completion.complete_layer(Context(), None, "") == first != []  # type: ignore[arg-type]
+
+
+def test_timms_networks_are_offered_after_their_prefix(home: Path) -> None:
+    pytest.importorskip("timm", reason="NO TIMM: pip install 'featx[timm]'")
+    assert complete(home, "featx layers timm:mobilenetv1_10") == ["timm:mobilenetv1_100", "timm:mobilenetv1_100h"]
+    offered = complete(home, "featx layers m")
+    assert "mobilenet_v1" in offered
+    assert not [name for name in offered if name.startswith("timm:")]
+    assert complete(home, "featx layers ti") == ["timm:"]
+
+
+def test_completion_of_other_networks_loads_no_timm(home: Path) -> None:
+    code = "import sys\nfrom featx.cli.completion import complete_backbone\nclass C: params = {'home': sys.argv[1]}\n"
+    code += "assert 'resnet18' in complete_backbone(C(), None, 'resn')\nprint('timm' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code, str(home)], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"

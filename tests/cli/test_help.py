@@ -84,7 +84,7 @@ def test_list_of_commands_imports_no_command(shell: Any) -> None:
 def test_help_of_a_command_imports_nothing_heavy(shell: Any, name: str) -> None:
     calls = [[name, "--help"]]
     if name == "cache":
-        calls += [["cache", each, "--help"] for each in ("ls", "info", "rm", "path")]
+        calls += [["cache", each, "--help"] for each in ("ls", "info", "verify", "rm", "gc", "merge", "path")]
     modules = modules_after(shell, *calls)
     assert COMMANDS[name][0] in modules
     assert not set(HEAVY) & modules

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from featx.cli import options
-from featx.cli.extract import check_target
 from featx.cli.output import Output
+from featx.cli.targets import check_target
 from featx.errors import OptionError
 from featx.specs import ExtractConfig, LayerSpec
 

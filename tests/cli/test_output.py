@@ -14,7 +14,8 @@ import pytest
 
 from featx.cli.output import Output, table_lines
 from featx.cli.progress import LINE_SECONDS, MAX_SECONDS, LineProgress, show_progress
-from featx.cli.text import human_age, human_bytes, human_count, human_seconds, printable
+from featx.cli.text import human_age, human_bytes, human_count, human_seconds
+from featx.errors import printable
 
 ESC = "\x1b"
 

@@ -39,8 +39,9 @@ def store_features(home: Path, layer: str, complete: bool = True, source: str = 
         rows=fingerprint(hashes), n_rows=8, backbone="resnet18", weights="0" * 64, layer=layer, preprocess={}
     )
     about = {"source": source, "split": "train", "backbone": "resnet18", "weights": "random:0"}
-    plan = Plan(batch_size=4, shard_rows=4, columns=4, dtype="float32", layers=(layer,))
+    plan = Plan(batch_size=4, block_rows=4, shard_rows=4, columns=4, dtype="float32", layers=(layer,))
     with FeatureStore(home).writer(key, plan, [f"{i}.png" for i in range(8)], hashes, about) as writer:
         rows = np.ones((8 if complete else 4, 4), np.float32)
-        writer.put(0, rows)
+        assert all(map(writer.claim, writer.blocks()))
+        writer.put(np.arange(len(rows)), rows)
     return key.digest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class Sample:
         self.ids = [f"cat/{row}.png" for row in range(self.n)]
         self.labels = np.arange(self.n, dtype=np.int64) % 3
         self.classes = ("a", "b", "c")
-        self.plan = Plan(2, self.shard_rows, self.columns, self.dtype, (self.layer,))
+        self.plan = Plan(2, self.shard_rows, self.shard_rows, self.columns, self.dtype, (self.layer,))
         self.key = FeatureKey(
             rows=fingerprint(self.hashes),
             n_rows=self.n,
@@ -60,12 +60,17 @@ class Sample:
     def fill(self, writer: FeatureWriter, batch: int = 2) -> None:
         """Put every missing shard, batch by batch."""
         with writer:
-            for shard in writer.missing():
-                first, last = writer.rows_of(shard)
-                for start in range(first, last, batch):
-                    stop = min(start + batch, last)
-                    bad = [(row, why) for row, why in self.skipped.items() if start <= row < stop]
-                    writer.put(start, self.X[start:stop], bad, {"forward": 0.5})
+            for block in writer.blocks():
+                if writer.claim(block):
+                    due = writer.due(block)
+                    for at in range(0, len(due), batch):
+                        self.put(writer, due[at : at + batch])
+
+    def put(self, writer: FeatureWriter, rows: Sequence[int] | np.ndarray[Any, Any], change: float = 0) -> None:
+        """Put some rows, each with `change` added, as one batch."""
+        chosen = np.asarray(rows, np.int64)
+        bad = [(row, self.skipped[row]) for row in chosen.tolist() if row in self.skipped]
+        writer.put(chosen, self.X[chosen] + np.asarray(change, self.dtype), bad, {"forward": 0.5})
 
     def stored(self, home: Path) -> FeatureStore:
         store = FeatureStore(home)

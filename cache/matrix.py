@@ -1,0 +1,253 @@
+"""Features on the disk that index like an array: slices, masks, row numbers, chunks in order or shuffled."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from featx.cache.folder import KeyFolder, StoredPlan
+from featx.cache.schema import Receipt
+from featx.errors import OptionError
+
+_CHUNK_BYTES = 16 << 20
+_BLOCK_BYTES = 8 << 20
+_WINDOW_BYTES = 128 << 20
+_SHUFFLED_BYTES = 256 << 10
+"""What stays together when rows are shuffled: few enough seeks for a disk, many blocks in a window."""
+
+_GAP_BYTES = 8 << 10
+"""Unwanted bytes between two wanted rows that are read along: they cost less than a call of their own."""
+
+Array = np.ndarray[Any, Any]
+
+
+class FeatureMatrix:
+    """The present rows of one key's features, of shape (n, d); read from the disk as they are asked for.
+
+    Takes an integer, a slice, a boolean mask or an array of row numbers, and beside it a column or a slice of
+    columns; gives what numpy would give for the same array.
+
+    It holds no open file: each read opens the shards that it needs and closes them. So it can be pickled, and read
+    from threads, forked processes and the workers of a ``torch.utils.data.DataLoader``, to which it is a data set.
+    """
+
+    def __init__(self, folder: KeyFolder, stored: StoredPlan, receipts: Sequence[Receipt], rows: Array | None) -> None:
+        self._folder = folder
+        self.plan = stored.plan
+        self._receipts = list(receipts)
+        self._rows = rows  # None: no row is skipped
+        stop = self._receipts[-1].stop if self._receipts else 0
+        self.shape: tuple[int, int] = (stop if rows is None else len(rows), stored.plan.columns)
+        self.dtype: np.dtype[Any] = stored.plan.stored
+        self.ndim = 2
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values in memory."""
+        return self.size * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ValueError("features lie on the disk: an array of them is always a copy")
+        values: Array = self[:]
+        return values.astype(dtype or self.dtype, copy=False)
+
+    def __getitem__(self, index: Any) -> Any:
+        rows, columns = _split(index)
+        if isinstance(rows, (int, np.integer)) and not isinstance(rows, bool):
+            return self._gather(_numbers([rows], len(self)), columns)[0]
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(len(self))
+            if step == 1 and self._rows is None and columns == slice(None):
+                return self._read(start, max(start, stop))
+            return self._gather(np.arange(start, stop, step), columns)
+        return self._gather(_numbers(rows, len(self)), columns)
+
+    def iter_chunks(self, rows: int | None = None) -> Iterator[Array]:
+        """Yield arrays of `rows` consecutive rows (the last may have fewer); by default about 16 MB each."""
+        step = self._rows_or(rows, "chunks", _CHUNK_BYTES)
+        for start in range(0, len(self), step):
+            yield self[start : start + step]
+
+    def iter_shuffled(
+        self, rows: int | None = None, *, seed: int = 0, window: int | None = None
+    ) -> Iterator[tuple[Array, Array]]:
+        """Yield (row numbers, their features) in random order, every row once, without seeking for each row.
+
+        Blocks of consecutive rows, 256 KiB each, are put in random order; then a window at a time is read, as its rows
+        come on the disk, and shuffled in memory. Rows of a block therefore come out near to each other, though
+        not beside each other. With `window` at least the number of rows, every order is equally likely.
+
+        Parameters
+        ----------
+        rows : int, optional
+            Rows of a chunk (the last may have fewer); by default about 16 MB.
+        seed : int
+            Equal seeds give equal orders, for equal `rows`, `window`, number of rows and bytes a row. Give each epoch
+            its own.
+        window : int, optional
+            Rows in memory at once, rounded up to a multiple of `rows`; by default about 128 MB. Beside them stand
+            one chunk and 8 bytes for each row of the matrix.
+
+        Yields
+        ------
+        numbers : ndarray of int64 of shape (rows,)
+            Where in the matrix the rows are: ``table.y[numbers]`` are their labels.
+        X : ndarray of shape (rows, d)
+        """
+        step = self._rows_or(rows, "chunks", _CHUNK_BYTES)
+        span = -(-self._rows_or(window, "a window", _WINDOW_BYTES) // step) * step
+        random = np.random.default_rng(seed)
+        order = _shuffled_blocks(len(self), max(1, _SHUFFLED_BYTES // self.plan.row_bytes), random)
+        held = np.empty((min(span, len(self)), self.shape[1]), self.dtype)
+        for first in range(0, len(self), span):
+            numbers = np.sort(order[first : first + span], kind="stable")  # made for runs
+            self._gather(numbers, slice(None), held[: len(numbers)])
+            mixed = random.permutation(len(numbers))
+            for start in range(0, len(mixed), step):
+                chosen = mixed[start : start + step]
+                yield numbers[chosen], held[chosen]
+
+    def iter_shards(self) -> Iterator[tuple[int, Receipt, list[tuple[int, int]]]]:
+        """Yield each shard that has rows: its descriptor, receipt, and runs of present rows as (first in it, rows).
+
+        The descriptor is closed when the next shard is asked for; its bytes were found to be the receipt's.
+        """
+        for receipt in self._receipts:
+            bounds = [receipt.start, receipt.stop]
+            begin, end = bounds if self._rows is None else np.searchsorted(self._rows, bounds).tolist()
+            rows = np.arange(begin, end) if self._rows is None else self._rows[begin:end]
+            runs = [(int(rows[first]) - receipt.start, last - first) for first, last in _runs(rows, 1)]
+            if runs:
+                with self._folder.shard(receipt) as fd:
+                    yield fd, receipt, runs
+
+    def _rows_or(self, rows: int | None, name: str, default: int) -> int:
+        """Return `rows`, or as many as make up `default` bytes."""
+        if rows is not None and rows < 1:
+            raise OptionError(f"{name} of {rows} rows, expected at least 1")
+        return max(1, default // self.plan.row_bytes) if rows is None else rows
+
+    def _read(self, start: int, stop: int) -> Array:
+        """Return consecutive stored rows, one read a shard."""
+        out = np.empty((stop - start, self.shape[1]), self.dtype)
+        row = start
+        while row < stop:
+            receipt = self._receipts[row // self.plan.shard_rows]
+            end = min(stop, receipt.stop)
+            with self._folder.shard(receipt) as fd:
+                self._folder.fill(fd, receipt, self.plan.row_bytes, row, _bytes(out[row - start : end - start]))
+            row = end
+        return out
+
+    def _gather(self, numbers: Array, columns: Any, out: Array | None = None) -> Array:
+        """Return rows in any order: sorted, grouped into runs that lie close together, read, and put back."""
+        stored = numbers if self._rows is None else self._rows[numbers]
+        rising = bool((stored[1:] >= stored[:-1]).all())
+        places = np.arange(len(stored)) if rising else np.argsort(stored, kind="stable")
+        stored = stored[places]
+        if out is None:
+            width = np.empty((0, self.shape[1]), self.dtype)[:, columns].shape[1:]
+            out = np.empty((len(stored), *width), self.dtype)
+        direct = _bytes(out) if columns == slice(None) else None
+        size = self.plan.row_bytes
+        for receipt, runs in self._close_runs(stored, places):
+            with self._folder.shard(receipt) as fd:
+                for first, last, row, place in runs:
+                    if direct is not None and place >= 0:
+                        part = direct[place * size : (place + last - first) * size]
+                        self._folder.fill(fd, receipt, self.plan.row_bytes, row, part)
+                        continue
+                    wanted = stored[first:last] - row
+                    block = np.empty((int(wanted[-1]) + 1, self.shape[1]), self.dtype)
+                    self._folder.fill(fd, receipt, self.plan.row_bytes, row, _bytes(block))
+                    out[places[first:last]] = block[wanted, columns]
+        return out
+
+    def _close_runs(
+        self, stored: Array, places: Array
+    ) -> Iterator[tuple[Receipt, Iterator[tuple[int, int, int, int]]]]:
+        """Yield, for each shard, what is to be read at once of sorted row numbers: small gaps only, at most one block.
+
+        A run is (first, last) in `stored`, the row it begins with, and the place of that row in the result; -1 where
+        the run has gaps, or its rows do not stand one behind the other in the result.
+        """
+        if not len(stored):
+            return
+        gap = 1 + _GAP_BYTES // self.plan.row_bytes
+        block = max(1, _BLOCK_BYTES // self.plan.row_bytes)
+        shard, inside = np.divmod(stored, self.plan.shard_rows)
+        steps = np.diff(stored)
+        parted = (steps > gap) | (np.diff(shard) > 0) | (np.diff(inside // block) != 0)
+        first = np.concatenate([[0], np.flatnonzero(parted) + 1])
+        last = np.append(first[1:], len(stored))
+        odd = np.concatenate([[0], np.cumsum((steps != 1) | (np.diff(places) != 1))])
+        place = np.where(odd[last - 1] == odd[first], places[first], -1)
+        for begin, end in _runs(shard[first], 0):
+            columns = (values[begin:end].tolist() for values in (first, last, stored[first], place))
+            yield self._receipts[int(shard[first[begin]])], zip(*columns, strict=True)
+
+
+def _bytes(out: Array) -> memoryview:
+    """Return the memory of a contiguous array."""
+    return out.reshape(-1).view(np.uint8).data
+
+
+def _split(index: Any) -> tuple[Any, Any]:
+    """Return the index of the rows and that of the columns, a slice or an integer."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    if any(part is Ellipsis for part in parts):
+        at = next(i for i, part in enumerate(parts) if part is Ellipsis)
+        parts[at : at + 1] = [slice(None)] * (3 - len(parts))
+    if len(parts) > 2 or any(part is None or part is Ellipsis for part in parts):
+        raise IndexError("features have two dimensions: rows, and columns beside them")
+    rows, columns = [*parts, slice(None), slice(None)][:2]
+    if isinstance(columns, np.integer):
+        columns = int(columns)
+    if not isinstance(columns, (slice, int)) or isinstance(columns, bool):
+        raise IndexError("columns are chosen by a slice or an integer")
+    return rows, columns
+
+
+def _numbers(index: Any, n: int) -> Array:
+    """Return an index array or a boolean mask as row numbers from 0 to n - 1."""
+    numbers = np.asarray(index)
+    if numbers.ndim == 1 and numbers.dtype == np.bool_:
+        if len(numbers) != n:
+            raise IndexError(f"a mask of {len(numbers)} values for {n} rows")
+        return np.flatnonzero(numbers)
+    if isinstance(index, list) and not index:
+        return np.empty(0, np.int64)
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+        raise IndexError("rows are chosen by an integer, a slice, a boolean mask or an array of integers")
+    out = (numbers < -n) | (numbers >= n)
+    if out.any():
+        raise IndexError(f"row {numbers[out][0]} is out of bounds for {n} rows")
+    numbers = numbers.astype(np.int64)
+    return np.where(numbers < 0, numbers + n, numbers)
+
+
+def _shuffled_blocks(n: int, block: int, random: np.random.Generator) -> Array:
+    """Return 0 to n - 1 with blocks of consecutive numbers in random order."""
+    starts = random.permutation(-(-n // block)) * block
+    numbers = (starts[:, None] + np.arange(block)).reshape(-1)
+    return numbers[numbers < n]
+
+
+def _runs(values: Array, gap: int) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of a sorted array between steps larger than `gap`."""
+    edges = [0, *(np.flatnonzero(np.diff(values) > gap) + 1).tolist(), len(values)]
+    for begin, end in itertools.pairwise(edges):
+        if end > begin:
+            yield begin, end

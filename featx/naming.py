@@ -1,0 +1,61 @@
+"""What a backbone's name means, told without torch: torchvision's, timm's, or a factory of one's own."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from featx.checks import check_choice
+from featx.errors import OptionError
+from featx.specs import STEMS
+
+TIMM = "timm:"
+"""What the names of timm's networks begin with."""
+
+ALIASES = {"mobilenet_v1": "timm:mobilenetv1_100"}
+"""Names that stand for others."""
+
+_RESNETS = ("resnet", "resnext", "wide_resnet")
+
+
+def is_timm(name: str) -> bool:
+    """Tell whether a backbone's name means one of timm's networks."""
+    return name.startswith(TIMM)
+
+
+def is_factory(name: str) -> bool:
+    """Tell whether a backbone's name means a user's own network."""
+    return ":" in name and not is_timm(name)
+
+
+def takes_stem(name: str) -> bool:
+    """Tell whether a network is one of torchvision's ResNets, whose first layers `stem` changes."""
+    return name.startswith(_RESNETS) and ":" not in name
+
+
+def check_stem(name: str, stem: str | None) -> None:
+    """Raise OptionError for a stem that is unknown or that the network does not have."""
+    if stem is None:
+        return
+    check_choice("stem", stem, STEMS)
+    if not takes_stem(name):
+        raise OptionError(
+            f"--stem {stem} changes the first layers of torchvision's ResNets, and {name[:80]} is none of them",
+            "leave --stem out, or take resnet18, resnet50, resnext50_32x4d, wide_resnet50_2, ...",
+        )
+
+
+def versions(name: str) -> dict[str, str]:
+    """Return the versions of the packages whose code a backbone's features come from.
+
+    Raises
+    ------
+    OptionError
+        For a network of timm where timm is not installed.
+    """
+    packages = ["featx", "torch", "torchvision", *(["timm"] if is_timm(name) else [])]
+    try:
+        return {package: version(package) for package in packages}
+    except PackageNotFoundError as exc:
+        raise OptionError(
+            f"backbone {name[:80]} needs {exc.name}, which is not installed", f"pip install 'featx[{exc.name}]'"
+        ) from exc
