@@ -15,17 +15,22 @@ time is brought into working units, so that X is never copied as a whole.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 BLOCK_VALUES = {"cpu": 2**21, "cuda": 2**26}
 """Values of X in one block: small enough for the processor's caches, large enough for its matrix product."""
 
 BLOCK_ROWS_CPU = 2048
+NEAR_ZERO = {torch.float32: 8.0, torch.float64: 1e6}
+"""Columns whose means are at most so many deviations from 0 need not be centred before they are multiplied."""
+
 SMALLEST_SCALE = 1e-30
 """A column of smaller size counts as constant; its square is still a float64, its inverse a float32."""
 
@@ -48,6 +53,8 @@ class Problem:
         Multiplies the summed loss.
     shift, inverse_scale : Tensor of shape (d,)
         float64, holding values that `dtype` holds exactly: a working value is ``(x - shift) * inverse_scale``.
+    varies : Tensor of shape (d,)
+        float64, 0 for columns of which the shift leaves nothing, else 1.
     ridge : Tensor of shape (p,)
         float64 penalty of each working column; 0 for the intercept's. p is d, or d + 1 with an intercept.
     dtype : torch.dtype
@@ -61,6 +68,7 @@ class Problem:
     C: float
     shift: Tensor
     inverse_scale: Tensor
+    varies: Tensor
     ridge: Tensor
     dtype: torch.dtype
 
@@ -68,6 +76,11 @@ class Problem:
     def has_intercept(self) -> bool:
         """Whether the last working column is the intercept's ones."""
         return len(self.ridge) > self.X.shape[1]
+
+    @functools.cached_property
+    def is_near_zero(self) -> bool:
+        """Whether columns are so near to 0, for their width, that products with them lose nothing to their means."""
+        return bool((self.shift * self.inverse_scale).abs().max() <= NEAR_ZERO[self.dtype])
 
     @property
     def n_rows(self) -> int:
@@ -99,7 +112,9 @@ def make_problem(
     Columns are centred where that changes nothing (a free intercept takes it up) or where it was asked for
     (`standardize`); constant columns keep scale 1. Mean and deviation count each row by its weight.
     """
-    shift, scale = column_stats(X, weight, centre=fit_intercept or standardize)
+    shift, deviation = column_stats(X, weight, centre=fit_intercept or standardize)
+    varies = deviation > SMALLEST_SCALE
+    scale = torch.where(varies, deviation, torch.ones_like(deviation))
     # A free intercept takes up what rounding does to the means; without one, that would be another problem.
     dtype = X.dtype if fit_intercept or not standardize else torch.float64
     shift, inverse_scale = shift.to(dtype).double(), (1 / scale).to(dtype).double()
@@ -107,14 +122,14 @@ def make_problem(
     ridge = torch.ones_like(scale) if standardize else inverse_scale.square()
     if fit_intercept:
         ridge = torch.cat([ridge, ridge.new_zeros(1)])
-    return Problem(X, target, weight, n_classes, C, shift, inverse_scale, ridge, dtype)
+    return Problem(X, target, weight, n_classes, C, shift, inverse_scale, varies.double(), ridge, dtype)
 
 
 def column_stats(X: Tensor, weight: Tensor, *, centre: bool) -> tuple[Tensor, Tensor]:
-    """Return each column's shift and scale, both float64 of shape (d,).
+    """Return each column's shift and deviation, both float64 of shape (d,).
 
-    The shift is the weighted mean, or 0 where `centre` is false; the scale is the weighted root mean square
-    distance from it, or 1 for columns that do not vary.
+    The shift is the weighted mean, or 0 where `centre` is false; the deviation is the weighted root mean square
+    distance from it.
     """
     total = weight.sum()
     shift = torch.zeros_like(X[0], dtype=torch.float64)
@@ -128,8 +143,7 @@ def column_stats(X: Tensor, weight: Tensor, *, centre: bool) -> tuple[Tensor, Te
     square = torch.zeros_like(shift)
     for rows in row_blocks(X):
         square += weight[rows] @ (X[rows].double() - shift).square()
-    scale = (square / total).sqrt()
-    return shift, torch.where(scale > SMALLEST_SCALE, scale, torch.ones_like(scale))
+    return shift, (square / total).sqrt()
 
 
 def row_blocks(X: Tensor) -> Iterator[slice]:
@@ -166,61 +180,107 @@ def evaluate(problem: Problem, theta: Tensor) -> Evaluation:
     problem : Problem
     theta : Tensor of shape (k, p)
         float64 weights in working units, the intercept last.
+
+    Notes
+    -----
+    Where columns are not much further from 0 than they are wide (`Problem.is_near_zero`) the working units go into
+    the weights and out of the gradient, and X is used as it lies there. Else each block is brought into working units
+    first: what a shift leaves of a product would drown in its rounding.
     """
-    factor = theta.T.to(problem.dtype).contiguous()  # (p, k)
-    gradient = torch.zeros_like(theta)
+    near = problem.is_near_zero
+    weights, offset = _as_given(problem, theta) if near else (theta, torch.zeros_like(theta[:, 0]))
+    factor, constant = weights.to(problem.dtype), offset.to(problem.dtype)[:, None]
+    gradient = torch.zeros_like(weights)
+    residuals = torch.zeros_like(offset)
     loss = torch.zeros((), dtype=torch.float64, device=theta.device)
     curvature = torch.zeros_like(loss)
-    for rows, block in working_blocks(problem):
+    for rows, block in _blocks_as_given(problem) if near else working_blocks(problem):
         weight = problem.weight[rows]
-        # Elementwise in float64: a sure row's residual would vanish in float32.
-        row_loss, residual, row_curvature = _row_terms((block @ factor).double(), problem.target[rows])
-        loss += weight @ row_loss
-        curvature += weight @ row_curvature
-        residual *= weight[:, None]
-        gradient += residual.to(problem.dtype).T @ block
+        # A class a row: sums over classes then run along the memory of many samples.
+        logits = torch.addmm(constant, factor, block.T)
+        row_loss, residual, row_curvature = row_terms(logits, problem.target[rows])
+        loss += weight @ row_loss.double()
+        curvature += weight @ row_curvature.double()
+        residual *= weight.to(problem.dtype)
+        gradient += residual @ block
+        residuals += residual.sum(1, dtype=torch.float64)
+    if near:
+        # A constant column's gradient is nothing: not the rounding of two equal terms.
+        gradient = (gradient - residuals[:, None] * problem.shift) * problem.inverse_scale * problem.varies
+        if problem.has_intercept:
+            gradient = torch.cat([gradient, residuals[:, None]], dim=1)
     gradient *= problem.C
     penalised = theta * problem.ridge
     value = problem.C * float(loss) + float((penalised * theta).sum()) / 2
     return Evaluation(value, gradient + penalised, problem.C * float(curvature))
 
 
-def curvature_matrix(problem: Problem, theta: Tensor, *, diagonal: bool = False) -> Tensor:
-    """Return the Hessian with its class blocks taken for their mean, float64 of shape (p, p).
+def _as_given(problem: Problem, theta: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the weights (k, d) and offsets (k,) that give the same logits for X as it was given."""
+    d = problem.X.shape[1]
+    weights = theta[:, :d] * problem.inverse_scale
+    offset = -(weights @ problem.shift)
+    return weights, offset + theta[:, d] if problem.has_intercept else offset
 
-    For two classes this is the Hessian itself. For more, the loss's Hessian of one row is
+
+def _blocks_as_given(problem: Problem) -> Iterator[tuple[slice, Tensor]]:
+    return ((rows, problem.X[rows].to(problem.dtype)) for rows in row_blocks(problem.X))
+
+
+def curvature_matrix(problem: Problem, theta: Tensor, *, diagonal: bool = False) -> Tensor:
+    """Return the Hessian of the unpenalised loss, C = 1, with its class blocks taken for their mean: float64 (p, p).
+
+    For two classes this is that Hessian itself. For more, the loss's Hessian of one row is
     ``(diag(p) - p p^T) (x) x x^T``; the first factor's mean eigenvalue over the k - 1 directions that change the
     probabilities is ``(1 - ||p||^2) / (k - 1)``, and it stands for the factor. Exact where all classes are equally
     likely (Böhning 1992 bounds the same factor by 1/2).
 
     With `diagonal`, only the diagonal is computed, of shape (p,).
     """
-    factor = theta.T.to(problem.dtype).contiguous()
+    factor = theta.to(problem.dtype)
     p = len(problem.ridge)
     total = torch.zeros(p if diagonal else (p, p), dtype=torch.float64, device=theta.device)
     for rows, block in working_blocks(problem):
-        row_curvature = _row_terms((block @ factor).double(), problem.target[rows])[2]
+        row_curvature = row_terms(factor @ block.T, problem.target[rows])[2]
         block.mul_((problem.weight[rows] * row_curvature).sqrt().to(problem.dtype)[:, None])
         total += block.square().sum(0) if diagonal else block.T @ block
         block[:, problem.X.shape[1] :] = 1
-    total *= problem.C
-    return total + (problem.ridge if diagonal else torch.diag(problem.ridge))
+    return total
 
 
-def _row_terms(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return each row's loss (n,), derivative by its logits (n, k) and mean curvature (n,)."""
-    if logits.shape[1] == 1:
-        sign = (1 - 2 * target).double()
-        margin = sign * logits[:, 0]  # positive on the wrong side
+def row_terms(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return each sample's loss (n,), derivative by its logits (k, n) and mean curvature (n,).
+
+    Parameters
+    ----------
+    logits : Tensor of shape (k, n)
+        One row for two classes. Overwritten.
+    target : Tensor of shape (n,)
+        Class numbers.
+
+    Notes
+    -----
+    Nothing is lost where the model is sure: what is small is summed up from small things, and never the rest of a
+    subtraction from 1, so that float32 does.
+    """
+    if len(logits) == 1:
+        sign = (1 - 2 * target).to(logits.dtype)
+        margin = sign * logits[0]  # positive on the wrong side
         wrong = torch.sigmoid(margin)
-        loss = -torch.nn.functional.logsigmoid(-margin)
-        return loss, (sign * wrong)[:, None], wrong * (1 - wrong)
-    log_probability = torch.log_softmax(logits, dim=1)
-    loss = -log_probability.gather(1, target[:, None])[:, 0]
-    probability = log_probability.exp_()
-    curvature = (1 - probability.square().sum(1)).clamp_min_(0) / (logits.shape[1] - 1)
-    residual = probability.scatter_add_(1, target[:, None], -torch.ones_like(loss)[:, None])
-    return loss, residual, curvature
+        return -functional.logsigmoid(-margin), (sign * wrong)[None], wrong * torch.sigmoid(-margin)
+    at = target[None]
+    logits -= logits.amax(0)
+    own_logit = logits.gather(0, at)[0]
+    share = logits.exp_()
+    own = share.gather(0, at)[0]
+    share.scatter_(0, at, 0.0)
+    others = share.sum(0)
+    loss = torch.log1p(others + (own - 1)) - own_logit
+    inverse = 1 / (others + own)
+    share *= inverse
+    wrong = others * inverse
+    curvature = (wrong * (1 + own * inverse) - share.square().sum(0)).clamp_min_(0) / (len(logits) - 1)
+    return loss, share.scatter_(0, at, -wrong[None]), curvature
 
 
 def start_point(problem: Problem) -> Tensor:
@@ -240,13 +300,9 @@ def to_coefficients(problem: Problem, theta: Tensor) -> tuple[Tensor, Tensor]:
 
     Intercepts of three or more classes are brought to mean 0, which changes no probability.
     """
-    d = problem.X.shape[1]
-    coefficients = theta[:, :d] * problem.inverse_scale
-    intercept = -(coefficients @ problem.shift)
-    if problem.has_intercept:
-        intercept = intercept + theta[:, d]
-        if problem.n_classes > 2:
-            intercept = intercept - intercept.mean()
+    coefficients, intercept = _as_given(problem, theta)
+    if problem.has_intercept and problem.n_classes > 2:
+        intercept = intercept - intercept.mean()
     return coefficients, intercept
 
 

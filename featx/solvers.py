@@ -76,7 +76,7 @@ def gradient_norm(value: float, gradient: Tensor, step: Tensor) -> float:
 def minimise(
     function: Function,
     start: Tensor,
-    build_metric: Callable[[Tensor], Metric],
+    build_metric: Callable[[Tensor, float], Metric],
     *,
     tol: float,
     max_iter: int,
@@ -91,7 +91,8 @@ def minimise(
     start : Tensor
         float64.
     build_metric : callable
-        Point -> Metric there. Called at the start, and again wherever the curvature has changed by `STALE`.
+        (point, curvature there) -> Metric. Called at the start, and again wherever the curvature has changed by
+        `STALE`.
     tol : float
         Stop once `gradient_norm` is at most this.
     max_iter : int
@@ -101,13 +102,13 @@ def minimise(
         ends, not converged, where no step is left (`line_search`) or no progress (`has_stalled`).
     """
     point, at = start, function(start)
-    metric, built_at, evaluations = build_metric(start), at.curvature, 1
+    metric, built_at, evaluations = build_metric(start, at.curvature), at.curvature, 1
     pairs: list[Pair] = []
     past: list[tuple[float, float]] = []
     n_iter = 0
     while True:
         if at.curvature * STALE < built_at or at.curvature > built_at * STALE:
-            metric, built_at = build_metric(point), at.curvature
+            metric, built_at = build_metric(point, at.curvature), at.curvature
         norm = gradient_norm(at.value, at.gradient, metric(at.gradient))
         past.append((at.value, norm))
         if norm <= tol or n_iter >= max_iter or not math.isfinite(at.value) or has_stalled(past, noise):
@@ -220,7 +221,14 @@ def _next_length(low: float, low_slope: float, high: float, high_slope: float) -
     return min(max(secant, low + edge), high - edge)
 
 
-def fit_softmax(problem: Problem, *, tol: float, max_iter: int, start: Tensor | None = None) -> Solution:
+def fit_softmax(
+    problem: Problem,
+    *,
+    tol: float,
+    max_iter: int,
+    start: Tensor | None = None,
+    metrics: CurvatureMetrics | None = None,
+) -> Solution:
     """Minimise the objective of `featx.objective`.
 
     Parameters
@@ -231,6 +239,8 @@ def fit_softmax(problem: Problem, *, tol: float, max_iter: int, start: Tensor | 
     max_iter : int
     start : Tensor of shape (k, p), optional
         In working units; zero weights by default.
+    metrics : CurvatureMetrics, optional
+        From fits of the same data with another C.
 
     Notes
     -----
@@ -238,14 +248,15 @@ def fit_softmax(problem: Problem, *, tol: float, max_iter: int, start: Tensor | 
     one block of rows at a time.
     """
     start = start_point(problem) if start is None else start
+    metrics = metrics or CurvatureMetrics()
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")  # fp32 means fp32: neither TF32 nor bf16
     try:
-        first = _fit_in(problem, start, tol, max_iter)
+        first = _fit_in(problem, start, tol, max_iter, metrics)
         if first.converged or first.n_iter >= max_iter or problem.dtype == torch.float64:
             return first
         fine = replace(problem, dtype=torch.float64)
-        second = _fit_in(fine, first.point, tol, max_iter - first.n_iter)
+        second = _fit_in(fine, first.point, tol, max_iter - first.n_iter, metrics)
     finally:
         torch.set_float32_matmul_precision(before)
     return replace(
@@ -255,31 +266,53 @@ def fit_softmax(problem: Problem, *, tol: float, max_iter: int, start: Tensor | 
     )
 
 
-def _fit_in(problem: Problem, start: Tensor, tol: float, max_iter: int) -> Solution:
+def _fit_in(problem: Problem, start: Tensor, tol: float, max_iter: int, metrics: CurvatureMetrics) -> Solution:
     return minimise(
         lambda theta: evaluate(problem, theta),
         start,
-        lambda theta: curvature_metric(problem, theta),
+        lambda theta, curvature: metrics(problem, theta, curvature),
         tol=tol,
         max_iter=max_iter,
         noise=torch.finfo(problem.dtype).eps,
     )
 
 
-def curvature_metric(problem: Problem, theta: Tensor) -> Metric:
-    """Return the inverse of `curvature_matrix` at `theta`, or of its diagonal where the matrix would not pay.
+class CurvatureMetrics:
+    """Builds metrics; the loss's curvature is measured only where the last one is too far from it.
 
-    The matrix costs about ``n p^2`` once, and cuts the steps ten times over where columns are correlated. It is
-    left out above 4,096 columns, and where rows are so few that its inverse costs more than the steps it saves.
+    One matrix serves several C in turn: only its inverse is another.
     """
-    p, n = len(problem.ridge), problem.X.shape[0]
-    if p <= ALWAYS_FULL_COLUMNS or (p <= FULL_METRIC_COLUMNS and n >= FULL_METRIC_ROWS_PER_COLUMN * p):
-        inverse = _inverse(curvature_matrix(problem, theta))
-        if inverse is not None:
-            return lambda gradient: gradient @ inverse
-    diagonal = curvature_matrix(problem, theta, diagonal=True)
-    inverse_diagonal = 1 / diagonal.clamp_min(1e-12 * float(diagonal.max()))
-    return lambda gradient: gradient * inverse_diagonal
+
+    def __init__(self) -> None:
+        self._matrix: Tensor | None = None
+        self._curvature = math.nan
+
+    def __call__(self, problem: Problem, theta: Tensor, curvature: float) -> Metric:
+        """Return the inverse of the Hessian that `curvature_matrix` stands for, or of its diagonal.
+
+        The matrix costs about ``n p^2`` once, and cuts the steps ten times over where columns are correlated. It is
+        left out above 4,096 columns, and where rows are so few that its inverse costs more than the steps it saves.
+
+        Parameters
+        ----------
+        problem, theta : Problem, Tensor
+            Where the metric is wanted.
+        curvature : float
+            `Evaluation.curvature` there.
+        """
+        p, n = len(problem.ridge), problem.X.shape[0]
+        full = p <= ALWAYS_FULL_COLUMNS or (p <= FULL_METRIC_COLUMNS and n >= FULL_METRIC_ROWS_PER_COLUMN * p)
+        unit = curvature / problem.C
+        if self._matrix is None or not self._curvature / STALE <= unit <= self._curvature * STALE:
+            self._matrix, self._curvature = curvature_matrix(problem, theta, diagonal=not full), unit
+        matrix = problem.C * self._matrix
+        if full:
+            inverse = _inverse(matrix + torch.diag(problem.ridge))
+            if inverse is not None:
+                return lambda gradient: gradient @ inverse
+        diagonal = (matrix.diagonal() if full else matrix) + problem.ridge
+        inverse_diagonal = 1 / diagonal.clamp_min(1e-12 * float(diagonal.max()))
+        return lambda gradient: gradient * inverse_diagonal
 
 
 def _inverse(matrix: Tensor) -> Tensor | None:

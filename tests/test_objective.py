@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from featx import objective
 from featx.objective import (
@@ -16,6 +19,7 @@ from featx.objective import (
     from_coefficients,
     make_problem,
     row_blocks,
+    row_terms,
     start_point,
     to_coefficients,
     working_blocks,
@@ -116,10 +120,14 @@ def hessian(problem: Problem, theta: Tensor) -> Tensor:
     return torch.stack(columns)
 
 
+def penalised(problem: Problem, theta: Tensor) -> Tensor:
+    return problem.C * curvature_matrix(problem, theta) + torch.diag(problem.ridge)
+
+
 def test_curvature_matrix_is_the_hessian_of_two_classes() -> None:
     problem = problem_of(2)
     theta = some_point(problem)
-    torch.testing.assert_close(curvature_matrix(problem, theta), hessian(problem, theta), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(penalised(problem, theta), hessian(problem, theta), rtol=1e-5, atol=1e-5)
 
 
 def test_curvature_matrix_is_the_hessian_where_classes_are_equally_likely() -> None:
@@ -128,7 +136,7 @@ def test_curvature_matrix_is_the_hessian_where_classes_are_equally_likely() -> N
     # A step that differs between two classes only: their blocks of the Hessian, as seen along (1, -1, 0).
     blocks = hessian(problem, theta).view(3, D + 1, 3, D + 1)
     across = (blocks[0, :, 0] - blocks[0, :, 1] - blocks[1, :, 0] + blocks[1, :, 1]) / 2
-    torch.testing.assert_close(curvature_matrix(problem, theta), across, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(penalised(problem, theta), across, rtol=1e-6, atol=1e-6)
 
 
 def test_curvature_matrix_has_the_diagonal_that_is_computed_alone() -> None:
@@ -213,9 +221,49 @@ def test_working_columns_are_centred_and_of_size_one() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_constant_columns_become_exactly_zero(value: float, dtype: torch.dtype) -> None:
     X = torch.full((1001, 1), value, dtype=dtype)
-    shift, scale = column_stats(X, torch.rand(1001).double(), centre=True)
-    assert float(scale) == 1
+    shift, deviation = column_stats(X, torch.rand(1001).double(), centre=True)
+    assert float(deviation) == 0
     assert not (X - shift).any()
+
+
+@pytest.mark.parametrize("k", [2, 4])
+@pytest.mark.parametrize("standardize", [False, True])
+def test_columns_near_zero_are_used_as_they_lie_there(
+    k: int, standardize: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(k)
+    X = torch.randn(N, D) * 2 + torch.linspace(-3, 3, D)
+    X[:, 1] = 0.7  # a constant
+    weight = torch.rand(N).double()
+    near = make_problem(X, torch.arange(N) % k, k, C=2.0, weight=weight, fit_intercept=True, standardize=standardize)
+    assert near.is_near_zero
+    theta = some_point(near)
+    found = evaluate(near, theta)
+    monkeypatch.setattr(objective, "NEAR_ZERO", {torch.float32: 0.0, torch.float64: 0.0})
+    centred = evaluate(replace(near, X=X.double(), dtype=torch.float64), theta)
+    assert found.value == pytest.approx(centred.value, rel=1e-6)
+    size = float(centred.gradient.abs().max())
+    torch.testing.assert_close(found.gradient, centred.gradient, rtol=1e-5, atol=1e-5 * size)
+
+
+@pytest.mark.parametrize("k", [2, 3, 7])
+def test_row_terms_lose_nothing_in_float32(k: int) -> None:
+    """Against float64, for logits that are sure, unsure and surely wrong."""
+    rows = 1 if k == 2 else k
+    logits = torch.randn(rows, 300, generator=torch.Generator().manual_seed(k)) * 12
+    target = torch.arange(300) % k
+    wide = logits.double().T
+    wide = torch.cat([torch.zeros_like(wide), wide], dim=1) if k == 2 else wide
+    exact = functional.log_softmax(wide, dim=1)
+    loss, residual, curvature = row_terms(logits.clone(), target)
+    torch.testing.assert_close(loss.double(), -exact.gather(1, target[:, None])[:, 0], rtol=2e-6, atol=1e-15)
+    share = exact.exp()
+    others = torch.where(functional.one_hot(target, k).bool(), torch.zeros_like(share), share)
+    expected = others - functional.one_hot(target, k) * others.sum(1, keepdim=True)
+    torch.testing.assert_close(residual.double().T, expected[:, 1:] if k == 2 else expected, rtol=2e-5, atol=1e-30)
+    spread = (share * (1 - share)).sum(1) / (1 if k > 2 else 2) / max(k - 1, 1)
+    sure = spread > 1e-4  # elsewhere the float64 formula loses its own digits
+    torch.testing.assert_close(curvature.double()[sure], spread[sure], rtol=2e-3, atol=1e-7)
 
 
 def test_float32_agrees_with_float64() -> None:
@@ -228,8 +276,7 @@ def test_float32_agrees_with_float64() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_agrees_with_the_cpu() -> None:
     problem = problem_of(4)
-    moved = Problem(
-        **{k: v.cuda() if isinstance(v, Tensor) else v for k, v in vars(problem).items()},
-    )
+    given = {field.name: getattr(problem, field.name) for field in fields(problem)}
+    moved = Problem(**{k: v.cuda() if isinstance(v, Tensor) else v for k, v in given.items()})
     theta = some_point(problem)
     torch.testing.assert_close(evaluate(moved, theta.cuda()).gradient.cpu(), evaluate(problem, theta).gradient)

@@ -12,9 +12,9 @@ from torch import Tensor
 from featx import solvers
 from featx.objective import Evaluation, Problem, evaluate, make_problem, start_point
 from featx.solvers import (
+    CurvatureMetrics,
     Function,
     Solution,
-    curvature_metric,
     fit_softmax,
     gradient_norm,
     line_search,
@@ -38,7 +38,7 @@ def logistic_wall(point: Tensor) -> Evaluation:
     return Evaluation(float(value.sum()) + 1, 50 * torch.sigmoid(z) + (point - 3), 1.0)
 
 
-def plain(point: Tensor) -> solvers.Metric:
+def plain(point: Tensor, curvature: float) -> solvers.Metric:
     return lambda gradient: gradient.clone()
 
 
@@ -55,7 +55,7 @@ def test_finds_the_bottom_of_a_bad_bowl() -> None:
 
 def test_the_exact_metric_needs_one_step() -> None:
     start = torch.zeros(20, dtype=torch.float64)
-    solution = minimise(bowl, start, lambda _: lambda g: g / SPREAD, tol=1e-9, max_iter=50, noise=1e-15)
+    solution = minimise(bowl, start, lambda *_: lambda g: g / SPREAD, tol=1e-9, max_iter=50, noise=1e-15)
     assert (solution.n_iter, solution.converged) == (1, True)
 
 
@@ -144,12 +144,12 @@ def test_a_stale_metric_is_built_anew() -> None:
     def fading(point: Tensor) -> Evaluation:
         return bowl(point)._replace(curvature=1.0 if float(point.abs().max()) < 1 else 0.1)
 
-    def build(point: Tensor) -> solvers.Metric:
-        built.append(point)
-        return plain(point)
+    def build(point: Tensor, curvature: float) -> solvers.Metric:
+        built.append(curvature)
+        return plain(point, curvature)
 
     minimise(fading, torch.zeros(20, dtype=torch.float64), build, tol=1e-6, max_iter=300, noise=1e-15)
-    assert len(built) == 2
+    assert built == [1.0, 0.1]
 
 
 def softmax_problem(dtype: torch.dtype = torch.float64, **changed: object) -> Problem:
@@ -164,7 +164,7 @@ def softmax_problem(dtype: torch.dtype = torch.float64, **changed: object) -> Pr
 
 def norm_of(problem: Problem, theta: Tensor) -> float:
     at = evaluate(problem, theta)
-    return gradient_norm(at.value, at.gradient, curvature_metric(problem, theta)(at.gradient))
+    return gradient_norm(at.value, at.gradient, CurvatureMetrics()(problem, theta, at.curvature)(at.gradient))
 
 
 def rotation() -> Tensor:
@@ -195,6 +195,20 @@ def test_gradient_norms_square_estimates_what_is_left_of_the_objective() -> None
         assert 0.2 < solution.gradient_norm**2 / (solution.value / best - 1) < 5
 
 
+def test_one_curvature_matrix_serves_several_C(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    real = solvers.curvature_matrix
+    monkeypatch.setattr(solvers, "curvature_matrix", lambda *a, **k: built.append(1) or real(*a, **k))
+    metrics, problem, start = CurvatureMetrics(), softmax_problem(C=0.5), None
+    for C in (0.5, 0.7, 1.0):
+        problem = replace(problem, C=C)
+        solution = fit_softmax(problem, tol=1e-8, max_iter=500, start=start, metrics=metrics)
+        alone = fit_softmax(problem, tol=1e-8, max_iter=500)
+        torch.testing.assert_close(solution.point, alone.point, atol=1e-5, rtol=0)
+        start = solution.point
+    assert len(built) <= 3 + 2
+
+
 def test_diagonal_metric_reaches_the_same_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = softmax_problem()
     full = fit_softmax(problem, tol=1e-8, max_iter=500)
@@ -211,13 +225,13 @@ def test_float32_problem_is_finished_in_float64(monkeypatch: pytest.MonkeyPatch)
     problem = softmax_problem(torch.float32)
     exact = fit_softmax(replace(problem, dtype=torch.float64), tol=1e-10, max_iter=500)
     used = []
-    real = curvature_metric
+    real = solvers.evaluate
 
-    def watched(problem: Problem, theta: Tensor) -> solvers.Metric:
+    def watched(problem: Problem, theta: Tensor) -> Evaluation:
         used.append(problem.dtype)
         return real(problem, theta)
 
-    monkeypatch.setattr(solvers, "curvature_metric", watched)
+    monkeypatch.setattr(solvers, "evaluate", watched)
     solution = fit_softmax(problem, tol=1e-9, max_iter=500)
     assert solution.converged
     assert [used[0], used[-1]] == [torch.float32, torch.float64]
