@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -35,13 +35,29 @@ SMALLEST_SCALE = 1e-30
 """A column of smaller size counts as constant; its square is still a float64, its inverse a float32."""
 
 
+class Streamed(Protocol):
+    """A matrix that is read block by block, never held as a whole; see `featx.streams`."""
+
+    shape: tuple[int, int]
+    dtype: torch.dtype
+    device: torch.device
+
+    def __getitem__(self, row: int) -> Tensor: ...
+
+    def blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Yield (rows, block (rows, d)), in order."""
+
+
+Rows = Tensor | Streamed
+
+
 @dataclass(frozen=True)
 class Problem:
     """One fit: the data, the penalty and the working units. `make_problem` builds it.
 
     Parameters
     ----------
-    X : Tensor of shape (n, d)
+    X : Tensor or Streamed, of shape (n, d)
         float32 or float64, on any device; never written to.
     target : Tensor of shape (n,)
         int64 class numbers, 0 to `n_classes` - 1.
@@ -61,7 +77,7 @@ class Problem:
         Of the matrix products. Sums over blocks are always float64.
     """
 
-    X: Tensor
+    X: Rows
     target: Tensor
     weight: Tensor
     n_classes: int
@@ -98,7 +114,7 @@ class Evaluation(NamedTuple):
 
 
 def make_problem(
-    X: Tensor,
+    X: Rows,
     target: Tensor,
     n_classes: int,
     *,
@@ -125,32 +141,40 @@ def make_problem(
     return Problem(X, target, weight, n_classes, C, shift, inverse_scale, varies.double(), ridge, dtype)
 
 
-def column_stats(X: Tensor, weight: Tensor, *, centre: bool) -> tuple[Tensor, Tensor]:
-    """Return each column's shift and deviation, both float64 of shape (d,).
+def column_stats(X: Rows, weight: Tensor, *, centre: bool) -> tuple[Tensor, Tensor]:
+    """Return each column's shift and deviation, both float64 of shape (d,), reading X once.
 
     The shift is the weighted mean, or 0 where `centre` is false; the deviation is the weighted root mean square
-    distance from it.
+    distance from it. Blocks' means and squares are put together as by Chan, Golub and LeVeque (1983).
     """
-    total = weight.sum()
-    shift = torch.zeros_like(X[0], dtype=torch.float64)
-    if centre:
-        # Relative to one of the rows that count: a constant column's mean is then its very value.
-        origin = X[int(weight.argmax())].double()
-        moment = torch.zeros_like(origin)
-        for rows in row_blocks(X):
-            moment += weight[rows] @ (X[rows].double() - origin)
-        shift = origin + moment / total
-    square = torch.zeros_like(shift)
-    for rows in row_blocks(X):
-        square += weight[rows] @ (X[rows].double() - shift).square()
-    return shift, (square / total).sqrt()
+    # Relative to one of the rows that count: a constant column's mean is then its very value.
+    origin = X[int(weight.argmax())].double() if centre else torch.zeros(X.shape[1], dtype=torch.float64)
+    origin = origin.to(X.device)
+    mean, square = torch.zeros_like(origin), torch.zeros_like(origin)
+    total = torch.zeros((), dtype=torch.float64, device=X.device)
+    for rows, block in blocks(X):
+        share = weight[rows].sum()
+        if share > 0:
+            distance = block.double() - origin
+            own = weight[rows] @ distance / share if centre else torch.zeros_like(mean)
+            apart = own - mean
+            square += weight[rows] @ distance.sub_(own).square_() + apart.square() * (total * share / (total + share))
+            mean += apart * (share / (total + share))
+            total += share
+    return origin + mean, (square / total).sqrt()
 
 
-def row_blocks(X: Tensor) -> Iterator[slice]:
-    """Cut the rows of X into slices of a size that suits the device."""
-    n, d = X.shape
-    rows = BLOCK_VALUES[X.device.type] // max(d, 1)
-    if X.device.type == "cpu":
+def blocks(X: Rows) -> Iterator[tuple[slice, Tensor]]:
+    """Yield (rows, block of X (rows, d)) of a size that suits the device."""
+    if isinstance(X, Tensor):
+        return ((rows, X[rows]) for rows in row_blocks(*X.shape, X.device))
+    return X.blocks()
+
+
+def row_blocks(n: int, d: int, device: torch.device) -> Iterator[slice]:
+    """Cut n rows of d values into slices of a size that suits the device."""
+    rows = BLOCK_VALUES[device.type] // max(d, 1)
+    if device.type == "cpu":
         rows = min(rows, BLOCK_ROWS_CPU)
     rows = max(rows, 64)
     return (slice(start, min(start + rows, n)) for start in range(0, n, rows))
@@ -158,16 +182,16 @@ def row_blocks(X: Tensor) -> Iterator[slice]:
 
 def working_blocks(problem: Problem) -> Iterator[tuple[slice, Tensor]]:
     """Yield (rows, block in working units (rows, p)); the block is overwritten by the next."""
-    X, d, p = problem.X, problem.X.shape[1], len(problem.ridge)
+    d, p = problem.X.shape[1], len(problem.ridge)
     shift, inverse_scale = problem.shift.to(problem.dtype), problem.inverse_scale.to(problem.dtype)
     buffer: Tensor | None = None
-    for rows in row_blocks(X):
+    for rows, given in blocks(problem.X):
         if buffer is None:
             # Rows padded to whole cache lines: the column of ones would else slow every matrix product.
             padded = -(-p // 16) * 16
-            buffer = torch.ones(rows.stop - rows.start, padded, dtype=problem.dtype, device=X.device)
-        block = buffer[: rows.stop - rows.start, :p]
-        torch.sub(X[rows], shift, out=block[:, :d])
+            buffer = torch.ones(len(given), padded, dtype=problem.dtype, device=given.device)
+        block = buffer[: len(given), :p]
+        torch.sub(given, shift, out=block[:, :d])
         block[:, :d].mul_(inverse_scale)
         yield rows, block
 
@@ -224,7 +248,7 @@ def _as_given(problem: Problem, theta: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _blocks_as_given(problem: Problem) -> Iterator[tuple[slice, Tensor]]:
-    return ((rows, problem.X[rows].to(problem.dtype)) for rows in row_blocks(problem.X))
+    return ((rows, block.to(problem.dtype)) for rows, block in blocks(problem.X))
 
 
 def curvature_matrix(problem: Problem, theta: Tensor, *, diagonal: bool = False) -> Tensor:

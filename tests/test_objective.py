@@ -152,7 +152,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, dtype: torch.dty
     theta = some_point(problem)
     whole, matrix = evaluate(problem, theta), curvature_matrix(problem, theta)
     monkeypatch.setitem(objective.BLOCK_VALUES, "cpu", 64 * D)
-    assert [rows.stop - rows.start for rows in row_blocks(problem.X)] == [64, 64, 22]
+    assert [rows.stop - rows.start for rows in row_blocks(*problem.X.shape, problem.X.device)] == [64, 64, 22]
     cut = evaluate(problem, theta)
     rtol = 1e-12 if dtype == torch.float64 else 1e-5
     assert cut.value == pytest.approx(whole.value, rel=rtol)
@@ -162,7 +162,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, dtype: torch.dty
 
 def test_blocks_of_wide_rows_stay_small() -> None:
     X = torch.zeros(1, 1).expand(100_000, 30_000)
-    assert max(rows.stop - rows.start for rows in row_blocks(X)) * X.shape[1] <= 2**21 + X.shape[1]
+    assert max(rows.stop - rows.start for rows in row_blocks(*X.shape, X.device)) * X.shape[1] <= 2**21 + X.shape[1]
 
 
 def test_x_is_left_as_it_was() -> None:

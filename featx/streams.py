@@ -1,0 +1,71 @@
+"""Features on the disk as softmax regression reads them: block by block, the next one read meanwhile."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from featx.objective import row_blocks
+
+READ_BYTES = 16 << 20
+"""Read at once; three such pieces are held at a time."""
+
+
+class Matrix(Protocol):
+    """What is sliced like an array: a FeatureMatrix, a memory map, an HDF5 data set."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __getitem__(self, rows: slice) -> Any: ...
+
+
+class Stream:
+    """A matrix of features that need not fit into memory, as `featx.objective` takes it.
+
+    Parameters
+    ----------
+    matrix : Matrix of shape (n, d)
+        float16, float32 or float64; float16 is computed with as float32.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._matrix = matrix
+        n, d = matrix.shape
+        self.shape = (int(n), int(d))
+        self.dtype = torch.float64 if matrix.dtype.itemsize > 4 else torch.float32
+
+    def __getitem__(self, row: int) -> Tensor:
+        return self._read(row, row + 1)[0]
+
+    def blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Yield (rows, block (rows, d)), in order, while the next ones are read in a thread."""
+        d = self.shape[1]
+        for start, piece in self._pieces(max(1, READ_BYTES // max(1, d * self._matrix.dtype.itemsize))):
+            for rows in row_blocks(len(piece), d, self.device):
+                yield slice(start + rows.start, start + rows.stop), piece[rows]
+
+    def _pieces(self, size: int) -> Iterator[tuple[int, Tensor]]:
+        starts = iter(range(0, self.shape[0], size))
+        ahead: deque[tuple[int, Future[Tensor]]] = deque()
+        with ThreadPoolExecutor(1, thread_name_prefix="featx-read") as pool:
+            while True:
+                while len(ahead) < 2 and (start := next(starts, None)) is not None:
+                    ahead.append((start, pool.submit(self._read, start, min(start + size, self.shape[0]))))
+                if not ahead:
+                    return
+                start, piece = ahead.popleft()
+                yield start, piece.result()
+
+    def _read(self, start: int, stop: int) -> Tensor:
+        wide = np.float64 if self.dtype == torch.float64 else np.float32
+        # Of its own memory: a slice of a memory map would be read by the one who uses it, not by this thread.
+        return torch.from_numpy(np.require(self._matrix[start:stop], wide, ["C", "O", "W"]))
