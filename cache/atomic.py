@@ -25,11 +25,17 @@ from typing import Any
 
 from featx.errors import CorruptStoreError, DiskFullError, StoreError
 
-MAX_JSON_BYTES = 16 << 20
-"""Largest JSON file that is read unless the caller knows better."""
+MAX_JSON_BYTES = 1 << 20
+"""Largest JSON file that is read unless the caller knows better: parsed, it takes twenty times as much memory."""
+
+_MAX_DEPTH = 64
+"""Levels of JSON; featx's own files have five."""
 
 BLOCK = 1 << 20
 """Bytes read at once where a file is hashed or copied."""
+
+NAME_BYTES = 4096
+"""What a folder, or one more name in a folder, may need."""
 
 STALE_SECONDS = 86_400
 """Age after which temporary files made on another machine count as left behind."""
@@ -37,7 +43,7 @@ STALE_SECONDS = 86_400
 _TEMPORARY = re.compile(r"\.tmp-([0-9]{1,10})-([0-9a-f]{8})[0-9a-f]{8}")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
-_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EROFS)
 _ELSEWHERE = "point --home or FEATX_HOME elsewhere"
 _REMOVE = "remove the file and run the command again"
 
@@ -45,9 +51,9 @@ _REMOVE = "remove the file and run the command again"
 def storage_error(path: Path, exc: OSError, needed: int = 0) -> StoreError:
     """Turn a failed write below `path` into an error that says what mends it; `needed` in bytes."""
     if exc.errno in _FULL:
-        want = f"{needed:,} bytes needed, " if needed else ""
         return DiskFullError(
-            f"no room to write {path}: {want}{_free_bytes(path):,} bytes free ({exc.strerror})",
+            f"no room to write {path}: {needed or NAME_BYTES:,} bytes needed, {_free_bytes(path):,} bytes free "
+            f"({exc.strerror})",
             f"free some space (`featx cache ls`), or {_ELSEWHERE}",
         )
     if exc.errno in _READ_ONLY:
@@ -111,9 +117,12 @@ def replacing(path: Path, needed: int = 0) -> Iterator[int]:
         raise
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file, or leave what was there; the bytes are on the disk when this returns."""
-    with replacing(path, len(data)) as fd:
+def write_bytes(path: Path, data: bytes, needed: int = 0) -> None:
+    """Write a whole file, or leave what was there; the bytes are on the disk when this returns.
+
+    `needed` bytes, where they are more than those of `data`, are what a full disk is said to lack.
+    """
+    with replacing(path, max(len(data), needed)) as fd:
         write_all(fd, data)
 
 
@@ -169,6 +178,14 @@ def sha256_of(fd: int, see: Callable[[bytes], None] | None = None) -> str:
     return digest.hexdigest()
 
 
+def has_hole(fd: int, size: int) -> bool:
+    """Tell whether a part of an open file of `size` bytes takes no room on the disk: it was never written."""
+    try:
+        return size > 0 and os.lseek(fd, 0, os.SEEK_HOLE) < size
+    except OSError:  # a file system that does not know
+        return False
+
+
 def read_bytes(path: Path, max_bytes: int, hint: str = _REMOVE) -> bytes:
     """Return a file's bytes; CorruptStoreError when there are more than `max_bytes`."""
     with opened(path, hint) as fd:
@@ -195,7 +212,9 @@ def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES, hint: str = _REMOVE) 
 def parse_json(path: Path, data: bytes, hint: str = _REMOVE) -> Any:
     """Return the value of JSON bytes that came from `path`; CorruptStoreError when they are none."""
     try:
-        return json.loads(data, parse_constant=_refuse_constant)
+        value = json.loads(data, parse_constant=_refuse_constant)
+        _refuse_deep(data, value)
+        return value
     except (ValueError, RecursionError) as exc:
         raise CorruptStoreError(f"{path} is damaged: no valid JSON ({str(exc)[:80]})", hint) from exc
 
@@ -204,12 +223,38 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
+def _refuse_deep(data: bytes, value: Any) -> None:
+    """Raise ValueError for JSON nested so deeply that whoever walks it may run out of stack."""
+    if data.count(b"[") + data.count(b"{") <= _MAX_DEPTH:
+        return
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        parts = [part for part in level if isinstance(part, (dict, list))]
+        if not parts:
+            return
+        level = [child for part in parts for child in (part.values() if isinstance(part, dict) else part)]
+    raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")
+
+
 def make_folder(path: Path) -> None:
-    """Create a folder and its parents; one that is there already is fine."""
+    """Create a folder and its parents, each on the disk before the next; one that is there already is fine."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        if missing:  # whoever made the folder above may have been killed before its name was on the disk
+            _sync_name(missing[-1].parent)
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            _sync_name(folder)
+        if not path.is_dir():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     except OSError as exc:
         raise storage_error(path, exc) from exc
+
+
+def _sync_name(path: Path) -> None:
+    """Make a folder's name durable, unless it lies in one that may not be read."""
+    with suppress(PermissionError):
+        sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:

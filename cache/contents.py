@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,10 +49,29 @@ def _flaw_of_layout(file: h5py.File, receipt: Receipt, plan: Plan, key_digest: s
     if found != (shape, plan.stored, receipt.offset):
         said = f"its receipt says {plan.stored} {shape} at byte {receipt.offset}"
         return f"its {DATASET} is {found[1]} {found[0]} at byte {found[2]}, {said}"
-    attributes = dict(h5py.Dataset(dataset).attrs)
-    if attributes != {"schema": SCHEMA, "key": key_digest, "start": receipt.start}:
+    if not _has_attributes(dataset, {"schema": SCHEMA, "key": key_digest.encode("ascii"), "start": receipt.start}):
         return f"the attributes of its {DATASET} are not those of rows {receipt.start} to {receipt.stop} of this key"
     return ""
+
+
+def _has_attributes(dataset: h5py.h5d.DatasetID, wanted: Mapping[str, int | bytes]) -> bool:
+    """Tell whether a dataset has just these attributes; none is read before its type is known to be plain."""
+    import h5py
+
+    if h5py.h5a.get_num_attrs(dataset) != len(wanted):
+        return False
+    for name, value in wanted.items():
+        if not h5py.h5a.exists(dataset, name.encode()):
+            return False
+        attribute = h5py.h5a.open(dataset, name.encode())
+        dtype = np.dtype(f"S{len(value)}") if isinstance(value, bytes) else np.dtype("<i8")
+        if attribute.dtype != dtype or attribute.shape != ():
+            return False
+        found = np.empty((), dtype)
+        attribute.read(found)
+        if found[()] != value:
+            return False
+    return True
 
 
 def _flaw_of_rows(file: h5py.File, fd: int, receipt: Receipt, plan: Plan) -> str:

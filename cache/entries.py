@@ -47,7 +47,8 @@ def describe(folder: KeyFolder) -> Entry:
         key = folder.key()
         plan = folder.plan().plan
     about = folder.about()
-    complete = plan is not None and len(folder.receipt_numbers()) >= plan.shards(key["n_rows"])
+    shards = plan.shards(key["n_rows"]) if plan else 0
+    complete = plan is not None and sum(index < shards for index in folder.receipt_numbers()) == shards
     return Entry(
         digest=folder.digest,
         source=_printable(about.get("source")),
@@ -81,6 +82,8 @@ def bytes_of(folder: KeyFolder) -> int:
     """Sum the sizes of a key's files; none is opened."""
     size = 0
     for path in (folder.path, folder.shards):
+        if path.is_symlink():
+            continue
         with suppress(OSError):
             entries = [entry for entry in os.scandir(path) if entry.is_file(follow_symlinks=False)]
             size += sum(entry.stat(follow_symlinks=False).st_size for entry in entries)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ import numpy as np
 from featx.cache import atomic, schema
 from featx.cache.schema import Plan, Receipt
 from featx.errors import CorruptStoreError, FeatxError, StoreError
+from featx.home import home_folder
 from featx.specs import DTYPES, SCHEMA, canonical_json, digest_of
 
 _MAX_RECEIPT_BYTES = 32 << 20
 
 _checked: set[tuple[Any, ...]] = set()
-"""Files whose SHA-256 this process has found right: (path, SHA-256, device, inode, size, mtime)."""
+"""Files whose SHA-256 this process has found right: (path, SHA-256, device, inode, size, mtime, ctime)."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,11 @@ class KeyFolder:
         self.path = path
         self.digest = path.name
         self.shards = path / schema.SHARDS
-        self.hint = f"`featx cache rm {self.digest[:12]}` removes it; the next run computes it again"
+        home = "" if path.parent.parent == home_folder() else f" --home {shlex.quote(str(path.parent.parent))}"
+        self.hint = (
+            f"`featx cache verify {self.digest[:12]} --repair{home}` drops what is damaged; "
+            "the next run computes it again"
+        )
 
     def refuse_links(self) -> None:
         """Raise CorruptStoreError when the folder, or that of its shards, is a link out of the store."""
@@ -57,6 +63,7 @@ class KeyFolder:
         key = atomic.read_json(path, hint=self.hint)
         if not isinstance(key, dict) or not schema.same_digest(key, self.digest):
             raise self.damaged(path, "its digest is not the folder's name")
+        _refuse_newer(path, key)
         with self._meaning(path):
             schema.check_whole("n_rows", key.get("n_rows"), 0, schema.MAX_ROWS)
             schema.check_whole("schema", key.get("schema"), SCHEMA, SCHEMA)
@@ -86,7 +93,9 @@ class KeyFolder:
 
     def receipt_numbers(self) -> set[int]:
         """Return the shards that have a receipt, by name alone."""
-        found = set()
+        found: set[int] = set()
+        if self.shards.is_symlink():
+            return found
         with suppress(OSError):
             for entry in os.scandir(self.shards):
                 match = schema.RECEIPT_NAME.fullmatch(entry.name)
@@ -97,7 +106,7 @@ class KeyFolder:
     def receipt(self, index: int, plan: Plan, n_rows: int) -> Receipt:
         """Return one receipt, checked against the plan."""
         path = self.shards / receipt_name(index)
-        body = self._unsealed(path, _MAX_RECEIPT_BYTES)
+        body = self._unsealed(path, max_receipt_bytes(plan))
         with self._meaning(path):
             schema.exact_fields("receipt file", body, {"schema", "key", "receipt"})
             return Receipt.from_dict(body["receipt"], index, plan, n_rows)
@@ -116,6 +125,7 @@ class KeyFolder:
         """Return the (n, 32) uint8 row hashes, whose fingerprint is the key's."""
         path = self.path / schema.ROWS_FILE
         n_rows = key["n_rows"]
+        self._check_rows_file(key)
         data = atomic.read_bytes(path, n_rows * schema.HASH_BYTES, self.hint)
         if len(data) == n_rows * schema.HASH_BYTES:
             hashes = np.frombuffer(data, np.uint8).reshape(n_rows, schema.HASH_BYTES)
@@ -123,9 +133,26 @@ class KeyFolder:
                 return hashes
         raise self.damaged(path, "its row hashes are not the key's")
 
+    def _check_rows_file(self, key: Mapping[str, Any]) -> None:
+        """Raise CorruptStoreError unless rows.bin holds a hash for each row that the key claims.
+
+        What is read or allocated for so many rows then was really handed over: hashes leave no hole in a file.
+        """
+        path, n_bytes = self.path / schema.ROWS_FILE, key["n_rows"] * schema.HASH_BYTES
+        with atomic.opened(path, self.hint) as fd:
+            size = os.fstat(fd).st_size
+            if size != n_bytes:
+                raise self.damaged(path, f"it has {size:,} bytes, expected {n_bytes:,} for {key['n_rows']:,} rows")
+            if atomic.has_hole(fd, size):
+                raise self.damaged(path, "a part of it was never written")
+
     def ids(self, key: Mapping[str, Any], stored: StoredPlan) -> list[str]:
         """Return the ids of all rows, as the source that was extracted first named them."""
         path = self.path / schema.IDS_FILE
+        self._check_rows_file(key)
+        with atomic.opened(path, self.hint) as fd:
+            if atomic.has_hole(fd, os.fstat(fd).st_size):
+                raise self.damaged(path, "a part of it was never written")
         data = atomic.read_bytes(path, max_ids_bytes(key["n_rows"]), self.hint)
         if hashlib.sha256(data).hexdigest() != stored.ids_sha256:
             raise self.damaged(path, "its SHA-256 is not the one in plan.json")
@@ -138,6 +165,7 @@ class KeyFolder:
         """Return the (n,) mask of rows that were to be computed; the others are copies of equal rows."""
         path = self.path / schema.COMPUTED_FILE
         n_rows = key["n_rows"]
+        self._check_rows_file(key)
         data = atomic.read_bytes(path, -(-n_rows // 8), self.hint)
         if hashlib.sha256(data).hexdigest() != stored.computed_sha256 or len(data) != -(-n_rows // 8):
             raise self.damaged(path, "its SHA-256 is not the one in plan.json")
@@ -171,11 +199,9 @@ class KeyFolder:
     def shard(self, receipt: Receipt) -> Iterator[int]:
         """Yield a descriptor of a shard whose bytes were found to be the receipt's, in this process."""
         path = self.shards / receipt.file
+        self.check_sizes([receipt])
         with atomic.opened(path, self.hint) as fd:
-            status = os.fstat(fd)
-            if status.st_size != receipt.bytes:
-                raise self.damaged(path, f"it has {status.st_size:,} bytes, its receipt says {receipt.bytes:,}")
-            token = _token(path, receipt.sha256, status)
+            token = _token(path, receipt.sha256, os.fstat(fd))
             if token not in _checked:
                 if atomic.sha256_of(fd) != receipt.sha256:
                     raise self.damaged(path, "its SHA-256 is not its receipt's")
@@ -195,6 +221,7 @@ class KeyFolder:
 
     def _unsealed(self, path: Path, max_bytes: int) -> dict[str, Any]:
         body = schema.unseal(path, atomic.read_json(path, max_bytes, self.hint), self.hint)
+        _refuse_newer(path, body)
         if body.get("key") != self.digest or body.get("schema") != SCHEMA:
             raise self.damaged(path, "it belongs to another key or another version of featx")
         return body
@@ -220,8 +247,24 @@ def max_ids_bytes(n_rows: int) -> int:
     return 64 + 4096 * n_rows
 
 
+def max_receipt_bytes(plan: Plan) -> int:
+    """Return the largest receipt of a plan's shard: every row skipped, each character of the reason escaped."""
+    return min(_MAX_RECEIPT_BYTES, (64 << 10) + plan.shard_rows * (12 * schema.MAX_REASON + 64))
+
+
+def _refuse_newer(path: Path, body: Mapping[str, Any]) -> None:
+    """Raise StoreError for a sound file of a later version of featx: it is not damaged, and nothing of it is lost."""
+    version = body.get("schema")
+    if type(version) is int and version > SCHEMA:
+        raise StoreError(
+            f"{path} was written by a newer featx (schema {version}, this one reads {SCHEMA})",
+            "`pip install --upgrade featx`",
+        )
+
+
 def _token(path: Path, sha256: str, status: os.stat_result) -> tuple[Any, ...]:
-    return str(path), sha256, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    times = (status.st_mtime_ns, status.st_ctime_ns)  # the second cannot be put back
+    return str(path), sha256, status.st_dev, status.st_ino, status.st_size, *times
 
 
 def sealed_file(digest: str, **parts: Any) -> dict[str, Any]:

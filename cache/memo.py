@@ -39,7 +39,8 @@ class Memo:
     """
 
     def __init__(self, home: Path) -> None:
-        self.folder = Path(home) / "memo"
+        self.home = Path(home)
+        self.folder = self.home / "memo"
 
     def get(self, kind: str, about: Mapping[str, Any]) -> Any | None:
         """Return what was remembered about `about` (JSON-able values), or None."""
@@ -105,6 +106,25 @@ def file_stamp(path: str | os.PathLike[str] | int) -> list[int]:
     """Return ``[size in bytes, inode, mtime in ns, ctime in ns]`` of a path or an open descriptor."""
     status = os.stat(path)
     return [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def notes_mapped_writes(path: Path) -> bool:
+    """Write back what programs changed in a file through memory maps, so that the next such change gives it new times.
+
+    Until the system has written a page back, a program that has it mapped (``numpy.memmap``) may go on changing it
+    under the times of the first change. False where no such change is ever noted: in a file system that lies in
+    memory, or where that cannot be told.
+    """
+    try:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+            device = os.fstat(file.fileno()).st_dev
+        mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    except OSError:
+        return False
+    number = f"{os.major(device)}:{os.minor(device)}"
+    kinds = {fields[fields.index("-") + 1] for fields in mounts if fields[2] == number}
+    return not kinds & {"tmpfs", "ramfs"}
 
 
 def is_settled(stamp: Sequence[int]) -> bool:

@@ -12,8 +12,8 @@ Named = tuple[str, str, FeatureTable]
 
 
 def plain_text(text: str) -> str:
-    """Return text that UTF-8 can spell: bytes of a file name that are no UTF-8 become escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Return text that UTF-8 and C can spell: bytes of a file name that are no UTF-8, and NULs, become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
 
 
 def classes_of(tables: Sequence[Named]) -> tuple[str, ...]:

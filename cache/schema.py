@@ -43,6 +43,9 @@ MAX_COLUMNS = 2**31
 MAX_REASON = 200
 """Characters kept of the reason why a row was skipped."""
 
+EXTRA_BYTES = 1 << 16
+"""Most bytes of a shard that are not its rows; featx's own have about two thousand."""
+
 DIGEST = re.compile(r"[0-9a-f]{64}")
 RECEIPT_NAME = re.compile(r"([0-9]{5,12})\.json")
 SHARD_NAME = re.compile(r"([0-9]{5,12})-[0-9a-f]{12}\.h5")
@@ -180,12 +183,17 @@ class Receipt:
         """Rebuild from `as_dict`; OptionError unless it is this shard of this plan and fits in its file."""
         receipt = cls(**exact_fields("receipt", values, {f.name for f in fields(cls)}))
         start, stop = plan.span(index, n_rows)
-        if [receipt.index, receipt.start, receipt.stop] != [index, start, stop]:
+        found = (receipt.index, receipt.start, receipt.stop)
+        if found != (index, start, stop) or any(type(number) is not int for number in found):  # 2.0 == 2
             raise OptionError(f"the receipt is not that of rows {start} to {stop}")
         if not (isinstance(receipt.sha256, str) and DIGEST.fullmatch(receipt.sha256)):
             raise OptionError("the receipt's sha256 is no SHA-256")
         check_whole("offset", receipt.offset, 0, 2**62)
-        check_whole("bytes", receipt.bytes, receipt.offset + (stop - start) * plan.row_bytes, 2**62)
+        size = (stop - start) * plan.row_bytes
+        check_whole("bytes", receipt.bytes, receipt.offset + size, 2**62)
+        if receipt.bytes > size + EXTRA_BYTES:
+            extra = f"{receipt.bytes - size:,} bytes beside its rows"
+            raise OptionError(f"the receipt says {extra}, expected at most {EXTRA_BYTES:,}")
         _check_skipped(receipt.skipped, start, stop)
         _check_table("seconds", receipt.seconds, (int, float))
         _check_table("versions", receipt.versions, (str,))
@@ -287,7 +295,8 @@ def shard_image(X: np.ndarray[Any, Any], key_digest: str, start: int) -> tuple[b
     with h5py.File(handle) as file:
         dataset = file.create_dataset(DATASET, data=X, track_times=False)
         dataset.attrs["schema"] = SCHEMA
-        dataset.attrs["key"] = key_digest
+        # Of fixed length: text of any length would lie in a heap, which HDF5 reads without caution.
+        dataset.attrs["key"] = np.bytes_(key_digest.encode("ascii"))
         dataset.attrs["start"] = start
         file.flush()
         return handle.get_file_image(), dataset.id.get_offset()

@@ -81,11 +81,11 @@ class FeatureStore:
         folder.refuse_links()
         if not folder.has_plan():
             raise StoreError(f"no features {folder.digest[:12]} in {self._features}", "`featx extract` computes them")
-        stored, values = folder.plan(), folder.key()
+        values, stored = folder.key(), folder.plan()
         plan, n_rows = stored.plan, values["n_rows"]
         if plan.dtype != values["dtype"]:
             raise folder.damaged(folder.path / schema.PLAN_FILE, "its dtype is not the key's")
-        present = len(folder.receipt_numbers())
+        present = sum(index < plan.shards(n_rows) for index in folder.receipt_numbers())
         if present < plan.shards(n_rows):
             raise StoreError(
                 f"features {folder.digest[:12]} are incomplete: {present} of {plan.shards(n_rows)} shards",
@@ -133,7 +133,7 @@ class FeatureStore:
         folder = KeyFolder(self.folder(key))
         folder.refuse_links()
         atomic.make_folder(self._features)
-        atomic.tidy(self._features)
+        self._settle()
         # Equal images have rows of equal length, unless somebody made a store up.
         loans = [loan for loan in loans if loan.plan.columns == plan.columns]
         if not _is_started(folder):
@@ -193,6 +193,12 @@ class FeatureStore:
             finally:
                 os.close(fd)
 
+    def _settle(self) -> None:
+        """Remove what dead processes left, and make names durable that they may have made without living to sync."""
+        atomic.tidy(self._features)
+        _sync(self.home)
+        _sync(self._features)
+
     def _create(
         self,
         folder: KeyFolder,
@@ -209,10 +215,10 @@ class FeatureStore:
             lay_out(temporary, key.as_dict(), plan, ids, hashes, computed, about)
             # The lock keeps a folder that another process has just made from being taken for a broken one.
             with atomic.locked(self._features / _LOCK):
-                if not _is_started(folder):
-                    if os.path.lexists(folder.path):
-                        self._discard(folder.path)
-                    _rename(temporary, folder.path)
+                # Looked for first: without locks, a sound folder may come to be here at any moment, and stays.
+                if os.path.lexists(folder.path) and not _is_started(folder):
+                    self._discard(folder.path)
+                _rename(temporary, folder.path)
         finally:
             if temporary.exists():
                 with suppress(StoreError):
@@ -222,16 +228,26 @@ class FeatureStore:
         """Take a folder away at once, then remove its files: a kill in between leaves only rubbish."""
         rubbish = self._features / atomic.temporary_name()
         _rename(path, rubbish)
-        atomic.remove_tree(rubbish)
+        if rubbish.exists():  # else another process took it away first
+            atomic.remove_tree(rubbish)
 
 
 def _rename(path: Path, to: Path) -> None:
     try:
         os.rename(path, to)
-        atomic.sync_folder(to.parent)
     except OSError as exc:
-        if exc.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another process made it: its folder is as good
-            raise atomic.storage_error(to, exc) from exc
+        # Another process made it: its folder is as good. Or took it away: nothing is left to be done.
+        if exc.errno in (errno.EEXIST, errno.ENOTEMPTY) or not os.path.lexists(path):
+            return
+        raise atomic.storage_error(to, exc) from exc
+    _sync(to.parent)
+
+
+def _sync(folder: Path) -> None:
+    try:
+        atomic.sync_folder(folder)
+    except OSError as exc:
+        raise atomic.storage_error(folder, exc) from exc
 
 
 def _is_started(folder: KeyFolder) -> bool:

@@ -30,9 +30,6 @@ _KNOWN = {
     schema.LOCK_FILE,
 }
 
-_EXTRA_BYTES = 1 << 16
-"""Most bytes of a shard that are not its rows; featx's own have about two thousand."""
-
 _DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 """Errors of opening that mean another file or none stands there; others may pass, such as a lost permission."""
 
@@ -107,11 +104,6 @@ def verify_key(folder: KeyFolder, tick: Callable[[int], None]) -> Findings:
 def verify_shard(folder: KeyFolder, receipt: Receipt, plan: Plan, tick: Callable[[int], None]) -> None:
     """Raise StoreError unless a shard's bytes, read anew, are its receipt's and its HDF5 holds the rows."""
     path = folder.shards / receipt.file
-    extra = receipt.bytes - (receipt.stop - receipt.start) * plan.row_bytes
-    if extra > _EXTRA_BYTES:
-        raise folder.damaged(
-            path, f"its receipt says {extra:,} bytes beside its rows, expected at most {_EXTRA_BYTES:,}"
-        )
     folder.check_sizes([receipt])
     with atomic.opened(path, folder.hint) as fd:
         if atomic.sha256_of(fd, lambda block: tick(len(block))) != receipt.sha256:
@@ -175,6 +167,8 @@ def _check_sidecars(folder: KeyFolder, key: Mapping[str, Any], stored: StoredPla
             check()
         except StoreError as exc:
             found.add(folder.path / name, exc, Mend.FOLDER)
+            if name == schema.ROWS_FILE:
+                break  # how much the others may claim is not known without it
     about = folder.path / schema.ABOUT_FILE
     if not os.path.lexists(about):
         found.notes.append((about, "not there: which source and weights it was is not known by name"))

@@ -116,7 +116,9 @@ class FeatureWriter:
 
     def refresh(self) -> None:
         """Look which shards other processes finished."""
-        for shard in self.folder.receipt_numbers() - self._done:
+        # What is gathered here is done once it is written here, even if a process without locks was quicker.
+        gathered = {part.number for part in self._queue}
+        for shard in self.folder.receipt_numbers() - self._done - gathered:
             if shard < self.plan.shards(self.n_rows) and self._has_receipt(shard):
                 self._done.add(shard)
 
@@ -146,6 +148,11 @@ class FeatureWriter:
             self._queue.append(_Open(shard, block, start + np.flatnonzero(self.todo[start:stop])))
         self._advance()
         return True
+
+    def release(self, block: int) -> None:
+        """Let go of a claimed block of which nothing was put yet; what were copies alone is written and stays."""
+        self._queue = deque(part for part in self._queue if part.block != block)
+        self._claims.drop(block)
 
     def put(
         self,
@@ -204,7 +211,9 @@ class FeatureWriter:
     def _check_rows(self, rows: Array, X: Array, skipped: Sequence[tuple[int, str]]) -> None:
         if X.ndim != 2 or X.shape[1] != self.plan.columns or X.dtype != self.plan.stored:
             raise OptionError(
-                f"features are {X.dtype} {X.shape}, expected {self.plan.dtype} (rows, {self.plan.columns})"
+                f"features are {X.dtype} {X.shape}, expected {self.plan.dtype} (rows, {self.plan.columns}) "
+                f"as {self.folder.path / schema.PLAN_FILE} says",
+                f"where they are right, `featx cache rm {self.folder.digest[:12]}` removes that plan",
             )
         if len(rows) != len(X) or (np.diff(rows) <= 0).any():
             raise OptionError(f"{len(rows)} rows for {len(X)} features, expected one each, rising")
@@ -303,9 +312,14 @@ class FeatureWriter:
             seconds=part.seconds,
             versions=self._versions,
         )
-        atomic.write_bytes(self.folder.shards / receipt.file, data)
+        atomic.write_bytes(self.folder.shards / receipt.file, data, needed=self._bytes_missing())
         proof = sealed_file(self.folder.digest, receipt=receipt.as_dict())
         atomic.write_json(self.folder.shards / receipt_name(part.number), proof)
+
+    def _bytes_missing(self) -> int:
+        """Return the bytes of features that are still to be written: what a full disk has to have room for."""
+        spans = map(self.rows_of, self.missing())
+        return sum(stop - start for start, stop in spans) * self.plan.row_bytes
 
     def _has_receipt(self, shard: int) -> bool:
         with suppress(StoreError):

@@ -1,16 +1,19 @@
-"""What a shell offers after the tab key: backbones and layers, remembered because torch takes seconds to load."""
+"""What a shell offers after the tab key: backbones, runs and layers; networks are remembered, as torch loads slowly."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from featx.errors import FeatxError, OptionError
 from featx.home import home_folder
-from featx.naming import ALIASES, TIMM, is_timm, versions
+from featx.naming import ALIASES, RUN, TIMM, is_run, is_timm, versions
+from featx.specs import ExtractConfig
 
 POOLINGS = ("avg", "max", "avg2", "cls")
 
@@ -19,8 +22,40 @@ def complete_backbone(ctx: click.Context, param: click.Parameter, incomplete: st
     """Offer the networks whose names begin so; timm's only after its prefix, as there are more than a thousand."""
     if is_timm(incomplete):
         return [name for name in _timm_names(ctx) if name.startswith(incomplete)]
-    known = [*_remembered(ctx, {"what": "names"}, _names), *ALIASES, TIMM]
+    if is_run(incomplete):
+        return _runs(ctx, incomplete)
+    known = [*_remembered(ctx, {"what": "names"}, _names), *ALIASES, TIMM, RUN]
     return [name for name in sorted(known) if name.startswith(incomplete)]
+
+
+def complete_weights(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str] | list[CompletionItem]:
+    """Offer the kinds of weights that have names, and the training runs; else files."""
+    if is_run(incomplete):
+        return _runs(ctx, incomplete)
+    words = [word for word in (ExtractConfig.weights, "random:", RUN) if word.startswith(incomplete)]
+    return words or [CompletionItem(incomplete, type="file")]
+
+
+def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the ids of runs that hold a model, the last one first."""
+    return [run for run in _ids(ctx, ("fit", "train")) if run.startswith(incomplete)]
+
+
+def complete_network(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Offer backbones, and runs as `complete_run` does."""
+    return [*complete_run(ctx, param, incomplete), *complete_backbone(ctx, param, incomplete)]
+
+
+def _runs(ctx: click.Context, incomplete: str) -> list[str]:
+    return [name for run in _ids(ctx, ("train",)) if (name := f"{RUN}{run}").startswith(incomplete)]
+
+
+def _ids(ctx: click.Context, kinds: tuple[str, ...]) -> list[str]:
+    from featx.runs import Runs
+
+    # The kind stands in the id: no record need be read.
+    ids = [run.id for run in Runs(ctx.params.get("home")).list()]
+    return [run for run in reversed(ids) if run.split("-")[2:3][0] in kinds]
 
 
 def complete_layer(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -31,7 +66,8 @@ def complete_layer(ctx: click.Context, param: click.Parameter, incomplete: str) 
     backbone = ctx.params.get("backbone")
     if not backbone:
         return []
-    names = _remembered(ctx, {"what": "layers", "backbone": backbone}, lambda: _layers(backbone))
+    home = home_folder(ctx.params.get("home"))
+    names = _remembered(ctx, {"what": "layers", "backbone": backbone}, lambda: _layers(backbone, home))
     return [name for name in names if name.startswith(incomplete)]
 
 
@@ -69,9 +105,11 @@ def _names() -> list[str]:
     return names()
 
 
-def _layers(backbone: str) -> list[str]:
+def _layers(backbone: str, home: Path) -> list[str]:
     from featx.backbones import resolve
+    from featx.cache.memo import Memo
     from featx.graph import Traced
 
-    found = resolve(backbone, weights="random:0")
+    weights = ExtractConfig.weights if is_run(backbone) else "random:0"
+    found = resolve(backbone, weights=weights, memo=Memo(home))
     return Traced(found.module(), found.left_out).names()

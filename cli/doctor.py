@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -24,6 +25,20 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 LITTLE_MEMORY = 4_000_000_000
 LITTLE_DISK, NO_DISK = 10_000_000_000, 200_000_000
 """Bytes below which doctor warns, or fails."""
+
+_REFUSED = 3
+_ASK = f"""
+import fcntl, sys
+file = open(sys.argv[1], "r+b")
+for lock in fcntl.flock, fcntl.lockf:
+    try:
+        lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        continue
+    sys.exit(0)
+sys.exit({_REFUSED})
+"""
+"""Asks for locks that another process holds."""
 
 WEIGHT_FILES = (".pth", ".pt", ".safetensors")
 
@@ -147,9 +162,11 @@ def places(home: Path) -> Iterable[Check]:
     """Check the home folder: writable, room, file locks. It is not created."""
     folder = next(path for path in (home, *home.parents) if os.path.lexists(path))
     where = str(home) if folder == home else f"{home} (to be made in {folder})"
-    yield attempt("home", lambda: try_writing(folder), f"writable: {where}")
+    writable = attempt("home", lambda: try_writing(folder), f"writable: {where}")
+    yield writable
     yield disk(folder)
-    yield attempt("file locks", lambda: try_locking(folder), "work")
+    if writable.status == OK:  # else there is nowhere to try
+        yield locks(folder)
 
 
 def attempt(name: str, action: Callable[[], None], fine: str) -> Check:
@@ -161,16 +178,29 @@ def attempt(name: str, action: Callable[[], None], fine: str) -> Check:
     return Check(name, OK, fine)
 
 
+def locks(folder: Path) -> Check:
+    """Check that a file's lock keeps other processes out; featx works without, only less well."""
+    name, cost = "file locks", "several featx on one home may compute the same features twice"
+    try:
+        kept_out = try_locking(folder)
+    except OSError as exc:
+        return Check(name, WARN, f"{exc.strerror or exc}: {cost}")
+    return Check(name, OK, "work") if kept_out else Check(name, WARN, f"two processes can hold the same lock: {cost}")
+
+
 def try_writing(folder: Path) -> None:
     """Write and remove a file; OSError if that fails."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".featx-doctor-") as file:
         file.write(b"featx")
 
 
-def try_locking(folder: Path) -> None:
-    """Lock a temporary file; OSError if that fails."""
-    with tempfile.TemporaryFile(dir=folder) as file:
+def try_locking(folder: Path) -> bool:
+    """Lock a temporary file in both ways that featx does; return whether another process is then refused."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".featx-doctor-") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        ask = subprocess.run([sys.executable, "-c", _ASK, file.name], capture_output=True, check=False)
+        return ask.returncode == _REFUSED
 
 
 def disk(folder: Path) -> Check:

@@ -1,64 +1,48 @@
-"""``featx fit``: softmax regression on a layer's features, or on raw pixels."""
+"""``featx fit``: softmax regression, or another classifier, on layers' features, or on raw pixels."""
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from featx.cli import options
+from featx.cli import fit_options, options
 from featx.cli.opening import open_backbone, open_partition
 from featx.cli.output import Output
 from featx.cli.text import human_bytes
 from featx.errors import OptionError
-from featx.specs import ExtractConfig, FitConfig, LayerSpec
+from featx.fit_config import FitConfig
+from featx.specs import ExtractConfig, LayerSpec
 
 PIXELS = "pixels"
 SHOWN = (
-    *("run", "path", "source", "backbone", "layer", "accuracy", "loss", "converged", "gradient_norm"),
-    *("objective", "n_iter", "C", "columns", "bytes", "rows", "computed", "reused", "skipped", "seconds"),
-    *("views", "batch_size", "notes"),
+    *("run", "path", "source", "backbone", "layer", "head", "accuracy", "loss", "converged", "gradient_norm"),
+    *("objective", "objective_gap", "n_iter", "C", "k", "sweep", "search", "standardize", "normalize", "shots"),
+    *("draw_scores", "columns", "bytes", "rows", "computed", "reused", "skipped", "seconds", "views", "batch_size"),
+    "notes",
 )
-"""What ``--json`` shows of the record."""
+"""What ``--json`` shows of the record; beside it, ``layers`` without the test scores of those not chosen."""
 
 
 @click.command
 @click.argument("source")
 @options.backbone(required=False)
-@options.layers(required=False, several=False)
+@options.layers(required=False)
 @click.option("--pixels", is_flag=True, help="Fit on raw pixels, values in 0..1, instead of a layer.")
-@options.gather(
-    "probe",
-    FitConfig,
-    (
-        click.option(
-            "--C", "C", type=float, metavar="X", default=FitConfig.C, show_default=True, help="Inverse penalty."
-        ),
-        click.option(
-            "--standardize/--no-standardize",
-            default=FitConfig.standardize,
-            show_default=True,
-            help="Give every feature mean 0 and deviation 1.",
-        ),
-        click.option(
-            "--fit-intercept/--no-fit-intercept",
-            default=FitConfig.fit_intercept,
-            show_default=True,
-            help="Fit a constant for each class.",
-        ),
-        click.option(
-            "--tol", type=float, metavar="X", default=FitConfig.tol, show_default=True, help="Gradient norm to reach."
-        ),
-        click.option(
-            "--max-iter", type=int, metavar="N", default=FitConfig.max_iter, show_default=True, help="At most N steps."
-        ),
-        options.seed,
-    ),
-)
+@fit_options.probe
 @options.parts
 @options.extraction
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw accuracy by layer, or over a sweep's C, as a PNG.",
+)
 @options.common
 def fit(
     out: Output,
@@ -70,21 +54,31 @@ def fit(
     probe: FitConfig,
     parts: options.Parts,
     config: ExtractConfig,
+    output: Path | None,
 ) -> None:
     """Fit softmax regression on stored features or raw pixels.
 
     Features that the store lacks are extracted first. A tenth of the training rows is held out for
-    validation; the test split is scored once.
+    validation; the test split is scored once. Of several layers, the one that predicts the validation rows best
+    is the result, and the others' test scores are not shown.
 
     \b
     Examples:
       featx fit digits --pixels
       featx fit cifar10.zip -b resnet18 -l layer3:avg --C 0.01
+      featx fit cifar10.zip -b resnet18 -l 'layer*:avg' --sweep dinov2 -o map.png
+      featx fit cifar10.zip -b resnet18 -l layer4:avg --head knn --shots 10
     """
-    name, layer = _what(backbone, layers, pixels)
+    fit_options.check_sweep(probe)
+    name, wanted = _what(backbone, layers, pixels)
+    several = len(wanted) > 1 or wanted[0].is_pattern
+    if output is not None and not several and not probe.sweep:
+        raise OptionError(
+            "there is nothing to draw: one layer and no sweep", "give several --layer, or --sweep, or leave -o out"
+        )
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
-    from featx.probe import fit_probe
+    from featx.probe import best_layer, fit_layers
     from featx.records import new_run, record_fit
 
     memo = Memo(home)
@@ -93,40 +87,104 @@ def fit(
     out.kept = "finished shards stay in the store, the same command goes on from there"
     with new_run(home, "fit", ["featx", *sys.argv[1:]]) as run:
         with out.progress() as progress:
-            result = fit_probe(chosen, network, layer, FeatureStore(home), config, probe, progress)
-        record = record_fit(run, chosen, network, layer, config, probe, result)
+            results = fit_layers(chosen, network, wanted, FeatureStore(home), config, probe, progress)
+        best = best_layer(results)
+        record = record_fit(run, chosen, network, best, config, results[best], results if several else None)
     tell(out, record)
+    if output is not None:
+        _draw(out, record, output)
     out.skipped(record["skipped"])
-    out.result({name: record[name] for name in SHOWN})
+    out.result({name: record[name] for name in SHOWN} | {"layers": _without_test(record["layers"])})
 
 
-def _what(backbone: str | None, layers: tuple[LayerSpec, ...], pixels: bool) -> tuple[str, LayerSpec]:
+def _what(backbone: str | None, layers: tuple[LayerSpec, ...], pixels: bool) -> tuple[str, tuple[LayerSpec, ...]]:
     if pixels:
         if backbone or layers:
             raise OptionError("--pixels goes without --backbone and --layer", "leave one or the other out")
-        return PIXELS, LayerSpec(PIXELS)
+        return PIXELS, (LayerSpec(PIXELS),)
     if not backbone:
         raise OptionError("nothing to fit on, expected -b BACKBONE -l LAYER, or --pixels", "for example --pixels")
-    if len(layers) != 1:
-        raise OptionError(
-            f"{len(layers)} layers were given, expected one -l LAYER", f"`featx layers {backbone}` lists them"
-        )
-    return backbone, layers[0]
+    if not layers:
+        raise OptionError("no layer was given, expected -l LAYER", f"`featx layers {backbone}` lists them")
+    return backbone, layers
+
+
+def _draw(out: Output, record: Mapping[str, Any], output: Path) -> None:
+    from featx.cache.atomic import write_bytes
+    from featx.figures import layer_map, sweep_curve
+
+    title = f"{record['backbone']} on {record['source']}"
+    if record["layers"]:
+        data = layer_map(record["layers"], record["layer"], title)
+    else:
+        data = sweep_curve(record["search"], f"{title}, {record['layer']}, sweep {record['sweep']}")
+    write_bytes(output, data)
+    out.say(f"wrote {output}")
+
+
+def _without_test(lines: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+    if lines is None:
+        return None
+    parts = ("accuracy", "loss")
+    return [
+        {**line, **{part: {name: value for name, value in line[part].items() if name != "test"} for part in parts}}
+        for line in lines
+    ]
 
 
 def tell(out: Output, record: dict[str, Any]) -> None:
     """Print a fit's result for people."""
+    if record["layers"]:
+        _tell_layers(out, record)
     seconds, accuracy, loss = record["seconds"], record["accuracy"], record["loss"]
-    parts = [name for name in ("train", "val", "test") if name in accuracy]
-    rows = [(p, record["rows"][p], f"{accuracy[p]:.4f}", f"{loss[p]:.4f}") for p in parts]
+    draws = record["draw_scores"] or {}
+    rows = [
+        (p, record["rows"][p], _interval(accuracy[p], draws.get(p)), "" if math.isnan(loss[p]) else f"{loss[p]:.4f}")
+        for p in ("train", "val", "test")
+        if p in accuracy
+    ]
     out.table(("part", ">rows", ">accuracy", ">loss"), rows)
-    reached = "converged" if record["converged"] else "NOT converged"
-    out.say(
-        f"{reached} in {record['n_iter']} iterations, gradient norm {record['gradient_norm']:.1e}; "
-        f"{record['columns']} columns, {human_bytes(record['bytes'])}"
-    )
+    if record["search"]:
+        search = record["search"]
+        out.say(f"{search['over']} = {search['chosen']:g}, the best of {len(search['values'])} on the validation rows")
+    if draws:
+        out.say(f"means of {record['draws']} draws of {record['shots']} rows a class, with 95 % t-intervals")
+    out.say(f"{_certificate(record)}{record['columns']} columns, {human_bytes(record['bytes'])}")
     stages = ", ".join(f"{stage} {seconds[stage]:.2f} s" for stage in ("extract", "read", "fit", "score"))
     out.say(f"{stages}; {record['computed']} rows computed, {record['reused']} reused")
     out.say(f"run {record['run']}")
     if record["shared_with_test"]:
         out.note(f"warning: {record['shared_with_test']} test images also stand in the training rows")
+
+
+def _tell_layers(out: Output, record: Mapping[str, Any]) -> None:
+    rows = [
+        (
+            line["layer"],
+            line["columns"],
+            human_bytes(line["bytes"]),
+            "" if line["C"] is None else f"{line['C']:.3g}",
+            f"{line['accuracy'].get('val', math.nan):.4f}",
+            f"{1000 * line['seconds']['fit']:.0f}",
+        )
+        for line in record["layers"]
+    ]
+    out.table(("layer", ">columns", ">bytes", ">C", ">val accuracy", ">fit ms"), rows)
+    out.say(f"best on the validation rows: {record['layer']}")
+
+
+def _interval(accuracy: float, draws: Mapping[str, Any] | None) -> str:
+    interval = (draws or {}).get("interval")
+    return f"{accuracy:.4f}" if interval is None else f"{accuracy:.4f} ({interval[0]:.4f} to {interval[1]:.4f})"
+
+
+def _certificate(record: Mapping[str, Any]) -> str:
+    """Return how far the fit went, for heads that are fitted by steps."""
+    if record["converged"] is None:
+        return ""
+    said = f"{'converged' if record['converged'] else 'NOT converged'} in {record['n_iter']} iterations"
+    if record["gradient_norm"] is not None:
+        said += f", gradient norm {record['gradient_norm']:.1e}"
+    if record["objective_gap"] is not None and record["objective"]:
+        said += f", within {record['objective_gap'] / record['objective']:.0e} of the optimum"
+    return f"{said}; "

@@ -10,7 +10,7 @@ import click
 
 from featx.cli import options
 from featx.cli.completion import complete_backbone
-from featx.cli.opening import open_backbone
+from featx.cli.opening import open_backbone, weights_of_shapes
 from featx.cli.output import Output
 from featx.cli.text import human_bytes, human_count
 from featx.errors import OptionError
@@ -41,12 +41,14 @@ def layers(out: Output, home: Path, backbone: str, weights: str, stem: str | Non
       featx layers resnet18
       featx layers vgg16 --size 64 --json
       featx layers timm:mobilenetv3_small_100
+      featx layers run:20261121
     """
     from featx.building import default_layer
     from featx.cache.memo import Memo
     from featx.graph import Traced
 
-    network = open_backbone(out, backbone, ExtractConfig(weights=weights, stem=stem, size=size), 3, Memo(home))
+    config = ExtractConfig(weights=weights_of_shapes(backbone, weights), stem=stem, size=size)
+    network = open_backbone(out, backbone, config, 3, Memo(home))
     px = network.preprocess.crop
     if px is None:
         raise OptionError(f"{backbone} takes images of any size", "say which with --size, such as --size 32")

@@ -18,8 +18,10 @@ COMMANDS = {
     "extract": ("featx.cli.extract", "extract", "Compute a backbone's features and store them."),
     "fit": ("featx.cli.fit", "fit", "Fit softmax regression on stored features or raw pixels."),
     "train": ("featx.cli.train", "train", "Train a network end to end."),
+    "predict": ("featx.cli.predict", "predict", "Predict the classes of images with a run's model."),
     "report": ("featx.cli.report", "report", "Show runs side by side."),
     "cache": ("featx.cli.cache", "cache", "Look into the feature store and tidy it."),
+    "bench": ("featx.cli.bench", "bench", "Time a network's forward pass."),
     "doctor": ("featx.cli.doctor", "doctor", "Check what featx needs of this machine."),
 }
 """Name -> module, attribute, help in one line: the command's own first line."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from featx.cli.options import Parts
 from featx.cli.output import Output
+from featx.naming import is_run
 from featx.specs import ExtractConfig, Progress
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ def open_partition(out: Output, source: str, parts: Parts, seed: int, memo: Memo
             source, limit=parts.limit, per_class=parts.per_class, seed=seed, memo=memo, progress=progress
         )
     return partition(sources, seed=seed, train_split=parts.train_split, test_split=parts.test_split)
+
+
+def weights_of_shapes(backbone: str, weights: str) -> str:
+    """Return the weights for what needs a network's shapes alone: a run brings its own, with the head they have."""
+    return ExtractConfig.weights if is_run(backbone) else weights
 
 
 def open_backbone(out: Output, name: str, config: ExtractConfig, channels: int, memo: Memo) -> Backbone:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from featx.cli.completion import complete_backbone, complete_layer
+from featx.cli.completion import complete_backbone, complete_layer, complete_weights
 from featx.cli.output import Output, Session
 from featx.errors import OptionError
 from featx.home import home_folder
@@ -61,7 +61,10 @@ def _layers(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) 
 
 def backbone(required: bool = True) -> Callable[[Command], Command]:
     """``-b/--backbone NAME``."""
-    text = "Network: a torchvision classifier, timm:NAME, lenet5, pixels, file.py:factory or package.module:factory."
+    text = (
+        "Network: a torchvision classifier, timm:NAME, lenet5, pixels, file.py:factory or package.module:factory, or "
+        "run:ID, what a training made."
+    )
     return click.option(
         "-b", "--backbone", metavar="NAME", required=required, help=text, shell_complete=complete_backbone
     )
@@ -79,8 +82,9 @@ def layers(required: bool = True, several: bool = True) -> Callable[[Command], C
 
 def weights(default: str = ExtractConfig.weights) -> Callable[[Command], Command]:
     """``--weights WHICH``."""
-    text = "DEFAULT, random:SEED, or a .safetensors or .pth file."
-    return click.option("--weights", metavar="WHICH", default=default, show_default=True, help=text)
+    text = "DEFAULT, random:SEED, a .safetensors or .pth file, or run:ID."
+    how: dict[str, Any] = {"default": default, "shell_complete": complete_weights}
+    return click.option("--weights", metavar="WHICH", show_default=True, help=text, **how)
 
 
 def batch_size(default: int = ExtractConfig.batch_size) -> Callable[[Command], Command]:

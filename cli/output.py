@@ -121,17 +121,19 @@ class Output:
         for line in table_lines(columns, rows, width_of(stream), is_fancy(stream)):
             self._say(line)
 
-    def skipped(self, images: Sequence[Mapping[str, Any]]) -> None:
-        """Name the images (`id`, `reason`) that were left out; the command then exits with 3."""
+    def skipped(self, images: Sequence[Mapping[str, Any]], *, beside: bool = False) -> None:
+        """Name the images (`id`, `reason`) that were left out; the command then exits with 3.
+
+        They are part of the result, or notes `beside` it, where that is a table for other programs.
+        """
         if not images:
             return
         self.exit_code = SKIPPED
+        tell = self.note if beside else self.say
         for image in images[:NAMED]:
-            self.say(f"skipped {image['id']}: {image['reason']}")
+            tell(f"skipped {image['id']}: {image['reason']}")
         if len(images) > NAMED:
-            self.say(
-                f"skipped {len(images)} images in all, {len(images) - NAMED} more than named here; --json lists all"
-            )
+            tell(f"skipped {len(images)} images in all, {len(images) - NAMED} more than named here; --json lists all")
 
     def result(self, document: Mapping[str, Any]) -> None:
         """Print the one JSON document, under ``--json`` only; call it once, at the end.

@@ -44,6 +44,11 @@ class Meter:
         return speed if done >= total else f"{speed}, {human_seconds((total - done) / rate)} left"
 
 
+def stage_key(stage: str) -> str:
+    """Return what a stage is told from others by: what stands behind a colon may change while it lasts."""
+    return stage.partition(":")[0]
+
+
 class LineProgress:
     """Progress as plain lines: the first after `LINE_SECONDS`, and one at a stage's end."""
 
@@ -56,8 +61,8 @@ class LineProgress:
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         now = self.clock()
-        if self.meter is None or self.meter.stage != stage:
-            self.meter = Meter(stage, done, now)
+        if self.meter is None or self.meter.stage != stage_key(stage):
+            self.meter = Meter(stage_key(stage), done, now)
             self.printed = (now, done)
             if done >= total:  # nothing to wait for: it was there already
                 return
@@ -106,10 +111,12 @@ def bars(stream: TextIO, unit: str) -> Iterator[Progress]:
 
     def progress(stage: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if stage not in stages:
-            stages[stage] = display.add_task(printable(stage), total=total, rest=""), Meter(stage, done, now)
-        task, meter = stages[stage]
-        display.update(task, completed=done, total=total, rest=meter.describe(done, total, now, unit))
+        key = stage_key(stage)
+        if key not in stages:
+            stages[key] = display.add_task(printable(stage), total=total, rest=""), Meter(key, done, now)
+        task, meter = stages[key]
+        rest = meter.describe(done, total, now, unit)
+        display.update(task, description=printable(stage), completed=done, total=total, rest=rest)
 
     with display:
         yield progress

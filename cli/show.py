@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from featx.cli import options
-from featx.cli.opening import open_backbone, opening_source
+from featx.cli.opening import open_backbone, opening_source, weights_of_shapes
 from featx.cli.output import Output
 from featx.cli.targets import check_target
 from featx.specs import ExtractConfig, Views
@@ -66,7 +66,12 @@ def show(
     preprocess, seen = None, "as decoded"
     if backbone is not None:
         config = ExtractConfig(
-            weights=weights, stem=stem, size=size, resize=resize, interpolation=interpolation, views=views
+            weights=weights_of_shapes(backbone, weights),
+            stem=stem,
+            size=size,
+            resize=resize,
+            interpolation=interpolation,
+            views=views,
         )
         network = open_backbone(out, backbone, config, found.channels, memo)
         preprocess, seen = network.preprocess, f"as {network.name} sees them"

@@ -3,61 +3,49 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from featx.cli import options
+from featx.cli import options, train_options
 from featx.cli.opening import open_backbone, open_partition
 from featx.cli.output import Output
+from featx.cli.text import human_bytes
 from featx.errors import OptionError
-from featx.specs import AUGMENTS, MODES, ExtractConfig, TrainConfig
+from featx.specs import ExtractConfig
+from featx.train_config import TrainConfig
 
 SHOWN = (
-    *("run", "path", "source", "backbone", "mode", "head", "accuracy", "loss", "parameters", "epochs"),
-    *("best_epoch", "images_per_second", "cached", "rows", "seconds"),
+    *("run", "path", "source", "backbone", "mode", "head", "seed", "accuracy", "loss", "parameters"),
+    *("parameter_bytes", "epochs", "best_epoch", "images_per_second", "cached", "rows", "skipped", "seconds"),
 )
 """What ``--json`` shows of the record."""
 
 
-TRAINING = options.gather(
-    "config",
-    TrainConfig,
-    (
-        click.option(
-            "--mode", type=click.Choice(MODES), required=True, help="What trains: all anew, the head, or all on."
-        ),
-        click.option("--head", metavar="HEAD", default=TrainConfig.head, show_default=True, help="The new classifier."),
-        click.option("--epochs", type=int, metavar="N", default=TrainConfig.epochs, show_default=True, help="Rounds."),
-        options.batch_size(TrainConfig.batch_size),
-        click.option("--lr", type=float, metavar="X", help="Peak learning rate.  [default: the mode's own]"),
-        click.option(
-            "--momentum", type=float, metavar="X", default=TrainConfig.momentum, show_default=True, help="Of SGD."
-        ),
-        click.option(
-            "--weight-decay",
-            type=float,
-            metavar="X",
-            default=TrainConfig.weight_decay,
-            show_default=True,
-            help="Of SGD.",
-        ),
-        click.option(
-            "--augment", type=click.Choice(AUGMENTS), help="Random changes.  [default: crop-flip; none for frozen]"
-        ),
-        options.seed,
-        options.precision,
-        options.device,
-    ),
-)
-"""How to train: the command gets `config`, a `TrainConfig`."""
+@dataclass(frozen=True)
+class Wish:
+    """What one training is of."""
+
+    source: str
+    backbone: str
+    parts: options.Parts
+    extraction: ExtractConfig
+    config: TrainConfig
+
+    def with_seed(self, seed: int) -> Wish:
+        """Return the same with another seed; a network from scratch has its weights drawn from it."""
+        extraction = self.extraction
+        if self.config.mode == "scratch":
+            extraction = replace(extraction, weights=f"random:{seed}")
+        return replace(self, config=replace(self.config, seed=seed), extraction=extraction)
 
 
 @click.command
 @click.argument("source")
 @options.backbone()
-@TRAINING
+@train_options.config
 @options.parts
 @options.weights()
 @options.stem
@@ -66,6 +54,10 @@ TRAINING = options.gather(
 @options.interpolation
 @options.mean
 @options.std
+@train_options.repeat
+@train_options.resume
+@train_options.against
+@train_options.tensorboard
 @options.common
 def train(
     out: Output,
@@ -81,6 +73,10 @@ def train(
     interpolation: str | None,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
+    repeat: int,
+    resume: bool,
+    against: str | None,
+    tensorboard: bool,
 ) -> None:
     """Train a network end to end.
 
@@ -91,11 +87,10 @@ def train(
     Examples:
       featx train digits -b lenet5 --mode scratch --augment none
       featx train photos/ -b resnet18 --mode finetune --size 96 --epochs 5
+      featx train photos/ -b resnet18 --mode finetune --unfreeze-from layer4
     """
-    if config.mode == "scratch":
-        if weights != ExtractConfig.weights:
-            raise OptionError(f"mode scratch draws new weights, and --weights {weights} was given", "leave it out")
-        weights = f"random:{config.seed}"
+    if config.mode == "scratch" and weights != ExtractConfig.weights:
+        raise OptionError(f"mode scratch draws new weights, and --weights {weights} was given", "leave it out")
     extraction = ExtractConfig(
         weights=weights,
         stem=stem,
@@ -107,32 +102,75 @@ def train(
         precision=config.precision,
         device=config.device,
     )
+    from featx.predictions import compare
+    from featx.runs import Runs
+
+    other = None if against is None else Runs(home).open(against)
+    wish = Wish(source, backbone, parts, extraction, config)
+    records = [
+        _one(out, home, wish.with_seed(seed), resume=resume, tensorboard=tensorboard)
+        for seed in range(config.seed, config.seed + repeat)
+    ]
+    document: dict[str, Any] = {name: records[0].get(name) for name in SHOWN}
+    if repeat > 1:
+        document = _together(out, records)
+    if other is not None:
+        document["against"] = _against(out, records, [compare(Runs(home).open(r["run"]), other) for r in records])
+        document["against"]["run"] = other.id
+    out.result(document)
+
+
+def _one(out: Output, home: Path, wish: Wish, *, resume: bool, tensorboard: bool) -> dict[str, Any]:
+    """Run one training, or go on with it, and return its record."""
+    from featx.board import board
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
-    from featx.records import new_run, record_train
+    from featx.records import record_train
+    from featx.resume import identity_of, training_run
+    from featx.runs import Runs
     from featx.training import train as run_training
 
-    memo = Memo(home)
-    chosen = open_partition(out, source, parts, config.seed, memo)
-    network = open_backbone(out, backbone, extraction, chosen.train.source.channels, memo)
-    if config.mode == "frozen":
-        out.kept = "finished shards of the frozen base's features stay in the store; no run was written"
-    with new_run(home, "train", ["featx", *sys.argv[1:]]) as run:
-        with out.progress() as progress:
-            result = run_training(chosen, network, config, store=FeatureStore(home), progress=progress)
-        record = record_train(run, chosen, network, extraction, config, result)
+    memo, config = Memo(home), wish.config
+    chosen = open_partition(out, wish.source, wish.parts, config.seed, memo)
+    network = open_backbone(out, wish.backbone, wish.extraction, chosen.train.source.channels, memo)
+    identity = identity_of(chosen, network, config)
+    command = ["featx", *sys.argv[1:]]
+    with training_run(home, command, identity, config.checkpoint_minutes, resume=resume) as job:
+        run = job.run
+        if job.finished:
+            out.note(f"run {run.id} of this command is finished already")
+            record = run.read()
+        else:
+            if resume:
+                out.note(f"going on with run {run.id}" if job.resumed else "nothing to resume: a new run begins")
+            out.kept = f"run {run.id} is kept as it is; the same command with --resume goes on from there"
+            with board(run.path / "tensorboard" if tensorboard else None) as write, out.progress() as progress:
+                result = run_training(
+                    chosen,
+                    network,
+                    config,
+                    store=FeatureStore(home),
+                    progress=progress,
+                    on_epoch=write,
+                    checkpoints=job.checkpoints,
+                    runs=Runs(home),
+                )
+            record = record_train(run, chosen, network, wish.extraction, config, result)
     tell(out, record)
-    out.result({name: record[name] for name in SHOWN})
+    out.skipped(record["skipped"])
+    return record
 
 
 def tell(out: Output, record: dict[str, Any]) -> None:
     """Print a training's result for people."""
     columns = (">epoch", ">lr", ">train loss", ">train acc", ">val loss", ">val acc", ">seconds")
     out.table(columns, [_epoch(line) for line in record["history"]])
-    accuracy, loss, count = record["accuracy"], record["loss"], record["parameters"]
+    accuracy, loss = record["accuracy"], record["loss"]
     out.say(f"best epoch {record['best_epoch']} by validation; its weights are kept")
     out.say(", ".join(f"{part} accuracy {accuracy[part]:.4f} loss {loss[part]:.4f}" for part in accuracy))
-    out.say(f"{count['total']:,} parameters: {count['trainable']:,} trainable, {count['frozen']:,} frozen")
+    count, size = record["parameters"], record["parameter_bytes"]
+    said = [f"{count[name]:,} {name} ({human_bytes(size[name])})" for name in ("total", "trainable", "frozen")]
+    out.say(f"parameters: {', '.join(said)}")
     cached = ", the frozen base ran once" if record["cached"] else ""
     out.say(f"{record['seconds']['total']:.1f} s, {record['images_per_second']:.0f} images/s in training{cached}")
     out.say(f"run {record['run']}")
@@ -140,5 +178,32 @@ def tell(out: Output, record: dict[str, Any]) -> None:
 
 def _epoch(line: dict[str, float]) -> tuple[str, ...]:
     val = (f"{line['val_loss']:.4f}", f"{line['val_accuracy']:.4f}") if "val_loss" in line else ("", "")
-    shown = f"{line['epoch']:.0f}", f"{line['lr']:.4f}", f"{line['train_loss']:.4f}", f"{line['train_accuracy']:.4f}"
+    shown = f"{line['epoch']:.0f}", f"{line['lr']:.4g}", f"{line['train_loss']:.4f}", f"{line['train_accuracy']:.4f}"
     return (*shown, *val, f"{line['seconds']:.1f}")
+
+
+def _together(out: Output, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Say what several seeds give together, and return the document of all."""
+    from featx.statistics import summary
+
+    accuracy = {part: summary([r["accuracy"][part] for r in records]) for part in records[0]["accuracy"]}
+    loss = {part: summary([r["loss"][part] for r in records]) for part in records[0]["loss"]}
+    rows = [(part, f"{s['mean']:.4f}", f"{s['std']:.4f}", _interval(s["interval"])) for part, s in accuracy.items()]
+    out.say(f"{len(records)} runs, seeds {records[0]['seed']} to {records[-1]['seed']}; accuracy:")
+    out.table(("part", ">mean", ">std", ">95 % interval"), rows)
+    shown = [{name: record.get(name) for name in SHOWN} for record in records]
+    return {"runs": shown, "accuracy": accuracy, "loss": loss}
+
+
+def _interval(pair: list[float]) -> str:
+    return f"{pair[0]:.4f} to {pair[1]:.4f}"
+
+
+def _against(out: Output, records: list[dict[str, Any]], tests: list[dict[str, Any]]) -> dict[str, Any]:
+    """Say how each run compares with another one, image by image."""
+    for record, test in zip(records, tests, strict=True):
+        out.say(
+            f"run {record['run']}: {test['only_first']} test images right that the other has wrong, "
+            f"{test['only_second']} the other way; McNemar's exact p {test['p_exact']:.3g}, mid-p {test['p_mid']:.3g}"
+        )
+    return {"tests": tests}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from featx.extractor import FeatureExtractor
     from featx.runs import Run, Runs
     from featx.softmax import SoftmaxRegression
+    from featx.softmax_cv import SoftmaxRegressionCV
     from featx.sources import load_source
     from featx.specs import LayerSpec
 
@@ -31,6 +32,7 @@ _WHERE = {
     "Run": "featx.runs",
     "Runs": "featx.runs",
     "SoftmaxRegression": "featx.softmax",
+    "SoftmaxRegressionCV": "featx.softmax_cv",
     "load_source": "featx.sources",
 }
 
@@ -44,6 +46,7 @@ __all__ = [
     "Run",
     "Runs",
     "SoftmaxRegression",
+    "SoftmaxRegressionCV",
     "load_source",
 ]
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featx import factories
 from featx.cache.memo import Memo, file_stamp, is_settled
+from featx.code import code_of
 from featx.errors import WeightsError
 from featx.naming import ALIASES, check_stem, is_factory, is_timm, versions
+from featx.run_backbone import Held, find_held
 from featx.specs import ExtractConfig, PreprocessSpec, Views
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ class Backbone:
     name : str
         As in ``featx layers``.
     weights : str
-        As asked: ``DEFAULT``, ``random:SEED``, a file.
+        As asked: ``DEFAULT``, ``random:SEED``, a file, ``run:ID``.
     weights_sha256 : str
         Over the weight tensors.
     options : dict
@@ -41,7 +43,7 @@ class Backbone:
     head, head_width : str, int
         Dotted name of the classifier and how many values go into it; empty and 0 where there is none.
     left_out : tuple of str
-        The classifier, where the file's did not fit.
+        The classifier, where the file's did not fit; what a run does not hold.
     notes : tuple of str
         What the user should be told.
     file : str or None
@@ -50,6 +52,8 @@ class Backbone:
         SHA-256 of a user's own network code.
     origin : str
         Where that code is: an absolute path or a module, and the factory.
+    held : Held or None
+        The training run that it is of.
     """
 
     name: str
@@ -64,6 +68,7 @@ class Backbone:
     file: str | None = None
     code: str | None = None
     origin: str = ""
+    held: Held | None = None
 
     def module(self) -> nn.Module:
         """Build the network anew: weights loaded, eval mode, float32, on the CPU, without gradients.
@@ -73,14 +78,22 @@ class Backbone:
         WeightsError
             Where the weights are no longer those that were looked at.
         """
-        from featx.building import build  # heavy
-        from featx.weights import state_hash
+        from featx.weights import state_hash  # heavy
 
-        own = factories.parse(self.origin) if self.origin else None
-        module = build(self.name, self.weights, self.options, self.head, self.file, own, self.code)
+        module = self._build()
         if self.name != PIXELS and state_hash(module) != self.weights_sha256:
             raise WeightsError(f"the weights of {self.name} changed while featx was running", "run it again")
         return module.eval().requires_grad_(False)
+
+    def _build(self) -> nn.Module:
+        if self.held is not None:
+            from featx.trained import rebuild  # heavy
+
+            return rebuild(self.held).network
+        from featx.building import build
+
+        own = factories.parse(self.origin) if self.origin else None
+        return build(self.name, self.weights, self.options, self.head, self.file, own, self.code)
 
 
 def resolve(
@@ -103,11 +116,12 @@ def resolve(
     ----------
     name : str
         Any torchvision classifier, ``lenet5``, ``pixels``, one of timm's networks as ``timm:NAME`` or
-        ``timm:NAME.TAG``, ``mobilenet_v1`` (timm's), or a factory of one's own: ``file.py:factory`` or
-        ``package.module:factory``.
+        ``timm:NAME.TAG``, ``mobilenet_v1`` (timm's), a factory of one's own: ``file.py:factory`` or
+        ``package.module:factory``; or the network of a training run, with its weights, preprocessing and size:
+        ``run:`` and the run's id, its beginning, or its folder.
     weights : str
-        ``DEFAULT`` or one of torchvision's names, ``random:SEED``, a ``.pth`` or ``.safetensors`` file. For a factory
-        DEFAULT means: as it returns the network.
+        ``DEFAULT`` or one of torchvision's names, ``random:SEED``, a ``.pth`` or ``.safetensors`` file, or ``run:ID``
+        as above, where the names agree. For a factory DEFAULT means: as it returns the network.
     stem : str, optional
         ``cifar``: first layers for images of 32 px, for torchvision's ResNets. See `featx.networks.cifar_stem`.
     size : int, optional
@@ -131,10 +145,16 @@ def resolve(
         For a name, size or value that does not exist.
     WeightsError
         For weights that cannot be had.
+    CorruptStoreError
+        For a run whose record is damaged.
     """
     name = ALIASES.get(name, name)
-    check_stem(name, stem)
-    found = _pixels(channels) if name == PIXELS else _look_up(name, weights, stem, channels, memo)
+    held = find_held(name, weights, stem, memo.home if memo else None)
+    if held is not None:
+        found = _look_up_held(held, weights, memo)
+    else:
+        check_stem(name, stem)
+        found = _pixels(channels) if name == PIXELS else _look_up(name, weights, stem, channels, memo)
     return replace(found, preprocess=_adjusted(found.preprocess, size, resize, interpolation, mean, std, views))
 
 
@@ -152,17 +172,46 @@ def _look_up(name: str, weights: str, stem: str | None, channels: int, memo: Mem
         "weights": weights,
         "stem": stem,
         "channels": taken,
-        "folder": str(Path.cwd()) if own or _is_file(weights) else "",
+        "folder": str(Path.cwd()) if own or is_weights_file(weights) else "",
         "path": sys.path if own else [],
         "versions": versions(name),
     }
-    known = memo.get("backbone", about) if memo else None
-    if known is None or not all(_stamp(file) == stamp for file, stamp in known["files"]):
-        known = _inspect(name, weights, stem, taken)
-        # What a factory loads from elsewhere has no stamp: such weights are looked at each time.
-        seen = not own or weights != "DEFAULT"
-        if memo and seen and all(is_settled(stamp) for _, stamp in known["files"]):
+    # What a factory loads from elsewhere has no stamp: such weights are looked at each time.
+    seen = not own or weights != ExtractConfig.weights
+    known = _known(about, name if own else None, memo, seen, lambda: _inspect(name, weights, stem, taken))
+    return _backbone(known, weights)
+
+
+def _look_up_held(held: Held, weights: str, memo: Memo | None) -> Backbone:
+    """Return a run's network with the preprocessing that it was trained with; its weights may be drawn anew."""
+    if weights.startswith("random:"):
+        name, channels = held.origin or held.name, held.preprocess.channels
+        drawn = _look_up(name, weights, held.options.get("stem"), channels, memo)
+        return replace(drawn, preprocess=held.preprocess)
+
+    def inspect() -> dict[str, Any]:
+        from featx.trained import inspect_trained  # heavy
+
+        return inspect_trained(held)
+
+    about = {"held": asdict(held), "versions": versions(held.name)}
+    known = _known(about, held.origin or None, memo, True, inspect)
+    return replace(_backbone(known, held.run), held=held)
+
+
+def _known(
+    about: Mapping[str, Any], own: str | None, memo: Memo | None, lasting: bool, inspect: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Return what the memo knows of a network, where that still holds, else what is found and may be remembered."""
+    known: dict[str, Any] | None = memo.get("backbone", about) if memo else None
+    if known is None or not _is_current(known, own):
+        known = inspect()
+        if memo and lasting and all(is_settled(stamp) for _, stamp in known["files"]):
             memo.put("backbone", about, known)
+    return known
+
+
+def _backbone(known: Mapping[str, Any], weights: str) -> Backbone:
     return Backbone(
         name=known["name"],
         weights=weights,
@@ -179,14 +228,22 @@ def _look_up(name: str, weights: str, stem: str | None, channels: int, memo: Mem
     )
 
 
+def _is_current(known: Mapping[str, Any], own: str | None) -> bool:
+    """Tell whether what was found of a network still holds; `own` names the factory of one that is the user's."""
+    if not all(_stamp(file) == stamp for file, stamp in known["files"]):
+        return False
+    # Stamps tell of files that were there: a module that is new may stand before them, or be one that was missed.
+    return own is None or bool(code_of(factories.sources(factories.parse(own))) == known["code"])
+
+
 def _inspect(name: str, weights: str, stem: str | None, channels: int) -> dict[str, Any]:
     from featx import building  # heavy
 
     if is_timm(name):
-        return building.inspect_timm(name, weights, _is_file(weights))
+        return building.inspect_timm(name, weights, is_weights_file(weights))
     if is_factory(name):
-        return building.inspect_own(factories.parse(name), weights, _is_file(weights))
-    return building.inspect_named(name, weights, stem, _is_file(weights), channels)
+        return building.inspect_own(factories.parse(name), weights, is_weights_file(weights))
+    return building.inspect_named(name, weights, stem, is_weights_file(weights), channels)
 
 
 def _adjusted(
@@ -213,8 +270,8 @@ def _wide(values: Sequence[float], channels: int) -> tuple[float, ...]:
     return tuple(values) * channels if len(values) == 1 else tuple(values)
 
 
-def _is_file(weights: str) -> bool:
-    """Tell whether the weights are meant to be a file: they look like one, or are one."""
+def is_weights_file(weights: str) -> bool:
+    """Tell whether weights are meant to be a file: they look like one, or are one."""
     path = Path(weights).expanduser()
     return path.suffix in _WEIGHT_SUFFIXES or path.is_file()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from featx.errors import OptionError, WeightsError
 from featx.factories import Factory
 from featx.graph import Traced
 from featx.measure import Nodes
-from featx.naming import is_timm
+from featx.naming import is_factory, is_timm
 from featx.specs import ExtractConfig, PreprocessSpec
 from featx.weights import State, fetch, load_into, published, read_state, recognised, state_hash
 
@@ -44,7 +45,7 @@ def inspect_named(name: str, weights: str, stem: str | None, is_file: bool, chan
     """
     networks.check_name(name)
     enum, file, notes = _locate(name, weights, stem, is_file)
-    stamps = [[file, file_stamp(file)]] if file else []
+    stamps = stamps_of([file] if file else [])
     state = None if file is None else read_state(Path(file), lambda: networks.tensor_names(name))
     options = networks.builder_options(
         name,
@@ -62,14 +63,13 @@ def inspect_named(name: str, weights: str, stem: str | None, is_file: bool, chan
         preset = preset if px == preset.crop else replace(preset, resize=px, crop=px)
     if stem is not None:
         options = {"stem": stem}
-    module = _drawn(name, weights, options)
-    head = networks.find_head(module)
-    facts = _facts(module, head, state, weights)
-    return facts | {
+    module = drawn(name, weights, options)
+    found = _load_facts(module, find_head(name, module), state, weights)
+    return found | {
         "name": name,
         "preset": asdict(preset),
         "options": options,
-        "notes": notes + facts["notes"],
+        "notes": notes + found["notes"],
         "file": file,
         "files": stamps,
     }
@@ -86,15 +86,15 @@ def inspect_timm(name: str, weights: str, is_file: bool) -> dict[str, Any]:
     name = timm_networks.full_name(name)
     preset, notes = timm_networks.preset_of(name)
     file = _timm_weights(name, weights, is_file)
-    stamps = [[file, file_stamp(file)]] if file else []
-    module = _drawn(name, weights, {})
+    stamps = stamps_of([file] if file else [])
+    module = drawn(name, weights, {})
     state = None if file is None else _state(name, weights, file, module)
-    facts = _facts(module, timm_networks.find_head(module), state, weights)
-    return facts | {
+    found = _load_facts(module, find_head(name, module), state, weights)
+    return found | {
         "name": name,
         "preset": asdict(preset),
         "options": {},
-        "notes": [f"{name}: {note}" for note in notes] + facts["notes"],
+        "notes": [f"{name}: {note}" for note in notes] + found["notes"],
         "file": file,
         "files": stamps,
     }
@@ -110,15 +110,11 @@ def inspect_own(own: Factory, weights: str, is_file: bool) -> dict[str, Any]:
     """
     file = _own_weights(own, weights, is_file)
     sources = factories.sources(own)
-    looked_at = [*([file] if file else []), *map(str, sources.values())]
-    stamps = [[path, file_stamp(path)] for path in looked_at]
+    stamps = stamps_of([*([file] if file else []), *map(str, sources.values())])
     code = code_of(sources)
-    module = _drawn(own.label, weights, {}, own, code)
+    module = drawn(own.label, weights, {}, own, code)
     state = None if file is None else read_state(Path(file), lambda: set(module.state_dict()))
-    # Features can be had without a classifier; a convolution may be one, and may not.
-    linear = [name for name, child in module.named_modules() if isinstance(child, nn.Linear)]
-    head = linear[-1] if linear else ""
-    return _facts(module, head, state, weights) | {
+    return _load_facts(module, find_head(own.label, module), state, weights) | {
         "name": own.label,
         "preset": asdict(PreprocessSpec(resize=224, crop=224)),
         "options": {},
@@ -129,7 +125,23 @@ def inspect_own(own: Factory, weights: str, is_file: bool) -> dict[str, Any]:
     }
 
 
-def _facts(module: nn.Module, head: str, state: dict[str, torch.Tensor] | None, weights: str) -> dict[str, Any]:
+def find_head(name: str, module: nn.Module) -> str:
+    """Return the dotted name of a network's classifier; empty where there is none that could be told."""
+    if is_timm(name):
+        return timm_networks.find_head(module)
+    if not is_factory(name):
+        return networks.find_head(module)
+    # Features can be had without a classifier; a convolution may be one, and may not.
+    linear = [path for path, child in module.named_modules() if isinstance(child, nn.Linear)]
+    return linear[-1] if linear else ""
+
+
+def stamps_of(files: Sequence[str]) -> list[list[Any]]:
+    """Return each file with its stamp, as the memo keeps them: to be taken before the file is read."""
+    return [[file, file_stamp(file)] for file in files]
+
+
+def _load_facts(module: nn.Module, head: str, state: State | None, weights: str) -> dict[str, Any]:
     """Load the weights and tell what a network is."""
     width = networks.head_width(module.get_submodule(head)) if head else 0
     left_out = () if state is None else load_into(module, state, head, weights)
@@ -154,7 +166,7 @@ def build(
     OptionError, WeightsError
         Where a file is no longer what it was.
     """
-    module = _drawn(name, weights, options, own, code)
+    module = drawn(name, weights, options, own, code)
     if file is not None:
         load_into(module, _state(name, weights, file, module), head, weights)
     return module
@@ -187,7 +199,7 @@ def _state(name: str, weights: str, file: str, module: nn.Module) -> State:
     return state
 
 
-def _drawn(
+def drawn(
     name: str, weights: str, options: dict[str, Any], own: Factory | None = None, code: str | None = None
 ) -> nn.Module:
     """Build a network with weights drawn from its seed; those of a file come later."""

@@ -21,12 +21,12 @@ def check_positive(name: str, value: Any) -> None:
         raise OptionError(f"{name} is {value!r}, expected a positive number", f"give another --{name}")
 
 
-def check_range(name: str, value: Any, below: float = math.inf) -> None:
-    """Raise OptionError unless `value` is a number from 0 to less than `below`."""
-    if not (isinstance(value, numbers.Real) and 0 <= float(value) < below):
-        raise OptionError(
-            f"{name} is {value!r}, expected a number from 0 to less than {below}", f"give another --{name}"
-        )
+def check_range(name: str, value: Any, below: float = math.inf, *, inclusive: bool = False) -> None:
+    """Raise OptionError unless `value` is a number from 0 to less than `below`, or to `below` itself if `inclusive`."""
+    fits = isinstance(value, numbers.Real) and (0 <= float(value) < below or (inclusive and float(value) == below))
+    if not fits:
+        end = f"{below}" if inclusive else f"less than {below}"
+        raise OptionError(f"{name} is {value!r}, expected a number from 0 to {end}", f"give another --{name}")
 
 
 def check_count(name: str, value: Any, least: int = 1) -> None:

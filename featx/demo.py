@@ -16,12 +16,14 @@ from featx.cache.atomic import write_bytes
 from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
 from featx.figures import accuracy_bars, wilson_interval
+from featx.fit_config import FitConfig
 from featx.probe import fit_probe
 from featx.records import new_run, record_fit, record_train
 from featx.runs import MODEL_FILE
 from featx.sources import Source, load_source
-from featx.specs import ExtractConfig, FitConfig, LayerSpec, TrainConfig
+from featx.specs import ExtractConfig, LayerSpec
 from featx.splits import Part, Partition, hold_out, thin
+from featx.train_config import TrainConfig
 from featx.training import train
 
 NETWORK = "lenet5"
@@ -79,7 +81,7 @@ class Demo:
         spec = LayerSpec.parse(layer)
         with new_run(self.home, "fit", self.command) as run:
             result = fit_probe(self.new, network, spec, self.store, config, PROBE)
-            record = record_fit(run, self.new, network, spec, config, PROBE, result)
+            record = record_fit(run, self.new, network, spec, config, result)
         return self._row(name, "fit", record)
 
     def train(self, name: str, parts: Partition, config: TrainConfig, weights: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, Self
 
 import numpy as np
@@ -19,8 +20,9 @@ from featx.cache.store import FeatureStore
 from featx.feeds import ImageFeed, chunks
 from featx.forward import arithmetic, pick_device
 from featx.inputs import Images, as_source, as_store, relabelled
-from featx.specs import ExtractConfig, TrainConfig
+from featx.specs import ExtractConfig
 from featx.splits import VAL_FRACTION, Part, Partition, hold_out
+from featx.train_config import TrainConfig
 from featx.training import train
 
 
@@ -33,18 +35,10 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     backbone : str
         Any torchvision classifier, ``timm:NAME``, ``lenet5``, or a factory as for `FeatureExtractor`.
-    mode : str
-        ``scratch`` (random weights), ``frozen`` (only the head trains) or ``finetune`` (everything does).
-    head : str
-        ``linear``.
-    epochs, batch_size : int
-        How long, and images a step.
-    lr : float, optional
-        Peak learning rate of the cosine schedule; None takes the mode's own.
-    momentum, weight_decay : float
-        Of SGD.
-    augment : str, optional
-        ``none``, ``flip`` or ``crop-flip``; None takes the mode's own.
+    mode, unfreeze_from, head, init_head, epochs, batch_size, accumulate, optimizer, lr, head_lr_factor, momentum, \
+    weight_decay, schedule, warmup_epochs, clip, label_smoothing, class_weight, augment, mixup, cutmix, patience, \
+    precision, device, seed, on_error
+        As `TrainConfig`, and as the options of ``featx train``.
     weights : str
         As `FeatureExtractor`; ignored by ``scratch``.
     stem : str, optional
@@ -55,10 +49,6 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Instead of those that belong to the weights.
     resize, interpolation : str, optional
         ``crop``, ``squash``, ``pad`` or ``none``, and ``bilinear`` or ``bicubic``; None as the weights were trained.
-    precision, device : str
-        As `FeatureExtractor`.
-    seed : int
-        Of the new weights, the held-out rows, the order of the images and their augmentation.
     store : FeatureStore or path, optional
         Keeps the features of a frozen base.
 
@@ -79,13 +69,26 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         backbone: str = "resnet18",
         *,
         mode: str = TrainConfig.mode,
+        unfreeze_from: str | None = TrainConfig.unfreeze_from,
         head: str = TrainConfig.head,
+        init_head: str | None = TrainConfig.init_head,
         epochs: int = TrainConfig.epochs,
         batch_size: int = TrainConfig.batch_size,
+        accumulate: int = TrainConfig.accumulate,
+        optimizer: str = TrainConfig.optimizer,
         lr: float | None = TrainConfig.lr,
+        head_lr_factor: float = TrainConfig.head_lr_factor,
         momentum: float = TrainConfig.momentum,
-        weight_decay: float = TrainConfig.weight_decay,
+        weight_decay: float | None = TrainConfig.weight_decay,
+        schedule: str = TrainConfig.schedule,
+        warmup_epochs: int = TrainConfig.warmup_epochs,
+        clip: float | None = TrainConfig.clip,
+        label_smoothing: float = TrainConfig.label_smoothing,
+        class_weight: str | None = TrainConfig.class_weight,
         augment: str | None = TrainConfig.augment,
+        mixup: float = TrainConfig.mixup,
+        cutmix: float = TrainConfig.cutmix,
+        patience: int | None = TrainConfig.patience,
         weights: str = ExtractConfig.weights,
         stem: str | None = ExtractConfig.stem,
         size: int | None = ExtractConfig.size,
@@ -96,17 +99,31 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         precision: str = TrainConfig.precision,
         device: str = TrainConfig.device,
         seed: int = TrainConfig.seed,
+        on_error: str = TrainConfig.on_error,
         store: FeatureStore | str | os.PathLike[str] | None = None,
     ) -> None:
         self.backbone = backbone
         self.mode = mode
+        self.unfreeze_from = unfreeze_from
         self.head = head
+        self.init_head = init_head
         self.epochs = epochs
         self.batch_size = batch_size
+        self.accumulate = accumulate
+        self.optimizer = optimizer
         self.lr = lr
+        self.head_lr_factor = head_lr_factor
         self.momentum = momentum
         self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.warmup_epochs = warmup_epochs
+        self.clip = clip
+        self.label_smoothing = label_smoothing
+        self.class_weight = class_weight
         self.augment = augment
+        self.mixup = mixup
+        self.cutmix = cutmix
+        self.patience = patience
         self.weights = weights
         self.stem = stem
         self.size = size
@@ -117,6 +134,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.precision = precision
         self.device = device
         self.seed = seed
+        self.on_error = on_error
         self.store = store
 
     def fit(self, X: Images, y: Any = None) -> Self:
@@ -193,16 +211,5 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return labels
 
     def _config(self) -> TrainConfig:
-        return TrainConfig(
-            mode=self.mode,
-            head=self.head,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            augment=self.augment,
-            precision=self.precision,
-            device=self.device,
-            seed=self.seed,
-        )
+        given = self.get_params(deep=False)
+        return TrainConfig(**{field.name: given[field.name] for field in fields(TrainConfig) if field.name in given})

@@ -30,12 +30,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     backbone : str
         Any torchvision classifier, ``timm:NAME``, ``lenet5``, ``pixels``, ``file.py:factory`` or
-        ``package.module:factory``.
+        ``package.module:factory``; or ``run:ID``, the network of a training run in `store`'s home, else in featx's.
     layers : str, LayerSpec, or sequence of them
         ``NODE`` or ``NODE:POOLING``, patterns (``layer*:avg``) or ``all``; several are columns side by side, in the
         order given.
     weights : str
-        ``DEFAULT``, one of torchvision's names, ``random:SEED``, or a ``.pth`` or ``.safetensors`` file.
+        ``DEFAULT``, one of torchvision's names, ``random:SEED``, a ``.pth`` or ``.safetensors`` file, or ``run:ID``.
     stem : str, optional
         ``cifar``: a torchvision ResNet gets a 3 x 3 convolution with stride 1 first, and no max pooling.
     size : int, optional

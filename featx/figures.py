@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -46,9 +47,111 @@ def accuracy_bars(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
     for place, value in zip(places, seconds, strict=True):
         right.text(value * 1.1, place, f"{value:.2f} s", va="center")
     figure.suptitle(title, parse_math=False)
+    return _saved(figure, "png", {"Software": None})
+
+
+def training_curves(history: Sequence[Mapping[str, float]], best_epoch: int, title: str) -> dict[str, bytes]:
+    """Draw loss and accuracy by epoch, of training and validation, and return the pictures.
+
+    Parameters
+    ----------
+    history : sequence of dict
+        A line an epoch, as a training's record has them.
+    best_epoch : int
+        The epoch whose weights were kept; it is marked.
+
+    Returns
+    -------
+    dict of str to bytes
+        ``png`` and ``svg``; equal histories give equal bytes.
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    epochs = [line["epoch"] for line in history]
+    for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for part, colour, style in (("train", COLOURS["fit"], "-"), ("val", COLOURS["train"], "--")):
+            if all(f"{part}_{what}" in line for line in history):
+                axes.plot(epochs, [line[f"{part}_{what}"] for line in history], style, color=colour, label=part)
+        axes.axvline(best_epoch, color="#999999", linewidth=0.8, label="kept")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(what)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend()
+    figure.suptitle(title, parse_math=False)
+    return {"png": _saved(figure, "png", {"Software": None}), "svg": _saved(figure, "svg", {"Date": None})}
+
+
+def sweep_curve(search: Mapping[str, Any], title: str) -> bytes:
+    """Draw validation accuracy against C, the chosen one marked, and return the PNG.
+
+    Parameters
+    ----------
+    search : dict
+        ``values`` (the C), ``accuracy`` and ``chosen``, as the record of a sweep has them.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    values, accuracy, chosen = search["values"], search["accuracy"], search["chosen"]
+    best = accuracy[values.index(chosen)]
+    axes.plot(values, accuracy, "o-", color=COLOURS["fit"], markersize=4)
+    axes.plot([chosen], [best], "o", color=COLOURS["train"], markersize=9, label=f"C = {chosen:.3g}: {best:.4f}")
+    axes.set_xscale("log")
+    axes.set_xlabel("C (small: simple, large: close to the training rows)")
+    axes.set_ylabel("validation accuracy")
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.legend()
+    figure.suptitle(title, parse_math=False)
+    return _saved(figure, "png", {"Software": None})
+
+
+def layer_map(lines: Sequence[Mapping[str, Any]], best: str, title: str) -> bytes:
+    """Draw each layer's validation accuracy, and beside it its bytes and the milliseconds of its fit; return the PNG.
+
+    Parameters
+    ----------
+    lines : sequence of dict
+        ``layer``, ``accuracy`` (of ``val``, and of ``test`` for the best one), ``bytes``, ``seconds`` (of ``fit``),
+        from the first layer to the last, as the record of a fit on several layers has them.
+    best : str
+        The layer whose test accuracy is told: the one that the validation rows chose.
+    """
+    figure = Figure(figsize=(10, 0.45 * len(lines) + 1.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, middle, right = figure.subplots(1, 3, sharey=True, width_ratios=(2, 1, 1))
+    places = list(range(len(lines)))
+    accuracy = [line["accuracy"]["val"] for line in lines]
+    colours = [COLOURS["train"] if line["layer"] == best else COLOURS["fit"] for line in lines]
+    left.plot(accuracy, places, color="#bbbbbb", zorder=1)
+    left.scatter(accuracy, places, color=colours, s=60, zorder=2)
+    low, high = min(accuracy), max(accuracy)
+    room = max(high - low, 0.02)
+    left.set_xlim(low - 0.1 * room, high + 0.75 * room)
+    for place, line, value in zip(places, lines, accuracy, strict=True):
+        test = f"   test {line['accuracy']['test']:.3f}" if line["layer"] == best and "test" in line["accuracy"] else ""
+        left.text(value + 0.04 * room, place, f"{value:.3f}{test}", va="center")
+    left.set_yticks(places, [line["layer"] for line in lines], parse_math=False)
+    left.set_ylim(len(lines) - 0.4, -0.6)
+    left.set_xlabel("validation accuracy")
+    left.grid(axis="x", color="#dddddd", linewidth=0.6)
+    sizes = [line["bytes"] / 1e6 for line in lines]
+    times = [1000 * line["seconds"]["fit"] for line in lines]
+    for axes, values, label in ((middle, sizes, "features, MB"), (right, times, "fit, ms")):
+        axes.barh(places, values, color=colours, height=0.6)
+        axes.set_xscale("log")
+        axes.set_xlim(min(values) / 3, max(values) * 12)
+        axes.set_xlabel(f"{label} (logarithmic)")
+        for place, value in zip(places, values, strict=True):
+            axes.text(value * 1.15, place, f"{value:,.0f}" if value >= 10 else f"{value:.2g}", va="center")
+    figure.suptitle(title, parse_math=False)
+    return _saved(figure, "png", {"Software": None})
+
+
+def _saved(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
+    """Return a picture's bytes, without date and version in them: equal runs give equal bytes."""
     picture = io.BytesIO()
-    # Without the program's version in it, equal runs give equal bytes.
-    figure.savefig(picture, format="png", dpi=120, metadata={"Software": None})
+    with rc_context({"svg.hashsalt": "featx"}):
+        figure.savefig(picture, format=kind, dpi=120, metadata=metadata)
     return picture.getvalue()
 
 

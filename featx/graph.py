@@ -16,6 +16,9 @@ from featx.pooling import columns, pool
 from featx.specs import LayerSpec
 from featx.tracing import sources, trace, with_containers
 
+_OWNERS = ("call_module", "get_attr")
+"""Kinds of graph nodes that may have weights."""
+
 
 class Traced:
     """A network's evaluation graph.
@@ -85,6 +88,52 @@ class Traced:
             f"the classifier {head} takes no layer's output", "give the layer that is meant; `featx layers` lists them"
         )
 
+    def base(self, head: str, nodes: Nodes) -> str:
+        """Return the last node before a classifier that still has space: where the convolutional base ends.
+
+        A pooling to a fixed grid, as VGG's, ends it: what does not grow with the image is no space.
+
+        Raises
+        ------
+        OptionError
+            For a network without such a node, as vision transformers are.
+        """
+        within = [node for name, node in self._nodes.items() if f"{name}.".startswith(f"{head}.")]
+        names = {node: name for name, node in self._nodes.items()}
+        # Of the nodes that the classifier depends on, the graph's order being the order in which they run.
+        before = sorted(self._sources[within[0]], key=list(self.graph_module.graph.nodes).index) if within else []
+        for node in reversed(before):
+            info = nodes.get(names.get(node, ""))
+            if info is not None and info.layout in ("NHWC", "NLC"):
+                break
+            if info is not None and info.layout == "NCHW" and info.grows:
+                return info.name
+        raise OptionError("the network has no convolutional base", "use --head linear or mlp")
+
+    def ran_before(self, block: str) -> set[str]:
+        """Return the modules and parameters that run before a block, and not again from there on.
+
+        Parameters
+        ----------
+        block : str
+            A module path or a node: where its first node stands, the network is cut in two.
+
+        Raises
+        ------
+        OptionError
+            There is no such block; names the nearest.
+        """
+        starts = {node for name, node in self._nodes.items() if f"{name}.".startswith(f"{block}.")}
+        nodes = list(self.graph_module.graph.nodes)
+        at = next((i for i, node in enumerate(nodes) if node in starts), None)
+        if at is None:
+            raise OptionError(
+                f"there is no block {block[:80]!r} in this network",
+                nearest(block, self.names()) or "`featx layers BACKBONE` lists them",
+            )
+        early, late = ({str(n.target) for n in some if n.op in _OWNERS} for some in (nodes[:at], nodes[at:]))
+        return early - late
+
     def default(self, head: str, nodes: Nodes) -> LayerSpec:
         """Return the layer that most users want: what the classifier sees, one value a channel.
 
@@ -141,7 +190,8 @@ class Traced:
                 needed = self._sources[node]
                 macs = sum(run.cost[n.name] for n in needed)
                 token = any(_is_class_token(n) for n in needed)
-                found[name] = NodeInfo(name, run.shapes[node.name], run.layouts[node.name], macs, token)
+                grows = node.name in run.grown
+                found[name] = NodeInfo(name, run.shapes[node.name], run.layouts[node.name], macs, token, grows)
         if run.failure is not None:
             found.unfit = f"the network cannot take {height} x {width} px: {reason(run.failure)}"
             found.unreached = frozenset(n for n, node in self._names if self._nodes[node].name not in run.reached)

@@ -8,28 +8,33 @@ import numpy as np
 import torch
 from torch import nn
 
-from featx.errors import OptionError
-
-HEADS = ("linear",)
+from featx.head_spec import HeadSpec
 
 
-def make_head(kind: str, in_features: int, n_classes: int, *, convolution: bool = False) -> nn.Module:
+def make_head(spec: HeadSpec, in_features: int, n_classes: int, *, convolution: bool = False) -> nn.Module:
     """Return a new classifier.
 
     Parameters
     ----------
-    kind : str
-        ``linear``.
+    spec : HeadSpec
+        Hidden layers and dropout; where it stands is `featx.learners`' affair.
     in_features, n_classes : int
         Values in and out.
     convolution : bool
-        A 1 x 1 convolution in the linear layer's place, as SqueezeNet's classifier is.
+        1 x 1 convolutions in the linear layers' place, as SqueezeNet's classifier is.
     """
-    if kind not in HEADS:
-        raise OptionError(f"head is {kind[:40]!r}, expected one of {', '.join(HEADS)}")
-    if convolution:
-        return nn.Conv2d(in_features, n_classes, 1)
-    return nn.Linear(in_features, n_classes)
+    layers: list[nn.Module] = []
+    widths = (in_features, *spec.widths)
+    for before, after in zip(widths, spec.widths, strict=False):
+        layers += [_layer(before, after, convolution), nn.ReLU()]
+        if spec.dropout:
+            layers.append(nn.Dropout(spec.dropout))
+    last = _layer(widths[-1], n_classes, convolution)
+    return nn.Sequential(*layers, last) if layers else last
+
+
+def _layer(before: int, after: int, convolution: bool) -> nn.Module:
+    return nn.Conv2d(before, after, 1) if convolution else nn.Linear(before, after)
 
 
 def linear_from_softmax(model: Any, n_classes: int | None = None) -> nn.Linear:

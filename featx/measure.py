@@ -32,6 +32,8 @@ class NodeInfo:
         Multiply-adds of a forward pass that stops here.
     class_token : bool
         Whether the first of the tokens is one.
+    grows : bool
+        Whether a larger image gives more values.
     """
 
     name: str
@@ -39,6 +41,7 @@ class NodeInfo:
     layout: str
     macs: int
     class_token: bool = False
+    grows: bool = False
 
 
 class Nodes(dict[str, NodeInfo]):
@@ -71,6 +74,8 @@ class Measured:
         Of nodes that give a tensor with one row an image; without the batch.
     cost : dict
         Multiply-adds of the node alone.
+    grown : set of str
+        Nodes that give more values for a larger image.
     reached : set of str
         Nodes that ran.
     effects : frozenset of str
@@ -82,6 +87,7 @@ class Measured:
     shapes: Shapes
     layouts: dict[str, str]
     cost: dict[str, int]
+    grown: set[str]
     reached: set[str]
     effects: frozenset[str]
     failure: Exception | None
@@ -103,7 +109,8 @@ def measure(graph_module: fx.GraphModule, shape: tuple[int, int, int]) -> Measur
     larger = _run(_Grown(meta), (channels, height + 64, width + 64))[0].shapes
     square = height == width
     layouts = {name: _layout(found, larger.get(name), square) for name, found in run.shapes.items()}
-    return Measured(run.shapes, layouts, run.cost, set(run.cost), run.effects(), failure)
+    grown = {name for name, found in run.shapes.items() if larger.get(name, found) != found}
+    return Measured(run.shapes, layouts, run.cost, grown, set(run.cost), run.effects(), failure)
 
 
 def reason(failure: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What a backbone's name means, told without torch: torchvision's, timm's, or a factory of one's own."""
+"""What a backbone's name means, told without torch: torchvision's, timm's, a run's, or a factory of one's own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from featx.specs import STEMS
 TIMM = "timm:"
 """What the names of timm's networks begin with."""
 
+RUN = "run:"
+"""What names the network of a training run, before its id or folder."""
+
 ALIASES = {"mobilenet_v1": "timm:mobilenetv1_100"}
 """Names that stand for others."""
 
@@ -22,9 +25,14 @@ def is_timm(name: str) -> bool:
     return name.startswith(TIMM)
 
 
+def is_run(name: str) -> bool:
+    """Tell whether a backbone's name, or that of weights, means what a training run holds."""
+    return name.startswith(RUN)
+
+
 def is_factory(name: str) -> bool:
     """Tell whether a backbone's name means a user's own network."""
-    return ":" in name and not is_timm(name)
+    return ":" in name and not is_timm(name) and not is_run(name)
 
 
 def takes_stem(name: str) -> bool:

@@ -167,7 +167,8 @@ def column_stats(X: Rows, weight: Tensor, *, centre: bool) -> tuple[Tensor, Tens
 def blocks(X: Rows) -> Iterator[tuple[slice, Tensor]]:
     """Yield (rows, block of X (rows, d)) of a size that suits the device."""
     if isinstance(X, Tensor):
-        return ((rows, X[rows]) for rows in row_blocks(*X.shape, X.device))
+        n, d = X.shape
+        return ((rows, X[rows]) for rows in row_blocks(n, d, X.device))
     return X.blocks()
 
 

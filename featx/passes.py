@@ -64,8 +64,7 @@ class Pass:
             Also blocks that other processes have claimed.
         """
         for block in self.blocks():
-            claimed = [spec for spec, w in self.writers.items() if block in w.blocks() and w.claim(block, force)]
-            if claimed:
+            if claimed := self._claim(block, force):
                 self.claims += 1
                 self._claimed[block] = claimed
                 yield from self._batches(block, _union([self.writers[spec].due(block) for spec in claimed]))
@@ -80,6 +79,22 @@ class Pass:
         """Give a batch's features to the layers for which it was claimed."""
         for spec in self._claimed[int(rows[0]) // self.plan.block_rows]:
             self.writers[spec].put(rows, features[spec], skipped, seconds)
+
+    def _claim(self, block: int, force: bool) -> list[LayerSpec]:
+        """Claim a block of all layers that lack it, or of none.
+
+        Two processes would otherwise get a layer each, and send the same images through the network. All ask in the
+        same order, so that one of them gets it.
+        """
+        claimed: list[LayerSpec] = []
+        for spec, writer in sorted(self.writers.items(), key=lambda item: str(item[0])):
+            if block in writer.blocks():
+                if not writer.claim(block, force):
+                    for other in claimed:
+                        self.writers[other].release(block)
+                    return []
+                claimed.append(spec)
+        return claimed
 
     def _batches(self, block: int, due: Rows) -> Iterator[Rows]:
         start = block * self.plan.block_rows

@@ -1,9 +1,10 @@
-"""Softmax regression on one layer's features, extracted where they are missing: the protocol of ``featx fit``."""
+"""A head on stored features, extracted where they are missing: the protocol of ``featx fit``."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,37 +14,45 @@ from featx.backbones import Backbone
 from featx.cache.store import FeatureStore, FeatureTable
 from featx.errors import OptionError, SourceError
 from featx.extract import ExtractResult, extract
+from featx.fit_config import FitConfig
 from featx.forward import pick_device
-from featx.metrics import Scores, full_logits, score
-from featx.softmax import SoftmaxRegression
-from featx.specs import ExtractConfig, FitConfig, LayerSpec, Progress, no_progress
+from featx.metrics import Scores
+from featx.protocols import fit_head
+from featx.specs import ExtractConfig, LayerSpec, Progress, no_progress
 from featx.splits import Part, Partition
 
 
 @dataclass
 class ProbeResult:
-    """A fitted softmax regression and how good it is.
+    """A head fitted on one layer's features, and how good it is.
 
     Parameters
     ----------
-    model : SoftmaxRegression
-        Fitted on the training rows; its classes are positions in ``partition.classes``.
+    model : classifier
+        Fitted; its classes are positions in ``partition.classes``.
     scores : dict of str to Scores
         ``train``, ``val``, ``test``, where they have rows.
     columns, bytes : int
         Values of a row; of all features that were read.
     extraction : ExtractResult
-        What was computed and what was reused.
+        What was computed and what was reused, of this layer.
     seconds : dict
-        By stage: ``extract``, ``read``, ``fit``, ``score``, ``total``.
+        By stage: ``extract`` (of all layers together), ``read``, ``fit`` (and choosing), ``score``, ``total``.
+    config : FitConfig
+        With what was chosen filled in.
+    search, draws : dict
+        See `featx.protocols.HeadFit`.
     """
 
-    model: SoftmaxRegression
+    model: Any
     scores: dict[str, Scores]
     columns: int
     bytes: int
     extraction: ExtractResult
     seconds: dict[str, float]
+    config: FitConfig
+    search: dict[str, Any] = field(default_factory=dict)
+    draws: dict[str, Any] = field(default_factory=dict)
 
 
 def fit_probe(
@@ -77,38 +86,84 @@ def fit_probe(
     FeatxError
         As `extract`.
     """
-    extraction, config = extraction or ExtractConfig(), config or FitConfig()
     layer = LayerSpec.parse(layer) if isinstance(layer, str) else layer
     if layer.is_pattern:
         raise OptionError(f"layer {layer} stands for several, expected one to fit on", "name one layer")
+    (result,) = fit_layers(partition, backbone, [layer], store, extraction, config, progress).values()
+    return result
+
+
+def fit_layers(
+    partition: Partition,
+    backbone: Backbone,
+    layers: Sequence[LayerSpec | str],
+    store: FeatureStore,
+    extraction: ExtractConfig | None = None,
+    config: FitConfig | None = None,
+    progress: Progress = no_progress,
+) -> dict[str, ProbeResult]:
+    """Extract what is missing of several layers in one pass, and fit on each of them as `fit_probe` does.
+
+    Parameters
+    ----------
+    layers : sequence of LayerSpec or str
+        Patterns stand for all layers that they match.
+
+    Returns
+    -------
+    dict of str to ProbeResult
+        By layer, in the order given, a pattern's in the network's.
+    """
+    extraction, config = extraction or ExtractConfig(), config or FitConfig()
+    start = time.perf_counter()
+    found = extract(partition.sources(), backbone, layers, store, extraction, progress)
+    seconds = time.perf_counter() - start
+    device = str(pick_device(extraction.device))
+    names = dict.fromkeys(line["layer"] for line in found.layers)
+    return {name: _fit_layer(partition, name, found, config, device, seconds) for name in names}
+
+
+def best_layer(results: Mapping[str, ProbeResult]) -> str:
+    """Return the layer that predicts the validation rows best; of several, the first.
+
+    Raises
+    ------
+    SourceError
+        There is a choice, and there are no validation rows.
+    """
+    if len(results) > 1 and any("val" not in result.scores for result in results.values()):
+        raise SourceError("there are no validation rows to choose a layer by", "give more images, or one --layer")
+    return max(results, key=lambda name: results[name].scores["val"].accuracy if len(results) > 1 else 0.0)
+
+
+def _fit_layer(
+    partition: Partition, name: str, found: ExtractResult, config: FitConfig, device: str, extracting: float
+) -> ProbeResult:
     clock = [time.perf_counter()]
-    found = extract(partition.sources(), backbone, [layer], store, extraction, progress)
-    clock.append(time.perf_counter())
-    data = {n: _read(found.tables[p.source.split, str(layer)], p) for n, p in partition.parts().items()}
-    X, y = data["train"]
-    if len(np.unique(y)) < 2:
+    tables = {split: table for (split, layer), table in found.tables.items() if layer == name}
+    data = {part: _read(tables[rows.source.split], rows) for part, rows in partition.parts().items()}
+    classes = len(np.unique(data["train"][1]))
+    if classes < 2:
         raise SourceError(
-            f"the training rows hold {len(np.unique(y))} class(es), expected two or more",
+            f"the training rows hold {classes} class(es), expected two or more",
             "give more images or another --train-split",
         )
     clock.append(time.perf_counter())
-    model = SoftmaxRegression(
-        C=config.C,
-        fit_intercept=config.fit_intercept,
-        tol=config.tol,
-        max_iter=config.max_iter,
-        standardize=config.standardize,
-        device=str(pick_device(extraction.device)),
-    ).fit(X, y)
+    fitted = fit_head(data, config, len(partition.classes), device)
     clock.append(time.perf_counter())
-    k = len(partition.classes)
-    scores = {n: score(full_logits(model, X, k), y, k) for n, (X, y) in data.items() if len(y)}
-    clock.append(time.perf_counter())
-    seconds = dict(zip(("extract", "read", "fit", "score"), np.diff(clock).tolist(), strict=True))
-    tables = {id(table): table for table in found.tables.values()}.values()
-    size = sum(line["bytes"] for line in found.layers)
+    read, fit = np.diff(clock).tolist()
+    seconds = {"extract": extracting, "read": read, "fit": fitted.fit_seconds, "score": fit - fitted.fit_seconds}
+    lines = [line for line in found.layers if line["layer"] == name]
     return ProbeResult(
-        model, scores, next(iter(tables)).shape[1], size, found, seconds | {"total": clock[-1] - clock[0]}
+        fitted.model,
+        fitted.scores,
+        next(iter(tables.values())).shape[1],
+        sum(line["bytes"] for line in lines),
+        replace(found, layers=lines, tables={key: table for key, table in found.tables.items() if key[1] == name}),
+        seconds | {"total": sum(seconds.values())},
+        fitted.config,
+        fitted.search,
+        fitted.draws,
     )
 
 

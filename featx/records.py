@@ -14,15 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from featx.backbones import Backbone
+from featx.fit_record import fit_fields, layer_lines, save_model
 from featx.metrics import Scores
 from featx.naming import versions
+from featx.predictions import save_predictions
 from featx.probe import ProbeResult
+from featx.resume import identity_of
 from featx.runs import Run, Runs
-from featx.specs import ExtractConfig, FitConfig, LayerSpec, TrainConfig
+from featx.specs import ExtractConfig, LayerSpec, digest_of
 from featx.splits import Partition
-from featx.training import TrainResult, augment_of, lr_of
+from featx.train_config import TrainConfig
+from featx.training import TrainResult
 
 HISTORY_FILE = "history.csv"
+CURVES = "curves"
+"""Name of the pictures, which end in .png and .svg."""
 _PROGRAMS = ("featx", "torch", "torchvision", "scikit-learn", "numpy", "h5py", "pillow")
 
 
@@ -40,38 +46,24 @@ def record_fit(
     run: Run,
     partition: Partition,
     backbone: Backbone,
-    layer: LayerSpec,
+    layer: LayerSpec | str,
     extraction: ExtractConfig,
-    config: FitConfig,
     result: ProbeResult,
+    layers: Mapping[str, ProbeResult] | None = None,
 ) -> dict[str, Any]:
-    """Write a softmax regression's run and return its record.
+    """Write a fit's run and return its record.
 
     ``model.safetensors`` holds ``coef_`` (k, d) and ``intercept_`` (k,); ``model_classes`` of the record says
-    which of ``classes`` each row of them is.
+    which of ``classes`` each row of them is. Of few labels, model and confusion are the first draw's. Where several
+    `layers` were fitted, the record is that of `layer`, and lists what was found of all.
     """
-    model = result.model
-    run.save_tensors({"coef_": model.coef_, "intercept_": model.intercept_})
+    save_model(run, result, partition.classes)
     record = _common(run, partition, backbone, extraction, result.scores) | {
         "layer": str(layer),
-        "model_classes": model.classes_,
-        **asdict(config),
+        **fit_fields(result),
         "seed": partition.seed,
         "extraction": asdict(extraction),
-        "converged": bool(model.converged_),
-        "gradient_norm": float(model.gradient_norm_),
-        "objective": float(model.objective_),
-        "n_iter": int(model.n_iter_),
-        "columns": result.columns,
-        "bytes": result.bytes,
-        "keys": {line["split"]: line["key"] for line in result.extraction.layers},
-        "computed": sum(line["computed"] for line in result.extraction.layers),
-        "reused": sum(line["reused"] for line in result.extraction.layers),
-        "skipped": result.extraction.skipped,
-        "batch_size": result.extraction.batch_size,
-        "notes": result.extraction.notes,
-        "seconds": result.seconds,
-        "parameters": _probe_parameters(model),
+        "layers": layer_lines(layers) if layers else None,
     }
     run.write(record)
     return record
@@ -85,24 +77,38 @@ def record_train(
     config: TrainConfig,
     result: TrainResult,
 ) -> dict[str, Any]:
-    """Write a training's run, its weights and its history, and return its record."""
+    """Write a training's run, its weights, history, curves and test predictions, and return its record."""
     tensors = {name: tensor.numpy() for name, tensor in result.module.state_dict().items()}
     run.save_tensors(tensors)
     run.write_text(HISTORY_FILE, _csv(result.history))
+    _draw(run, result, f"{backbone.name} {config.mode} on {partition.train.source.spec}")
+    if "test" in result.scored:
+        save_predictions(run, result.scored["test"], result.predicted)
     record = _common(run, partition, backbone, extraction, result.scores) | {
         **asdict(config),
-        "lr": lr_of(config),
-        "augment": augment_of(config),
+        "lr": config.peak_lr,
+        "weight_decay": config.decay,
+        "augment": config.augmentation,
+        "identity": digest_of(identity_of(partition, backbone, config)),
         "best_epoch": result.best_epoch,
         "history": result.history,
         "parameters": result.parameters,
+        "parameter_bytes": {name: 4 * count for name, count in result.parameters.items()},
         "cached": result.cached,
+        "skipped": result.skipped,
         "images_per_second": result.images_per_second,
         "device": result.device,
         "seconds": result.seconds,
     }
     run.write(record)
     return record
+
+
+def _draw(run: Run, result: TrainResult, title: str) -> None:
+    from featx.figures import training_curves  # heavy
+
+    for kind, data in training_curves(result.history, result.best_epoch, title).items():
+        run.write_bytes(f"{CURVES}.{kind}", data)
 
 
 def _common(
@@ -121,7 +127,10 @@ def _common(
         "shared_with_test": partition.shared_with_test(),
         "backbone": backbone.name,
         "options": backbone.options,
+        "code": backbone.code,
+        "origin": backbone.origin,
         "weights": backbone.weights,
+        "weights_file": backbone.file,
         "weights_sha256": backbone.weights_sha256,
         "preprocess": backbone.preprocess.as_dict(),
         "views": str(backbone.preprocess.views) or None,
@@ -137,11 +146,6 @@ def _common(
         },
         "hardware": {"machine": platform.machine(), "processors": os.cpu_count()},
     }
-
-
-def _probe_parameters(model: Any) -> dict[str, int]:
-    total = int(model.coef_.size + model.intercept_.size)
-    return {"total": total, "trainable": total, "frozen": 0}
 
 
 def _csv(history: list[dict[str, float]]) -> str:

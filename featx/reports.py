@@ -20,6 +20,9 @@ FIELDS = (
     "mode",
     "head",
     "C",
+    "k",
+    "sweep",
+    "shots",
     "epochs",
     "columns",
     "bytes",
@@ -32,6 +35,9 @@ FIELDS = (
 
 SHARED = ("source", "backbone", "weights", "images", "seed")
 """Said once above the text when it is the same for every run, and in every row where it is not."""
+
+USUAL_HEADS = ("softmax", "linear")
+"""Of a fit and of a training; text names others only."""
 
 TEXT_WIDTH = 80
 MODEL_WIDTH = 14
@@ -102,9 +108,12 @@ def _model(row: Mapping[str, Any], varied: Sequence[str]) -> str:
     # What tells this run from the others, in words.
     words = [_line(row.get(name)) for name in ("source", "backbone") if name in varied]
     words += [_line(row.get(name) or "") for name in ("layer", "views", "mode")]
+    words += [_line(row["head"])] if row.get("head") not in (None, *USUAL_HEADS) else []
     named = ["weights", "images", "seed"]
     words += [f"{name}={_line(row[name])}" for name in named if name in varied and row.get(name) is not None]
-    words += [f"{name}={_line(row[name])}" for name in ("C", "epochs") if row.get(name) is not None]
+    words += [
+        f"{name}={_line(row[name])}" for name in ("C", "k", "sweep", "shots", "epochs") if row.get(name) is not None
+    ]
     return " ".join(word for word in words if word)
 
 
@@ -166,10 +175,11 @@ def _parameters(which: str) -> Callable[[Mapping[str, Any]], str]:
     return lambda row: _line(_part(row, "parameters", which))
 
 
-_WORDS = {"run", "source", "backbone", "weights", "layer", "views", "mode", "head"}
+_WORDS = {"run", "source", "backbone", "weights", "layer", "views", "mode", "head", "sweep"}
 _MARKDOWN_COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     **{name: _field(name) for name in ("run", "source", "images", "seed", "backbone", "weights", "layer")},
-    **{name: _field(name) for name in ("views", "mode", "head", "C", "epochs", "columns", "bytes")},
+    **{name: _field(name) for name in ("views", "mode", "head", "C", "k", "sweep", "shots")},
+    **{name: _field(name) for name in ("epochs", "columns", "bytes")},
     "parameters": _parameters("total"),
     "trainable": _parameters("trainable"),
     "train accuracy": _score("accuracy", "train"),

@@ -137,8 +137,7 @@ class Runs:
                 continue
             except OSError as exc:
                 raise atomic.storage_error(path, exc) from exc
-            created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
-            return Run(path, {"kind": kind, "command": list(command), "created": created})
+            return Run(path, _start(kind, command, stamp))
 
     def open(self, name: str | os.PathLike[str]) -> Run:
         """Return the recorded run of an id, of an id's unique beginning, or of a path to its folder.
@@ -162,6 +161,16 @@ class Runs:
         hint = nearest(text, ids) or (f"the last one is {ids[-1]}" if ids else "`featx fit` makes one")
         raise OptionError(f"no finished run {text!r:.80} in {self.folder}", hint)
 
+    def unfinished(self, kind: str, command: list[str]) -> list[Run]:
+        """Return the runs of a kind that have no record, newest first; `command` is for the record."""
+        found = []
+        with suppress(OSError):
+            for entry in os.scandir(self.folder):
+                if _ID.fullmatch(entry.name) and f"-{kind}-" in entry.name and entry.is_dir(follow_symlinks=False):
+                    run = Run(self.folder / entry.name, _start(kind, command, entry.name[:15]))
+                    found += [] if run.is_recorded else [(entry.stat().st_mtime_ns, run.id, run)]
+        return [run for *_, run in sorted(found, key=lambda item: item[:2], reverse=True)]
+
     def list(self) -> list[Run]:
         """Return the runs that have a record, oldest first."""
         found = []
@@ -173,6 +182,12 @@ class Runs:
                         written = os.lstat(run.path / RECORD_FILE).st_mtime_ns
                         found.append((entry.name[:15], written, run.id, run))
         return [run for *_, run in sorted(found, key=lambda item: item[:3])]
+
+
+def _start(kind: str, command: list[str], stamp: str) -> dict[str, Any]:
+    """Return what a record begins with; `stamp` is the beginning of the run's id."""
+    created = time.strptime(stamp, "%Y%m%d-%H%M%S")
+    return {"kind": kind, "command": list(command), "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", created)}
 
 
 def _is_file(path: Path) -> bool:

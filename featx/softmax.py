@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import numbers
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.special import expit, log_expit, log_softmax, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call
+from sklearn.utils.validation import _check_sample_weight
 
-from featx.checks import check_positive
-from featx.errors import OptionError, OutOfMemoryError
-from featx.objective import Problem, from_coefficients, make_problem, to_coefficients
+from featx.certificate import objective_gap
+from featx.checks import check_choice, check_positive, check_range
+from featx.device import fitting_on, to_device, torch_device
+from featx.errors import OptionError
+from featx.fit_config import PENALTIES, FitConfig
+from featx.linear_model import LinearClassifier, Rows
+from featx.matrices import dense, validated
+from featx.minibatch import Adam, step_through
+from featx.objective import Problem, from_coefficients, make_problem, to_coefficients, working_blocks
+from featx.saga import fit_saga
 from featx.solvers import Solution, fit_softmax
-from featx.specs import FitConfig
-
-Floats = NDArray[np.float64]
-
-PREDICT_VALUES = 2**21
-"""Values of X that prediction converts to float64 at a time."""
 
 
-class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+def _takes_minibatches(model: SoftmaxRegression) -> bool:
+    """Whether `partial_fit` is there: not where a statistic of all rows is needed first, or saga."""
+    return model.penalty in (None, "l2") and not model.standardize
+
+
+class SoftmaxRegression(LinearClassifier):
     """Softmax regression (multinomial logistic regression) with scikit-learn's objective.
 
     Minimises ``C * sum_i sample_weight_i * log_loss_i + ||W||^2 / 2``, the intercept free of penalty. Two classes
@@ -38,8 +42,16 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     C : float
         Weight of the loss against the penalty; positive.
+    penalty : str or None
+        ``l2``; None for none at all (separable classes then have no minimum, and the fit says that it did not
+        converge); ``l1`` or ``elasticnet`` for ``l1_ratio ||W||_1 + (1 - l1_ratio) ||W||^2 / 2``, which scikit-learn's
+        saga minimises: `tol` is then its own, and there is no certificate.
+    l1_ratio : float
+        From 0 to 1; of ``elasticnet`` only.
     fit_intercept : bool
         Whether to fit the intercept. Without one, and without `standardize`, columns are not centred.
+    class_weight : None, 'balanced' or dict
+        Multiplies each row's weight; ``balanced`` makes every class weigh the same in all (sample weights counted).
     tol : float
         Stop once the scale-free gradient norm ``sqrt(g . M^-1 g / (2 f))`` is at most this, M being the curvature
         (`featx.solvers.gradient_norm`). Its square estimates the part of the objective still to be had: the default
@@ -51,12 +63,16 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         The penalty then weighs the *standardised* weights; `coef_` and `intercept_` are folded back and apply to X as
         given. The same as a StandardScaler before this estimator, without the copy of X; hence `intercept_`
         is not 0 even with ``fit_intercept=False``.
+    normalize : str or None
+        ``l2``: each row is divided by its Euclidean norm, here and in prediction (a copy of X; before `standardize`).
+    learning_rate : float
+        Of `partial_fit`.
     device : str
         ``cpu``, ``cuda`` or ``cuda:N``: where X is held during the fit. Never changed silently.
     warm_start : bool
         Start from the last fit's weights, where classes and columns are still the same.
-    random_state : object
-        Has no effect: the fit draws no random numbers. There for code that sets it on every estimator.
+    random_state : int, RandomState or None
+        Of saga. Without it the fit draws no random numbers.
 
     Attributes
     ----------
@@ -69,10 +85,19 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Steps taken.
     objective_ : float
         The objective reached (in its standardised form with `standardize`).
-    gradient_norm_ : float
-        The scale-free gradient norm reached.
+    objective_gap_ : float or None
+        The objective is at most so much above its minimum (`featx.certificate`); None where nothing is proven.
+    gradient_norm_ : float or None
+        The scale-free gradient norm reached; None by saga.
     converged_ : bool
         Whether `gradient_norm_` is at most `tol`.
+
+    Notes
+    -----
+    X is an array, a data frame, a FeatureTable (whose labels serve where y is left out), a FeatureMatrix, a
+    ``numpy.memmap`` or an h5py dataset; of what lies on a disk, more than 2 GiB are streamed, pass after pass, and
+    less is read into memory. float16 becomes float32. A sparse matrix becomes a dense array in the fit;
+    prediction unpacks a block of rows at a time.
 
     Examples
     --------
@@ -86,33 +111,44 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self,
         C: float = FitConfig.C,
         *,
+        penalty: str | None = FitConfig.penalty,
+        l1_ratio: float = FitConfig.l1_ratio,
         fit_intercept: bool = FitConfig.fit_intercept,
+        class_weight: Any = FitConfig.class_weight,
         tol: float = FitConfig.tol,
         max_iter: int = FitConfig.max_iter,
         standardize: bool = False,
+        normalize: str | None = FitConfig.normalize,
+        learning_rate: float = FitConfig.LEARNING_RATE,
         device: str = "cpu",
         warm_start: bool = False,
         random_state: Any = None,
     ) -> None:
         self.C = C
+        self.penalty = penalty
+        self.l1_ratio = l1_ratio
         self.fit_intercept = fit_intercept
+        self.class_weight = class_weight
         self.tol = tol
         self.max_iter = max_iter
         self.standardize = standardize
+        self.normalize = normalize
+        self.learning_rate = learning_rate
         self.device = device
         self.warm_start = warm_start
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> SoftmaxRegression:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> SoftmaxRegression:
         """Fit to X of shape (n, d) and labels y of shape (n,).
 
         float32 and float64 stay what they are and are computed in that precision; float16 becomes float32, all else
-        float64. NaN and infinity are refused.
+        float64. NaN and infinity are refused, naming the first bad row.
 
         Raises
         ------
         featx.errors.OptionError
-            (a ValueError) A parameter that cannot be worked with, or fewer than two classes.
+            (a ValueError) A parameter that cannot be worked with, fewer than two classes, or values that are not
+            finite.
         featx.errors.OutOfMemoryError
             X does not fit on `device`.
 
@@ -122,78 +158,89 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             `tol` was not reached.
         """
         device = self._check_parameters()
-        X, y = validate_data(self, X, y, dtype=_accepted(X))
-        check_classification_targets(y)
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if not weight.any():
-            raise OptionError("sample_weight is zero for every row, expected a positive weight somewhere")
-        classes, target = np.unique(y, return_inverse=True)
-        counted = classes[np.unique(target[weight > 0])]
-        if len(counted) < 2:
-            raise OptionError(f"y holds one class only ({counted[0]!r}), expected at least two")
-        same_classes = np.array_equal(classes, getattr(self, "classes_", []))
-        try:
-            problem = make_problem(
-                _to_device(X, device),
-                torch.from_numpy(target.astype(np.int64)).to(device),
-                len(classes),
-                C=float(self.C),
-                weight=torch.from_numpy(weight).to(device),
-                fit_intercept=self.fit_intercept,
-                standardize=self.standardize,
-            )
+        rows = self._rows(X, y, sample_weight)
+        if self.penalty in ("l1", "elasticnet"):
+            return self._fit_saga(rows)
+        same_classes = np.array_equal(rows.classes, getattr(self, "classes_", []))
+        with fitting_on(device, rows.X):
+            problem = self._problem(rows, device)
             start = self._last_point(problem) if self.warm_start and same_classes else None
             solution = fit_softmax(problem, tol=float(self.tol), max_iter=int(self.max_iter), start=start)
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemoryError(
-                f"features of {X.nbytes / 2**20:,.0f} MiB and their fit do not fit on {device}", "give device='cpu'"
-            ) from error
-        self.classes_ = classes
-        self._keep(problem, solution)
+            gap = objective_gap(problem, solution.point)
+        self.classes_ = rows.classes
+        self._keep(problem, solution, gap)
         return self
 
-    def decision_function(self, X: Any) -> Floats:
-        """Return the logits, float64: of shape (n, k), or (n,) for two classes (the second one's)."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=_accepted(X), reset=False)
-        logits = np.empty((len(X), len(self.coef_)))
-        rows = max(1, PREDICT_VALUES // X.shape[1])
-        for start in range(0, len(X), rows):
-            block = X[start : start + rows].astype(np.float64, copy=False)
-            logits[start : start + rows] = block @ self.coef_.T + self.intercept_
-        return logits[:, 0] if len(self.coef_) == 1 else logits
+    @available_if(_takes_minibatches)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> SoftmaxRegression:
+        """Take one step of Adam for every 256 rows, in the order given; goes on from the last fit where there is one.
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable class of each row, of shape (n,)."""
-        logits = self.decision_function(X)
-        index = (logits > 0).astype(np.intp) if logits.ndim == 1 else logits.argmax(axis=1)
-        classes: NDArray[Any] = self.classes_[index]
-        return classes
+        Approximate, where `fit` is exact: see `featx.minibatch` for the objective. Not there with `standardize`
+        (put a StandardScaler before it) or an L1 penalty.
 
-    def predict_proba(self, X: Any) -> Floats:
-        """Return the classes' probabilities, of shape (n, n_classes), in the order of `classes_`."""
-        logits = self.decision_function(X)
-        if logits.ndim == 1:
-            return np.column_stack([expit(-logits), expit(logits)])
-        probabilities: Floats = softmax(logits, axis=1)
-        return probabilities
+        Parameters
+        ----------
+        classes : array-like, optional
+            All labels that will come; needed by the first call.
+        """
+        self._check_parameters()
+        first = _check_partial_fit_first_call(self, classes)
+        X, y = validated(self, X, y, reset=first, accept_sparse="csr")
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        target = np.searchsorted(self.classes_, y)
+        known = target < len(self.classes_)
+        known[known] = self.classes_[target[known]] == y[known]
+        if not known.all():
+            raise OptionError(f"y holds {y[~known][0]!r}, which is not among the classes of the first call")
+        if len(self.classes_) < 2:
+            raise OptionError(f"one class only ({self.classes_[0]!r}), expected at least two")
+        state = step_through(
+            self._adam(X.shape[1]),
+            dense(self._normalized(X)),
+            target,
+            weight * self._class_weight(y, weight),
+            penalty=0.0 if self.penalty is None else 1 / float(self.C),
+            fit_intercept=bool(self.fit_intercept),
+            learning_rate=float(self.learning_rate),
+        )
+        self._state: Adam | None = state
+        self.coef_, self.intercept_, self.n_iter_ = state.weights[:, :-1], state.weights[:, -1], state.steps
+        return self
 
-    def predict_log_proba(self, X: Any) -> Floats:
-        """Return the probabilities' logarithms, finite even where a probability underflows."""
-        logits = self.decision_function(X)
-        if logits.ndim == 1:
-            return np.column_stack([log_expit(-logits), log_expit(logits)])
-        logarithms: Floats = log_softmax(logits, axis=1)
-        return logarithms
+    def _can_stream(self) -> bool:
+        return self.penalty not in ("l1", "elasticnet")  # saga wants all of X
+
+    def _adam(self, d: int) -> Adam:
+        """Return where `partial_fit` stopped, or the last fit's weights, or zeros."""
+        state: Adam | None = getattr(self, "_state", None)
+        if state is not None:
+            return state
+        start = Adam.begin(1 if len(self.classes_) == 2 else len(self.classes_), d)
+        if not hasattr(self, "coef_"):
+            return start
+        return replace(start, weights=np.column_stack([self.coef_, self.intercept_]))
 
     def _check_parameters(self) -> torch.device:
         """Raise OptionError for parameters that cannot be worked with; return the device."""
-        for name in ("C", "tol", "max_iter"):
-            check_positive(name, getattr(self, name))
-        _check_type("max_iter", self.max_iter, numbers.Integral, "a whole number")
-        for name in ("fit_intercept", "standardize", "warm_start"):
-            _check_type(name, getattr(self, name), (bool, np.bool_), "True or False")
-        return _device(self.device)
+        check_positive("C", self.C)
+        self._check_common()
+        if self.penalty is not None:
+            check_choice("penalty", self.penalty, PENALTIES)
+        check_range("l1_ratio", self.l1_ratio, below=1, inclusive=True)
+        check_positive("learning_rate", self.learning_rate)
+        return torch_device(self.device)
+
+    def _problem(self, rows: Rows, device: torch.device) -> Problem:
+        problem = make_problem(
+            to_device(rows.X, device),
+            torch.from_numpy(rows.target).to(device),
+            len(rows.classes),
+            C=float(self.C),
+            weight=torch.from_numpy(rows.weight * rows.class_weight).to(device),
+            fit_intercept=self.fit_intercept,
+            standardize=self.standardize,
+        )
+        return unpenalised(problem) if self.penalty is None else problem
 
     def _last_point(self, problem: Problem) -> torch.Tensor | None:
         """Return the last fit's weights in working units, or None where they no longer fit."""
@@ -202,16 +249,41 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return None
         return from_coefficients(problem, coefficients, torch.from_numpy(self.intercept_).to(problem.X.device))
 
-    def _keep(self, problem: Problem, solution: Solution) -> None:
+    def _keep(self, problem: Problem, solution: Solution, gap: float | None) -> None:
         coefficients, intercept = to_coefficients(problem, solution.point)
         self.coef_ = coefficients.cpu().numpy()
         self.intercept_ = intercept.cpu().numpy()
         self.n_iter_ = solution.n_iter
         self.objective_ = solution.value
-        self.gradient_norm_ = solution.gradient_norm
+        self.objective_gap_ = gap
+        self.gradient_norm_: float | None = solution.gradient_norm
         self.converged_ = solution.converged
+        self._state = None
         if not solution.converged:
             warnings.warn(_not_converged(solution, self.tol, self.max_iter), ConvergenceWarning, stacklevel=3)
+
+    def _fit_saga(self, rows: Rows) -> SoftmaxRegression:
+        found = fit_saga(
+            rows.held,
+            rows.target,
+            rows.weight * rows.class_weight,
+            C=float(self.C),
+            l1_ratio=1.0 if self.penalty == "l1" else float(self.l1_ratio),
+            fit_intercept=bool(self.fit_intercept),
+            standardize=bool(self.standardize),
+            tol=float(self.tol),
+            max_iter=int(self.max_iter),
+            random_state=self.random_state,
+        )
+        self.classes_ = rows.classes
+        self.coef_, self.intercept_, self.n_iter_ = found.coef, found.intercept, found.n_iter
+        self.objective_, self.objective_gap_, self.gradient_norm_ = found.objective, None, None
+        self.converged_ = found.converged
+        self._state = None
+        if not found.converged:
+            said = f"saga did not converge in {found.n_iter} epochs, expected changes of at most {self.tol:g}"
+            warnings.warn(f"{said} (raise max_iter or tol, or standardize)", ConvergenceWarning, stacklevel=3)
+        return self
 
 
 def _not_converged(solution: Solution, tol: float, max_iter: int) -> str:
@@ -221,34 +293,13 @@ def _not_converged(solution: Solution, tol: float, max_iter: int) -> str:
     return f"softmax regression did not converge: {norm}; rounding ends the decrease (raise tol, or standardize)"
 
 
-def _check_type(name: str, value: object, types: Any, expected: str) -> None:
-    if not isinstance(value, types):
-        raise OptionError(f"{name} is {value!r}, expected {expected}")
-
-
-def _accepted(X: Any) -> Any:
-    """Return the dtypes that validation leaves alone; float16 needs no more than float32."""
-    return np.float32 if getattr(X, "dtype", None) == np.float16 else (np.float64, np.float32)
-
-
-def _device(name: Any) -> torch.device:
-    """Return the device of this name, or raise OptionError where it is unknown or absent."""
-    kind, _, number = name.partition(":") if isinstance(name, str) else ("", "", "")
-    if kind not in ("cpu", "cuda") or (":" in str(name) and not (kind == "cuda" and number.isdecimal())):
-        raise OptionError(f"device is {name!r}, expected 'cpu', 'cuda' or 'cuda:N'")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise OptionError(
-            f"device is {name!r}, expected one that is here: torch finds {torch.cuda.device_count()} CUDA device(s)",
-            "give device='cpu'",
-        )
-    return torch.device(name)
-
-
-def _to_device(X: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """Hand X to torch, without a copy on the CPU."""
-    if any(stride < 0 for stride in X.strides):
-        X = np.ascontiguousarray(X)  # torch knows no negative strides
-    with warnings.catch_warnings():
-        # A read-only array is safe here: X is never written to.
-        warnings.filterwarnings("ignore", message=".*not writable.*")
-        return torch.from_numpy(X).to(device)
+def unpenalised(problem: Problem) -> Problem:
+    """Return the problem without its penalty; columns that do not vary keep theirs, which holds their weights at 0."""
+    ridge = torch.zeros_like(problem.ridge)
+    first: torch.Tensor | None = None
+    varies = torch.zeros(problem.X.shape[1], dtype=torch.bool, device=ridge.device)
+    for _, block in working_blocks(problem):
+        first = block[0].clone() if first is None else first
+        varies |= torch.ne(block, first).any(0)[: len(varies)]
+    ridge[: len(varies)] = (~varies).double()
+    return replace(problem, ridge=ridge)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
-from featx.checks import check_choice, check_count, check_positive, check_range
+from featx.checks import check_choice, check_count, check_range
 from featx.errors import OptionError
 
 SCHEMA = 1
@@ -19,8 +19,6 @@ SCHEMA = 1
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 DTYPES = ("float32", "float16")
-MODES = ("scratch", "frozen", "finetune")
-AUGMENTS = ("none", "flip", "crop-flip")
 RESIZES = ("crop", "squash", "pad", "none")
 INTERPOLATIONS = ("bilinear", "bicubic")
 CROPS = (1, 5, 10)
@@ -356,58 +354,3 @@ class ExtractConfig:
         check_count("batch-size", self.batch_size)
         if self.workers:
             check_count("workers", self.workers)
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """Softmax regression as `featx fit` runs it.
-
-    ``C`` multiplies the summed log loss against ``||W||^2 / 2``, as in scikit-learn; ``tol`` bounds the
-    scale-free gradient norm.
-    """
-
-    C: float = 1.0
-    standardize: bool = True
-    fit_intercept: bool = True
-    tol: float = 3e-5
-    max_iter: int = 1000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_positive("C", self.C)
-        check_positive("tol", self.tol)
-        check_count("max-iter", self.max_iter)
-        check_count("seed", self.seed, least=0)
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """End-to-end training. ``lr`` and ``augment`` of None take the mode's own default (`LR`, `AUGMENT`)."""
-
-    mode: str = "finetune"
-    head: str = "linear"
-    epochs: int = 10
-    batch_size: int = 64
-    lr: float | None = None
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    augment: str | None = None
-    precision: str = "fp32"
-    device: str = "auto"
-    seed: int = 0
-
-    LR: ClassVar = {"scratch": 0.05, "frozen": 0.1, "finetune": 0.01}
-    AUGMENT: ClassVar = {"scratch": "crop-flip", "frozen": "none", "finetune": "crop-flip"}
-
-    def __post_init__(self) -> None:
-        check_choice("mode", self.mode, MODES)
-        check_choice("precision", self.precision, PRECISIONS)
-        check_range("momentum", self.momentum, below=1)
-        check_range("weight-decay", self.weight_decay)
-        check_count("seed", self.seed, least=0)
-        check_count("epochs", self.epochs)
-        check_count("batch-size", self.batch_size)
-        if self.lr is not None:
-            check_positive("lr", self.lr)
-        if self.augment is not None:
-            check_choice("augment", self.augment, AUGMENTS)

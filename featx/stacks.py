@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from featx.arrays import ArraySource, Hashes, check_images, hash_image, split_arrays
-from featx.cache.memo import Memo, file_stamp
+from featx.arrays import ArraySource, Hashes, check_images, hash_image, label_of, split_arrays
+from featx.cache.memo import Memo, file_stamp, notes_mapped_writes
 from featx.errors import ImageError, SourceError
 from featx.files import MAX_FILE_BYTES, changed, read_at
 from featx.home import expanded
@@ -106,6 +106,13 @@ class StackSource(ArraySource):
 
     images: DiskImages  # type: ignore[assignment]  # indexed as an array is
 
+    def __getitem__(self, i: int) -> tuple[Pixels, int | None]:
+        image = self.images[i]
+        # What is computed must be of what was hashed.
+        if hash_image(image) != self.images.file.hashes(self.images.rows[i : i + 1])[0].tobytes():
+            raise changed(str(self.images.file.path))
+        return image, label_of(self.labels[i])
+
     def row_hashes(self) -> Hashes:
         return self.images.file.hashes(self.images.rows)
 
@@ -117,7 +124,8 @@ class NpyFile(StackFile):
     """The array of a ``.npy`` file, rows at their offsets."""
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], start: int, memo: Memo | None) -> None:
-        super().__init__(path, "X", shape, dtype, memo)
+        # Such files are what programs map into memory and change there.
+        super().__init__(path, "X", shape, dtype, memo if memo and notes_mapped_writes(path) else None)
         self._start = start
 
     def _read(self, row: int) -> bytes:

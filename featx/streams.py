@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from featx.objective import row_blocks
+
+Array = np.ndarray[Any, Any]
 
 READ_BYTES = 16 << 20
 """Read at once; three such pieces are held at a time."""
@@ -33,15 +35,32 @@ class Stream:
     ----------
     matrix : Matrix of shape (n, d)
         float16, float32 or float64; float16 is computed with as float32.
+    device : torch.device
+        Where the blocks are wanted.
+    prepare : callable, optional
+        Is given each piece (m, d), and returns it changed.
     """
 
-    device = torch.device("cpu")
-
-    def __init__(self, matrix: Matrix) -> None:
-        self._matrix = matrix
+    def __init__(
+        self,
+        matrix: Matrix,
+        device: torch.device | None = None,
+        prepare: Callable[[Array], Array] | None = None,
+    ) -> None:
+        self._matrix, self._prepare = matrix, prepare
+        self.device = device or torch.device("cpu")
         n, d = matrix.shape
         self.shape = (int(n), int(d))
         self.dtype = torch.float64 if matrix.dtype.itemsize > 4 else torch.float32
+
+    def on(self, device: torch.device) -> Stream:
+        """Return the same rows for another device."""
+        return Stream(self._matrix, device, self._prepare)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values as they are computed with."""
+        return self.shape[0] * self.shape[1] * self.dtype.itemsize
 
     def __getitem__(self, row: int) -> Tensor:
         return self._read(row, row + 1)[0]
@@ -67,5 +86,7 @@ class Stream:
 
     def _read(self, start: int, stop: int) -> Tensor:
         wide = np.float64 if self.dtype == torch.float64 else np.float32
+        piece = self._matrix[start:stop]
         # Of its own memory: a slice of a memory map would be read by the one who uses it, not by this thread.
-        return torch.from_numpy(np.require(self._matrix[start:stop], wide, ["C", "O", "W"]))
+        piece = np.require(piece if self._prepare is None else self._prepare(piece), wide, ["C", "O", "W"])
+        return torch.from_numpy(piece).to(self.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torchvision
 from torch import fx, nn
@@ -25,16 +26,21 @@ def trace(module: nn.Module) -> tuple[fx.GraphModule, dict[str, fx.Node]]:
     OptionError
         For a network that torch.fx cannot trace.
     """
-    leaves, functions = _timm_leaves(module)
-    tracer = NodePathTracer(
-        autowrap_modules=(math, torchvision.ops),
-        autowrap_functions=functions,
-        leaf_modules=[*_leaves(), *leaves],
-    )
+    tracer = NodePathTracer(**tracer_options(module))
     graph_module = fx.GraphModule(module, _graph(tracer, module)).eval()
     names = {node.name: name for node, name in tracer.node_to_qualname.items()}
     inner = [n for n in graph_module.graph.nodes if n.op not in ("placeholder", "get_attr", "output")]
     return graph_module, {names[node.name]: node for node in inner}
+
+
+def tracer_options(module: nn.Module) -> dict[str, Any]:
+    """Return what torchvision's tracer is to be told of a network."""
+    leaves, functions = _timm_leaves(module)
+    return {
+        "autowrap_modules": (math, torchvision.ops),
+        "autowrap_functions": functions,
+        "leaf_modules": [*_leaves(), *leaves],
+    }
 
 
 def with_containers(names: list[str]) -> list[tuple[str, str]]:

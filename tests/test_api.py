@@ -59,7 +59,8 @@ def test_unknown_name_is_an_attribute_error_that_names_it() -> None:
             {"weights", "size", "precision", "dtype", "batch_size", "device", "store"},
         ),
         ("EndToEndClassifier", ["backbone"], {"mode", "head", "epochs", "batch_size", "lr", "device", "seed", "store"}),
-        ("SoftmaxRegression", ["C"], {"tol", "max_iter", "standardize", "device"}),
+        ("SoftmaxRegression", ["C"], {"tol", "max_iter", "standardize", "normalize", "penalty", "device"}),
+        ("SoftmaxRegressionCV", ["Cs"], {"cv", "tol", "max_iter", "standardize", "normalize", "device"}),
         ("FeatureStore", ["home"], set()),
     ],
 )

@@ -7,8 +7,9 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from featx.augment import PAD_FRACTION, Augment
+from featx.augment import PAD_FRACTION, Augment, Mix
 from featx.errors import OptionError
+from featx.train_config import TrainConfig
 
 N = 64
 
@@ -95,3 +96,65 @@ def test_tiny_and_grey_images_are_cropped_too() -> None:
 def test_unknown_kind_is_refused() -> None:
     with pytest.raises(OptionError, match="crop-flip"):
         Augment("rotate", N, 0, 1)
+
+
+POLICIES = ["trivial", "randaugment"]
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_policies_depend_on_seed_epoch_and_row_alone(kind: str) -> None:
+    x, everything = pixels(12), np.arange(12)
+    whole = Augment(kind, 12, 0, 1)(x, everything)
+    assert (whole.shape, whole.dtype) == (x.shape, torch.uint8)
+    torch.manual_seed(5)  # the caller's own random numbers play no part
+    before = torch.random.get_rng_state()
+    assert torch.equal(
+        torch.cat([Augment(kind, 12, 0, 1)(x[i : i + 5], everything[i : i + 5]) for i in (0, 5, 10)]), whole
+    )
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert not torch.equal(Augment(kind, 12, 0, 2)(x, everything), whole)
+    cropped = Augment("crop-flip", 12, 0, 1)(x, everything)
+    assert sum(not torch.equal(a, b) for a, b in zip(whole, cropped, strict=True)) > 4  # more than crop and flip
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_policies_take_grey_images(kind: str) -> None:
+    x = pixels(8)[..., :1].contiguous()
+    assert Augment(kind, 8, 0, 1)(x, np.arange(8)).shape == x.shape
+
+
+def mixed(**options: float) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    x = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 3, 8, 8).clone()
+    return Mix(TrainConfig(**options), 4)(x, torch.arange(4))  # type: ignore[arg-type]
+
+
+def test_without_mixing_all_is_as_it_was() -> None:
+    x, y = mixed()
+    assert x[:, 0, 0, 0].tolist() == y.tolist() == [0, 1, 2, 3]
+
+
+def test_mixup_blends_images_as_it_blends_labels() -> None:
+    x, y = mixed(mixup=1.0)
+    torch.testing.assert_close(y.sum(1), torch.ones(4))
+    # Image i is the number i throughout: the blended number is the labels' mean.
+    torch.testing.assert_close(x[:, 0, 0, 0], y @ torch.arange(4.0))
+    assert 0 < float(y.max(1).values.min()) < 1
+
+
+def test_cutmix_labels_are_the_shares_of_the_pixels() -> None:
+    x, y = mixed(cutmix=1.0)
+    for image, shares in zip(x, y, strict=True):
+        for label in range(4):
+            assert float((image == label).float().mean()) == pytest.approx(float(shares[label]))
+    assert len(x[0].unique()) == 2
+
+
+def test_with_both_each_batch_has_one_of_them() -> None:
+    kinds = set()
+    mix = Mix(TrainConfig(mixup=1.0, cutmix=1.0), 4)
+    torch.manual_seed(0)
+    for _ in range(20):
+        x = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 3, 8, 8).clone()
+        kinds.add(bool((mix(x, torch.arange(4))[0] % 1 == 0).all()))
+    assert kinds == {True, False}

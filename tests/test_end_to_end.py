@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from featx.arrays import ArraySource
 from featx.cache.store import FeatureStore
 from featx.end_to_end import EndToEndClassifier
 from featx.errors import FeatureError, FeatxError, OptionError, SourceError
-from featx.specs import MODES
 from featx.splits import Partition
+from featx.train_config import MODES, TrainConfig
 from featx.training import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -106,6 +107,21 @@ def test_grid_search_over_the_mode() -> None:
     assert search.best_score_ == max(scores)
     assert len(set(scores)) > 1
     assert set(search.predict(digits.images)) <= {0, 1, 2}
+
+
+def test_grid_search_over_heads_and_optimizers() -> None:
+    digits = some_digits(120, classes=(0, 1))
+    grid = {"head": ["linear", "flat-mlp:8"], "optimizer": ["sgd", "adamw"]}
+    search = GridSearchCV(lenet(lr=0.01), grid, cv=2, error_score="raise").fit(digits.images, digits.labels)
+    assert len(search.cv_results_["params"]) == 4
+    assert search.best_estimator_.predict_proba(digits.images).shape == (120, 2)
+
+
+def test_parameters_are_the_options_of_a_training() -> None:
+    names = {field.name for field in fields(TrainConfig)} - {"checkpoint_minutes"}
+    parameters = EndToEndClassifier().get_params()
+    assert names <= set(parameters)
+    assert {name: parameters[name] for name in names} == {name: getattr(TrainConfig, name) for name in names}
 
 
 def test_clone_has_the_parameters_and_is_not_fitted(fitted: EndToEndClassifier) -> None:

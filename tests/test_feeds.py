@@ -16,10 +16,12 @@ from featx.arrays import ArraySource
 from featx.augment import Augment
 from featx.backbones import Backbone, resolve
 from featx.cache.store import FeatureStore
+from featx.errors import ImageError
 from featx.feeds import FeatureFeed, ImageFeed, chunks, feature_feeds, image_feeds
 from featx.forward import Normalize
-from featx.specs import TrainConfig, no_progress
+from featx.specs import no_progress
 from featx.splits import Part
+from featx.train_config import TrainConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -75,7 +77,7 @@ def test_augmentation_knows_rows_by_their_place_in_the_part(
 
 def test_feature_feed_gives_the_asked_rows_in_float32() -> None:
     X = np.arange(12, dtype=np.float16).reshape(4, 3)
-    ((rows, x),) = FeatureFeed(X, CPU).batches([np.array([3, 1])], None)
+    ((rows, x),) = FeatureFeed(Part(drawn(4), np.arange(4)), X, CPU).batches([np.array([3, 1])], None)
     assert rows.tolist() == [3, 1]
     assert x.dtype == torch.float32
     assert x.tolist() == [[9, 10, 11], [3, 4, 5]]
@@ -83,15 +85,15 @@ def test_feature_feed_gives_the_asked_rows_in_float32() -> None:
 
 def test_parts_without_rows_have_no_feed(lenet: Backbone) -> None:
     partition, config = parts(drawn(6, channels=1), 6, 0), TrainConfig(mode="frozen")
-    assert set(image_feeds(partition, lenet, config, CPU)) == {"train"}
-    assert set(feature_feeds(partition, lenet, None, config, CPU, no_progress)) == {"train"}
+    assert set(image_feeds(partition, lenet, config, CPU)[0]) == {"train"}
+    assert set(feature_feeds(partition, lenet, "relu4", None, config, CPU, no_progress)[0]) == {"train"}
 
 
 @pytest.mark.parametrize("stored", [False, True])
 def test_features_are_what_the_head_takes(lenet: Backbone, tmp_path: Path, stored: bool) -> None:
     source = drawn(12, channels=1)
     partition, store = parts(source, 6, 2), FeatureStore(tmp_path) if stored else None
-    found: Any = feature_feeds(partition, lenet, store, TrainConfig(mode="frozen"), CPU, no_progress)
+    found: Any = feature_feeds(partition, lenet, "relu4", store, TrainConfig(mode="frozen"), CPU, no_progress)[0]
     expected = compute(source, lenet, ["relu4"])["relu4"]
     assert list(found) == ["train", "val", "test"]
     for name, rows in (("train", slice(0, 6)), ("val", slice(6, 8)), ("test", slice(8, 12))):
@@ -101,8 +103,33 @@ def test_features_are_what_the_head_takes(lenet: Backbone, tmp_path: Path, store
 def test_stored_features_are_computed_once(lenet: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     partition, store = parts(drawn(6, channels=1), 4, 1), FeatureStore(tmp_path)
     config = TrainConfig(mode="frozen")
-    feature_feeds(partition, lenet, store, config, CPU, no_progress)
+    feature_feeds(partition, lenet, "relu4", store, config, CPU, no_progress)
     monkeypatch.setattr("featx.forward.Forward.__call__", explode)
-    feature_feeds(partition, lenet, store, config, CPU, no_progress)
+    feature_feeds(partition, lenet, "relu4", store, config, CPU, no_progress)
     with pytest.raises(AssertionError):
-        feature_feeds(partition, lenet, None, config, CPU, no_progress)
+        feature_feeds(partition, lenet, "relu4", None, config, CPU, no_progress)
+
+
+class Broken(ArraySource):
+    """Images of which two cannot be decoded."""
+
+    def __getitem__(self, i: int) -> Any:
+        if i in (2, 5):
+            raise ImageError(f"image {self.ids[i]} is broken")
+        return super().__getitem__(i)
+
+
+@pytest.mark.parametrize("memory", [0, 1 << 30])
+def test_broken_images_are_left_out_where_that_was_asked_for(
+    lenet: Backbone, monkeypatch: pytest.MonkeyPatch, memory: int
+) -> None:
+    monkeypatch.setattr(feeds, "MEMORY_BYTES", memory)
+    whole = drawn(8, channels=1)
+    source = Broken(whole.images, whole.labels, classes=whole.classes)
+    feed = ImageFeed(Part(source, np.arange(1, 8)), lenet, 3, CPU, "skip")
+    assert feed.part.rows.tolist() == [1, 3, 4, 6, 7]
+    assert [image["id"] for image in feed.skipped] == [source.ids[2], source.ids[5]]
+    (x,) = [x for _, x in feed.batches([np.arange(5)], None)]
+    assert torch.equal(x, Normalize(lenet.preprocess)(torch.from_numpy(whole.images[[1, 3, 4, 6, 7]])))
+    with pytest.raises(ImageError):
+        list(ImageFeed(Part(source, np.arange(8)), lenet, 3, CPU).batches([np.arange(8)], None))

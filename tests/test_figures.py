@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy.stats import binom
 
-from featx.figures import accuracy_bars, wilson_interval
+from featx.figures import accuracy_bars, layer_map, sweep_curve, training_curves, wilson_interval
 
 
 def row(name: str = "probe", kind: str = "fit", accuracy: float = 0.5, n: int = 100, seconds: float = 1.0) -> Any:
@@ -76,3 +76,44 @@ def test_interval_covers_the_truth_about_95_times_in_100() -> None:
         intervals = [wilson_interval(k / n, n) for k in range(n + 1)]
         covered = sum(binom.pmf(k, n, truth) for k, (low, high) in enumerate(intervals) if low <= truth <= high)
         assert covered == pytest.approx(0.95, abs=0.02)
+
+
+HISTORY = [
+    {"epoch": e, "train_loss": 2 / e, "train_accuracy": e / 9, "val_loss": 3 / e, "val_accuracy": e / 10}
+    for e in (1, 2, 3)
+]
+
+
+def test_curves_are_pictures_and_the_same_each_time() -> None:
+    found = training_curves(HISTORY, 2, "cost: $5 $ {x}")
+    assert found["png"].startswith(b"\x89PNG")
+    assert b"<svg" in found["svg"]
+    assert found == training_curves(HISTORY, 2, "cost: $5 $ {x}")
+
+
+def test_curves_need_no_validation() -> None:
+    lines = [{name: value for name, value in line.items() if not name.startswith("val")} for line in HISTORY]
+    assert training_curves(lines, 3, "x")["svg"] != training_curves(HISTORY, 3, "x")["svg"]
+
+
+def line(layer: str, val: float, megabytes: float) -> Any:
+    accuracy = {"train": 1.0, "val": val, "test": val}
+    return {"layer": layer, "accuracy": accuracy, "bytes": megabytes * 1e6, "seconds": {"fit": megabytes / 10}}
+
+
+def test_layer_map_grows_with_its_layers_and_tells_one_test_accuracy() -> None:
+    lines = [line("$layer1$", 0.5, 100.0), line("layer2", 0.7, 10.0)]
+    one, two = (Image.open(io.BytesIO(layer_map(lines[:n], lines[n - 1]["layer"], "50 % of $x"))) for n in (1, 2))
+    assert one.format == "PNG"
+    assert two.size[1] > one.size[1]
+    lines[0]["accuracy"]["test"] = 0.1  # nobody sees it
+    assert layer_map(lines, "layer2", "t") == layer_map([line("$layer1$", 0.5, 100.0), lines[1]], "layer2", "t")
+    lines[1]["accuracy"]["test"] = 0.1
+    assert layer_map(lines, "layer2", "t") != layer_map([lines[0], line("layer2", 0.7, 10.0)], "layer2", "t")
+
+
+def test_sweep_curve_marks_what_was_chosen() -> None:
+    search = {"values": [0.1, 1.0, 10.0], "accuracy": [0.3, 0.8, 0.8], "chosen": 1.0}
+    assert sweep_curve(search, "t") == sweep_curve(search, "t")
+    assert sweep_curve(search, "t") != sweep_curve({**search, "chosen": 10.0}, "t")
+    assert Image.open(io.BytesIO(sweep_curve(search, "$t"))).format == "PNG"

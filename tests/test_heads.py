@@ -14,8 +14,8 @@ from torch import nn
 from featx.activations import compute
 from featx.backbones import Backbone, resolve
 from featx.cache.store import FeatureStore
-from featx.errors import OptionError
 from featx.extract import extract
+from featx.head_spec import HeadSpec
 from featx.heads import attach, count_parameters, linear_from_softmax, make_head
 from featx.metrics import full_logits
 from featx.softmax import SoftmaxRegression
@@ -82,20 +82,15 @@ def test_softmax_without_intercept_has_a_bias_of_zero() -> None:
 
 
 def test_linear_head_and_its_convolution() -> None:
-    assert make_head("linear", 7, 3).state_dict()["weight"].shape == (3, 7)
-    head = make_head("linear", 7, 3, convolution=True)
+    assert make_head(HeadSpec(), 7, 3).state_dict()["weight"].shape == (3, 7)
+    head = make_head(HeadSpec(), 7, 3, convolution=True)
     assert isinstance(head, nn.Conv2d)
     assert tuple(head(torch.zeros(2, 7, 4, 5)).shape) == (2, 3, 4, 5)
 
 
-def test_unknown_head_is_refused() -> None:
-    with pytest.raises(OptionError, match="linear"):
-        make_head("mpl:256", 7, 3)
-
-
 def test_attaching_replaces_the_classifier_wherever_it_stands() -> None:
     backbone = resolve("mobilenet_v2", weights="random:0")
-    head = make_head("linear", backbone.head_width, 3)
+    head = make_head(HeadSpec(), backbone.head_width, 3)
     module = attach(backbone.module(), backbone.head, head)
     assert module.get_submodule(backbone.head) is head
     with torch.inference_mode():

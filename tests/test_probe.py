@@ -17,9 +17,10 @@ from featx.activations import compute
 from featx.backbones import resolve
 from featx.cache.store import FeatureStore
 from featx.errors import FeatureError, OptionError, SourceError
-from featx.probe import fit_probe
+from featx.fit_config import FitConfig
+from featx.probe import best_layer, fit_layers, fit_probe
 from featx.sources import load_source, load_splits
-from featx.specs import ExtractConfig, FitConfig, LayerSpec
+from featx.specs import ExtractConfig, LayerSpec
 from featx.splits import Part, Partition, partition
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -174,3 +175,25 @@ def test_pattern_is_no_layer_to_fit_on(store: FeatureStore, layer: str) -> None:
     backbone = resolve("lenet5", weights="random:0", channels=1)
     with pytest.raises(OptionError, match="expected one to fit on"):
         fit_probe(parts(some_digits(60), 40, 10), backbone, layer, store)
+
+
+def test_several_layers_are_fitted_after_one_pass_and_the_validation_rows_choose(store: FeatureStore) -> None:
+    cut = parts(some_digits(200), 120, 40)
+    backbone = resolve("lenet5", weights="random:0", channels=1)
+    results = fit_layers(cut, backbone, ["fc2", "pool*"], store)
+    assert list(results) == ["fc2", "pool1", "pool2"]
+    for name, result in results.items():
+        alone = fit_probe(cut, backbone, name, store)
+        assert result.scores["test"].accuracy == alone.scores["test"].accuracy
+        assert (result.bytes, result.columns) == (alone.bytes, alone.columns)
+        assert {line["layer"] for line in result.extraction.layers} == {name}
+    best = best_layer(results)
+    assert results[best].scores["val"].accuracy == max(r.scores["val"].accuracy for r in results.values())
+
+
+def test_layers_cannot_be_chosen_without_validation_rows(store: FeatureStore) -> None:
+    backbone = resolve("lenet5", weights="random:0", channels=1)
+    results = fit_layers(parts(some_digits(60), 50, 0), backbone, ["fc1", "fc2"], store)
+    with pytest.raises(SourceError, match="no validation rows"):
+        best_layer(results)
+    assert best_layer({"fc1": results["fc1"]}) == "fc1"

@@ -17,12 +17,16 @@ from featx import networks
 from featx.activations import compute
 from featx.backbones import resolve
 from featx.cache.store import FeatureStore
+from featx.fit_config import FitConfig
+from featx.head_spec import HeadSpec
 from featx.heads import attach, make_head
+from featx.predictions import PREDICTIONS_FILE
 from featx.probe import fit_probe
-from featx.records import HISTORY_FILE, new_run, record_fit, record_train
+from featx.records import CURVES, HISTORY_FILE, new_run, record_fit, record_train
 from featx.runs import MODEL_FILE, RECORD_FILE, Runs
-from featx.specs import ExtractConfig, FitConfig, LayerSpec, TrainConfig
+from featx.specs import ExtractConfig, LayerSpec
 from featx.splits import Partition
+from featx.train_config import TrainConfig
 from featx.training import TrainResult, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -48,7 +52,7 @@ def fit_run(home: Path, cut: Partition, backbone_name: str = "lenet5", seed: int
     layer, config = LayerSpec("pool2"), FitConfig(C=0.25)
     with new_run(home, "fit", ["featx", "fit", "digits"]) as run:
         result = fit_probe(cut, backbone, layer, FeatureStore(home), extraction, config)
-        record_fit(run, cut, backbone, layer, extraction, config, result)
+        record_fit(run, cut, backbone, layer, extraction, result)
     return run.path, run.read()
 
 
@@ -111,7 +115,7 @@ def test_training_is_recorded_whole(tmp_path: Path) -> None:
     path, record, result = train_run(tmp_path, parts(some_digits(60), 40, 10), "lenet5", seed=3, lr=None)
     assert set(record) >= OF_TRAIN
     assert record["mode"] == "finetune"
-    assert record["lr"] == TrainConfig.LR["finetune"]  # resolved, not None
+    assert record["lr"] == TrainConfig.LR["sgd"]["finetune"]  # resolved, not None
     assert record["augment"] == "none"
     assert record["epochs"] == len(record["history"]) == 2
     assert record["parameters"] == result.parameters
@@ -119,7 +123,10 @@ def test_training_is_recorded_whole(tmp_path: Path) -> None:
     assert record["accuracy"] == {n: s.accuracy for n, s in result.scores.items()}
     assert record["history"] == result.history
     json.dumps(record, allow_nan=False)
-    assert {p.name for p in path.iterdir()} == {RECORD_FILE, MODEL_FILE, HISTORY_FILE}
+    assert {p.name for p in path.iterdir()} == {
+        *(RECORD_FILE, MODEL_FILE, HISTORY_FILE, PREDICTIONS_FILE),
+        *(f"{CURVES}.png", f"{CURVES}.svg"),
+    }
 
 
 def test_history_is_a_table_a_line_an_epoch(tmp_path: Path) -> None:
@@ -148,7 +155,7 @@ def test_trained_model_of_other_classes_reloads(tmp_path: Path, name: str) -> No
     assert backbone.left_out == ("fc",)
     tensors = {k: torch.from_numpy(v) for k, v in load_file(path / MODEL_FILE).items()}
     module = networks.build(name, backbone.options)
-    attach(module, backbone.head, make_head("linear", backbone.head_width, 2))
+    attach(module, backbone.head, make_head(HeadSpec(), backbone.head_width, 2))
     module.load_state_dict(tensors)
     expected = logits_of(result.module, backbone, source)
     np.testing.assert_allclose(logits_of(module.eval(), backbone, source), expected, rtol=1e-4, atol=1e-6)

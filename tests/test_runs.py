@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from featx.errors import CorruptStoreError, OptionError, StoreError
 from featx.runs import Run, Runs, jsonable
-from featx.specs import TrainConfig
+from featx.train_config import TrainConfig
 
 
 def recorded(runs: Runs, kind: str = "fit", **record: Any) -> Run:

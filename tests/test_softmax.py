@@ -7,12 +7,17 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
+from drawn import some_digits
 from numpy.typing import NDArray
+from scipy import sparse
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -20,10 +25,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from featx import softmax
+from featx import matrices, softmax
+from featx.backbones import resolve
+from featx.cache.store import FeatureStore
 from featx.errors import FeatxError, OptionError
+from featx.extract import extract
+from featx.fit_config import FitConfig
 from featx.softmax import SoftmaxRegression
-from featx.specs import FitConfig
 
 Array = NDArray[Any]
 Data = tuple[Array, Array]
@@ -37,7 +45,13 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@parametrize_with_checks([SoftmaxRegression(), SoftmaxRegression(standardize=True, fit_intercept=False)])
+@parametrize_with_checks(
+    [
+        SoftmaxRegression(),
+        SoftmaxRegression(standardize=True, fit_intercept=False, normalize="l2", class_weight="balanced"),
+        SoftmaxRegression(penalty="elasticnet", tol=1e-11, max_iter=100_000),
+    ]
+)
 def test_scikit_learns_checks(estimator: Any, check: Callable[[Any], None]) -> None:
     check(estimator)
 
@@ -291,12 +305,26 @@ def test_the_fit_leaves_x_alone() -> None:
     np.testing.assert_array_equal(X, before)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_nan_and_infinity_are_refused(bad: float) -> None:
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_nan_and_infinity_are_refused_by_row(bad: float, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = features(3)
-    X[5, 2] = bad
-    with pytest.raises(ValueError, match=r"NaN|infinity"):
+    X = X.astype(dtype)
+    model = SoftmaxRegression().fit(X, y)
+    X[70, 2] = X[90, 1] = bad
+    monkeypatch.setattr(matrices, "BLOCK_VALUES", 100)
+    said = "row 70 of X holds " + ("NaN" if np.isnan(bad) else "infinity") + " in column 2"
+    with pytest.raises(OptionError, match=said):
         SoftmaxRegression().fit(X, y)
+    with pytest.raises(OptionError, match=said):
+        model.predict(X)
+    with pytest.raises(OptionError, match=said):
+        model.predict(sparse.csr_array(X.astype(np.float32)))
+
+
+def test_large_finite_values_are_no_infinity() -> None:
+    X = np.full((300, 2), 3e38, dtype=np.float32)
+    matrices.check_finite(X)
 
 
 def test_one_class_is_refused() -> None:
@@ -317,6 +345,10 @@ def test_one_class_is_refused() -> None:
         ("C", float("inf")),
         ("C", "1"),
         ("C", None),
+        ("penalty", "l3"),
+        ("l1_ratio", 1.5),
+        ("normalize", "max"),
+        ("learning_rate", 0.0),
         ("tol", 0.0),
         ("tol", -1e-4),
         ("tol", float("nan")),
@@ -359,6 +391,195 @@ def test_defaults_are_those_of_the_specs() -> None:
     given = SoftmaxRegression().get_params()
     for name in ("C", "fit_intercept", "tol", "max_iter"):
         assert given[name] == getattr(FitConfig(), name)
+
+
+# ---- penalties, weights, kinds of X ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_without_a_penalty_it_is_the_limit_of_large_c(k: int) -> None:
+    X, y = with_odd_columns(k)
+    model = SoftmaxRegression(penalty=None, tol=1e-6).fit(X, y)
+    limit = LogisticRegression(C=1e9, tol=1e-9, max_iter=5000).fit(X, y)
+    assert model.converged_
+    np.testing.assert_allclose(model.predict_proba(X), limit.predict_proba(X), atol=1e-3)
+    assert not model.coef_[:, -2:].any()  # columns that do not vary
+
+
+def test_separable_classes_without_a_penalty_do_not_converge_silently() -> None:
+    X = np.arange(8.0)[:, None]
+    with pytest.warns(ConvergenceWarning):
+        model = SoftmaxRegression(penalty=None, max_iter=30).fit(X, X[:, 0] > 3)
+    assert not model.converged_
+    assert model.objective_gap_ is None
+    assert model.score(X, X[:, 0] > 3) == 1
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("penalty", ["l1", "elasticnet"])
+@pytest.mark.parametrize("k", [2, 3])
+def test_l1_and_elastic_net_are_scikit_learns(k: int, penalty: str, standardize: bool) -> None:
+    X, y = features(k, n=150)
+    options: dict[str, Any] = {"penalty": penalty, "l1_ratio": 0.3, "standardize": standardize, "random_state": 0}
+    model = SoftmaxRegression(0.05, tol=1e-7, max_iter=20_000, **options).fit(X, y)
+    scaled = StandardScaler().fit_transform(X) if standardize else X
+    ratio = 1.0 if penalty == "l1" else 0.3
+    best = LogisticRegression(C=0.05, l1_ratio=ratio, solver="saga", tol=1e-7, max_iter=20_000, random_state=0)
+    best.fit(scaled, y)
+    np.testing.assert_allclose(model.predict_proba(X), best.predict_proba(scaled), atol=1e-4)
+    loss = -np.log(best.predict_proba(scaled)[np.arange(len(y)), y]).sum()
+    size = ratio * np.abs(best.coef_).sum() + (1 - ratio) / 2 * np.square(best.coef_).sum()
+    assert model.objective_ == pytest.approx(0.05 * loss + size, rel=1e-4)
+    assert (model.coef_ == 0).any() == (best.coef_ == 0).any()
+    assert (model.gradient_norm_, model.objective_gap_) == (None, None)
+    with pytest.warns(ConvergenceWarning, match="saga did not converge in 1 epochs"):
+        SoftmaxRegression(max_iter=1, **options).fit(X, y)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_class_weights_are_sample_weights(k: int) -> None:
+    X, y = features(k)
+    y[:300] = 0  # rare others
+    names = np.array(["ant", "bee", "cat"])[:k]
+    weights = dict(zip(names.tolist(), (0.5, 3.0, 2.0), strict=False))
+    model = SoftmaxRegression(class_weight=weights, tol=1e-7).fit(X, names[y])
+    same = SoftmaxRegression(tol=1e-7).fit(X, y, sample_weight=[weights[name] for name in names[y]])
+    np.testing.assert_allclose(model.coef_, same.coef_, atol=1e-6)
+    balanced = SoftmaxRegression(class_weight="balanced", tol=1e-7).fit(X, y)
+    reference = LogisticRegression(class_weight="balanced", tol=1e-9, max_iter=5000).fit(X, y)
+    np.testing.assert_allclose(balanced.predict_proba(X), reference.predict_proba(X), atol=1e-4)
+
+
+@pytest.mark.parametrize("weights", ["even", {0: -1.0}, {0: float("nan")}, 3])
+def test_bad_class_weights_are_refused(weights: Any) -> None:
+    X, y = features(3)
+    with pytest.raises(OptionError, match="class_weight is"):
+        SoftmaxRegression(class_weight=weights).fit(X, y)
+
+
+def test_normalize_divides_rows_in_the_fit_and_in_predictions() -> None:
+    X, y = features(3)
+    unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+    model, plain = SoftmaxRegression(normalize="l2").fit(X, y), SoftmaxRegression().fit(unit, y)
+    np.testing.assert_allclose(model.predict_proba(X * 7), plain.predict_proba(unit), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sparse_rows_give_what_dense_ones_give(dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = features(3)
+    X = np.where(X > 1, X, 0).astype(dtype)
+    for options in ({}, {"standardize": True, "normalize": "l2"}):
+        expected = SoftmaxRegression(**options).fit(X, y)
+        for kind in (sparse.csr_array, sparse.csc_matrix, sparse.coo_array):
+            model = SoftmaxRegression(**options).fit(kind(X), y)
+            monkeypatch.setattr(matrices, "BLOCK_VALUES", 200)
+            np.testing.assert_allclose(model.predict_proba(kind(X)), expected.predict_proba(X), atol=1e-6)
+
+
+def test_data_on_a_disk_fit_and_predict(tmp_path: Path) -> None:
+    X, y = features(3)
+    X = X.astype(np.float32)
+    expected = SoftmaxRegression().fit(X, y).predict_proba(X)
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    np.testing.assert_allclose(SoftmaxRegression().fit(mapped, y).predict_proba(mapped), expected, atol=1e-5)
+    with h5py.File(tmp_path / "X.h5", "w") as file:
+        data = file.create_dataset("X", data=X, chunks=(64, 4))
+        np.testing.assert_allclose(SoftmaxRegression().fit(data, y).predict_proba(data), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("normalize", [None, "l2"])
+def test_what_is_too_large_to_be_held_is_streamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, normalize: str | None
+) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 6)).astype(np.float32)
+    y = np.array(["a", "b", "c"])[(X[:, :3] + rng.normal(size=(3000, 3))).argmax(1)]
+    held = SoftmaxRegression(normalize=normalize).fit(X, y)
+    monkeypatch.setattr(matrices, "HELD_BYTES", 1000)
+    with h5py.File(tmp_path / "X.h5", "w") as file:
+        lazy = file.create_dataset("X", data=X)
+        monkeypatch.setattr(lazy.__class__, "__array__", lambda *_: pytest.fail("it was read whole"))
+        model = SoftmaxRegression(normalize=normalize).fit(lazy, y)
+        assert (model.predict(lazy) == held.predict(X)).mean() > 0.999
+        assert model.objective_gap_ is not None
+        with pytest.raises(OptionError, match="3 labels for 3000 rows"):
+            SoftmaxRegression().fit(lazy, y[:3])
+        narrow = SoftmaxRegression().fit(X[:, :5], y)
+        with pytest.raises(ValueError, match="features"):
+            narrow.predict(lazy)
+        lazy[1234, 3] = np.nan
+        with pytest.raises(OptionError, match="row 1234 of X holds NaN in column 3"):
+            SoftmaxRegression().fit(lazy, y)
+    np.testing.assert_allclose(model.coef_, held.coef_, atol=1e-3)
+
+
+def test_a_table_of_features_brings_its_labels(tmp_path: Path) -> None:
+    source = some_digits(120)
+    backbone = resolve("lenet5", weights="random:0", channels=1)
+    table = extract({"all": source}, backbone, ["pool2"], FeatureStore(tmp_path)).tables["all", "pool2"]
+    model = SoftmaxRegression(C=0.01).fit(table)
+    np.testing.assert_array_equal(model.coef_, SoftmaxRegression(C=0.01).fit(table.X, source.labels).coef_)
+    assert model.predict(table).shape == (120,)
+    table.y[7] = -1
+    with pytest.raises(OptionError, match="row 7 of the table has no label"):
+        SoftmaxRegression().fit(table)
+
+
+@pytest.mark.parametrize("k", [2, 5])
+def test_partial_fit_comes_near_the_minimum(k: int) -> None:
+    X, y = features(k, n=2000)
+    model, exact = SoftmaxRegression(learning_rate=0.05), SoftmaxRegression().fit(X, y)
+    for _ in range(60):
+        for start in range(0, 2000, 500):
+            model.partial_fit(X[start : start + 500], y[start : start + 500], classes=np.arange(k))
+    assert objective(X, y, model, 1.0) < 1.02 * exact.objective_
+    assert model.n_iter_ == 60 * 8
+
+
+def test_partial_fit_goes_on_from_a_fit_and_is_not_there_where_it_cannot_be() -> None:
+    X, y = features(3)
+    model = SoftmaxRegression().fit(X, y)
+    before = model.coef_.copy()
+    model.partial_fit(X[:10], y[:10])
+    assert 0 < np.abs(model.coef_ - before).max() <= 1.01 * model.learning_rate
+    assert not hasattr(SoftmaxRegression(standardize=True), "partial_fit")
+    assert not hasattr(SoftmaxRegression(penalty="l1"), "partial_fit")
+    with pytest.raises(OptionError, match="not among the classes"):
+        model.partial_fit(X[:10], np.full(10, 7))
+
+
+def test_sample_weights_are_routed_through_a_pipeline_of_data_frames() -> None:
+    X, y = features(3)
+    weight = np.random.default_rng(0).uniform(0, 2, len(y))
+    with config_context(enable_metadata_routing=True):
+        routed = make_pipeline(
+            StandardScaler().set_fit_request(sample_weight=False).set_output(transform="pandas"),
+            SoftmaxRegression().set_fit_request(sample_weight=True),
+        ).fit(X, y, sample_weight=weight)
+    plain = SoftmaxRegression().fit(StandardScaler().fit_transform(X), y, sample_weight=weight)
+    np.testing.assert_allclose(routed[-1].coef_, plain.coef_, atol=1e-9)
+    assert routed[-1].feature_names_in_.tolist() == [f"x{i}" for i in range(X.shape[1])]
+
+
+@pytest.mark.parametrize("C", [1e-8, 1e-4, 1e4, 1e8])
+@pytest.mark.parametrize("k", [2, 5])
+def test_extreme_c(k: int, C: float) -> None:
+    X, y = features(k)
+    model = SoftmaxRegression(C).fit(X, y)
+    assert model.converged_
+    assert model.objective_ <= objective(X, y, reference(X, y, C), C) * (1 + 1e-6)
+    assert model.objective_gap_ is not None
+
+
+def test_a_thousand_classes() -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(2000) % 1000
+    X = (rng.standard_normal((1000, 12))[y] + 0.1 * rng.standard_normal((2000, 12))).astype(np.float32)
+    model = SoftmaxRegression().fit(X, y)
+    assert model.coef_.shape == (1000, 12)
+    assert model.converged_
+    assert model.score(X, y) > 0.8
 
 
 # ---- convergence ----------------------------------------------------------------------------------------------------
@@ -452,5 +673,5 @@ def test_prediction_in_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -
     X, y = features(3)
     model = SoftmaxRegression().fit(X, y)
     whole = model.decision_function(X)
-    monkeypatch.setattr(softmax, "PREDICT_VALUES", 100)
+    monkeypatch.setattr(matrices, "BLOCK_VALUES", 100)
     np.testing.assert_allclose(model.decision_function(X), whole, rtol=1e-12, atol=1e-12)

@@ -13,18 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featx.errors import OptionError
+from featx.fit_config import FitConfig
 from featx.specs import (
     SCHEMA,
     ExtractConfig,
     FeatureKey,
-    FitConfig,
     LayerSpec,
     PreprocessSpec,
-    TrainConfig,
     Views,
     canonical_json,
     digest_of,
 )
+from featx.train_config import TrainConfig
 
 NODES = st.from_regex(r"[A-Za-z0-9_]{1,12}(\.[A-Za-z0-9_]{1,12}){0,3}", fullmatch=True)
 POOLS = st.sampled_from(["flat", "avg", "max", "cls"]) | st.integers(2, 999).map(lambda n: f"avg{n}")
@@ -286,7 +286,7 @@ def test_workers_are_the_machines_choice_or_a_number() -> None:
 
 def test_every_mode_has_its_learning_rate_and_augmentation() -> None:
     for mode in ("scratch", "frozen", "finetune"):
-        assert TrainConfig.LR[mode] > 0
+        assert TrainConfig.LR["sgd"][mode] > 0
         assert TrainConfig(mode=mode, augment=TrainConfig.AUGMENT[mode])
 
 

@@ -13,14 +13,14 @@ import torch
 from drawn import counted, drawn, explode, logits_of, parts, some_digits
 from torch import nn
 
-from featx import training
+from featx import loop
 from featx.arrays import ArraySource
 from featx.backbones import Backbone, resolve
 from featx.cache.store import FeatureStore
 from featx.errors import FeatureError, OptionError, SourceError
 from featx.metrics import score
-from featx.specs import MODES, TrainConfig
 from featx.splits import Part, Partition
+from featx.train_config import MODES, TrainConfig
 from featx.training import TrainResult, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -125,7 +125,7 @@ def test_frozen_base_runs_once_and_the_result_is_that_of_the_images(monkeypatch:
     config = TrainConfig(mode="frozen", epochs=4, batch_size=16)
     cached = train(digits(), lenet(), config)
     # The other way: the images every epoch, with an augmentation that does nothing.
-    monkeypatch.setattr(training, "Augment", lambda *args: None)
+    monkeypatch.setattr(loop, "Augment", lambda *args: None)
     plain = train(digits(), lenet(), replace(config, augment="flip"))
     assert (cached.cached, plain.cached) == (True, False)
     assert cached.best_epoch == plain.best_epoch
@@ -193,6 +193,35 @@ def test_file_of_a_network_for_other_classes_can_be_trained_on(tmp_path: Path) -
         assert tuple(result.module.state_dict()["fc.weight"].shape) == (2, 512)
 
 
+def test_auxiliary_heads_help_a_training_from_scratch_and_are_not_kept(optimizers: list[torch.optim.SGD]) -> None:
+    backbone = resolve("googlenet", weights="random:0", size=64)
+    result = train(parts(drawn(5), 4, 0), backbone, replace(ONE_EPOCH, mode="scratch"))
+    held = sum(p.numel() for group in optimizers[0].param_groups for p in group["params"])
+    kept = sum(p.numel() for p in result.module.parameters())
+    assert kept == 5_601_954
+    assert result.parameters == {"total": held, "trainable": held, "frozen": 0}
+    assert held > kept
+    assert math.isfinite(result.scores["test"].loss)
+    assert not any(name.startswith("aux") for name in result.module.state_dict())
+
+
+@pytest.mark.parametrize("head", ["mlp:16", "flat-linear", "flat-mlp:16:dropout=0.5"])
+def test_every_head_gives_the_same_on_cached_features(monkeypatch: pytest.MonkeyPatch, head: str) -> None:
+    config = TrainConfig(mode="frozen", epochs=2, batch_size=16, lr=0.01, head=head)
+    cached = train(digits(60, 20, 20), lenet(), config)
+    monkeypatch.setattr(loop, "Augment", lambda *args: None)
+    plain = train(digits(60, 20, 20), lenet(), replace(config, augment="flip"))
+    assert (cached.cached, plain.cached) == (True, False)
+    for one, other in zip(steady(cached), steady(plain), strict=True):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
+
+
+def test_early_stopping_waits_so_many_epochs() -> None:
+    config = TrainConfig(mode="scratch", epochs=30, batch_size=16, lr=0.02, augment="none", patience=2)
+    result = train(wrong_validation(), lenet(), config)
+    assert len(result.history) == result.best_epoch + 2 < 30
+
+
 # ---- chance ---------------------------------------------------------------------------------------------------------
 
 
@@ -254,7 +283,7 @@ def test_test_rows_are_scored_once_and_change_nothing(monkeypatch: pytest.Monkey
     expected = train(parts(source, 40, 20), lenet(), config)
     source.labels[60:] = (source.labels[60:] + 3) % 10
     scored: list[str] = []
-    monkeypatch.setattr(training._Loop, "_score", counted(training._Loop._score, scored, lambda _, part: part))
+    monkeypatch.setattr(loop.Loop, "logits", counted(loop.Loop.logits, scored, lambda _, part: part))
     result = train(parts(source, 40, 20), lenet(), config)
     assert sorted(scored) == ["test", "train", "val", "val", "val", "val"]
     assert steady(result) == steady(expected)
@@ -302,9 +331,9 @@ def test_learning_rate_falls_as_a_cosine() -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_each_mode_has_its_own_rate_and_augmentation(mode: str) -> None:
     result = train(digits(20, 10, 10), lenet(), TrainConfig(mode=mode, epochs=1))
-    assert result.history[0]["lr"] == TrainConfig.LR[mode]
+    assert result.history[0]["lr"] == TrainConfig.LR["sgd"][mode]
     assert result.cached == (mode == "frozen")
-    assert training.augment_of(TrainConfig(mode=mode)) == TrainConfig.AUGMENT[mode]
+    assert TrainConfig(mode=mode).augmentation == TrainConfig.AUGMENT[mode]
 
 
 @pytest.mark.parametrize(("rows", "batch_size", "seen"), [(9, 4, 8), (8, 4, 8), (10, 4, 10), (5, 100, 5), (3, 1, 3)])
@@ -313,8 +342,8 @@ def test_left_over_image_waits_for_the_next_epoch(rows: int, batch_size: int, se
     config = TrainConfig(mode="scratch", epochs=2, batch_size=batch_size, augment="none")
     train(parts(drawn(20), rows, 5), lenet(3), config, progress=lambda *line: told.append(line))
     for epoch in (1, 2):
-        done = [(done, total) for stage, done, total in told if stage == f"epoch {epoch}/2"]
-        assert done[-1] == (seen, seen)
+        done = [(done, total) for stage, done, total in told if stage.startswith(f"training: epoch {epoch}/2")]
+        assert done[-1] == (seen * epoch, 2 * seen)
 
 
 def test_batch_norm_survives_a_remainder_of_one() -> None:
@@ -324,14 +353,14 @@ def test_batch_norm_survives_a_remainder_of_one() -> None:
 
 def test_every_epoch_has_every_row_once_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
     orders: list[list[int]] = []
-    whole = training._Loop._epoch_batches
+    whole = loop.Loop.epoch_batches
 
     def noted(self: Any, epoch: int) -> Any:
         batches = whole(self, epoch)
         orders.append(np.concatenate(batches).tolist())
         return batches
 
-    monkeypatch.setattr(training._Loop, "_epoch_batches", noted)
+    monkeypatch.setattr(loop.Loop, "epoch_batches", noted)
     train(digits(24, 10, 10), lenet(), TrainConfig(mode="scratch", epochs=2, batch_size=7))
     first, second = orders[-2:]
     assert sorted(first) == sorted(second) == list(range(24))
@@ -374,6 +403,21 @@ def test_wrong_requests_are_refused_before_any_work(monkeypatch: pytest.MonkeyPa
     if not torch.cuda.is_available():
         with pytest.raises(OptionError, match="CUDA"):
             train(small(), resnet(), replace(ONE_EPOCH, device="cuda"))
+
+
+def test_a_label_outside_the_classes_is_refused_by_its_image() -> None:
+    for label in (2, -1):
+        cut = small()
+        cut.train.source.labels[9] = label
+        with pytest.raises(SourceError, match=f"image {cut.train.source.ids[9]} has label {label}, expected 0 to 1"):
+            train(cut, lenet(3), ONE_EPOCH)
+
+
+def test_divergence_names_the_step_and_its_images() -> None:
+    config = TrainConfig(mode="scratch", epochs=30, batch_size=8, lr=1e6, augment="none")
+    with pytest.raises(FeatureError, match=r"in epoch \d+, step \d+ \(images .+ and 5 more\)") as caught:
+        train(digits(), lenet(), config)
+    assert "1e+06" in caught.value.hint
 
 
 def test_batches_of_one_image_that_batch_norm_cannot_take_are_refused_in_words() -> None:

@@ -21,8 +21,9 @@ from featx.errors import OptionError
 from featx.extract import feature_key
 from featx.images import prepare, prepare_views
 from featx.sheet import draw_sheet, shown_images
-from featx.specs import ExtractConfig, LayerSpec, PreprocessSpec, TrainConfig, Views, digest_of
+from featx.specs import ExtractConfig, LayerSpec, PreprocessSpec, Views, digest_of
 from featx.splits import Part, Partition
+from featx.train_config import TrainConfig
 from featx.training import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")

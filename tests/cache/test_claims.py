@@ -119,3 +119,28 @@ def test_a_block_waits_for_what_it_copies_from(tmp_path: Path) -> None:
     sample.put(out, range(4))
     sample.put(out, [4, 6, 7])
     assert np.array_equal(store.open(sample.key).X, sample.X)
+
+
+def test_a_shard_that_another_process_finished_meanwhile_may_still_be_put(tmp_path: Path) -> None:
+    """Where locks are granted to everyone two processes gather the same shard, and the slower one goes on."""
+    sample, store = Sample(12), FeatureStore(tmp_path)
+    slow, quick = sample.writer(store), sample.writer(store)
+    assert slow.claim(0)
+    assert quick.claim(0, force=True)
+    sample.put(quick, range(4))
+    assert slow.claim(1)  # looks what is finished
+    sample.put(slow, range(8))
+    assert slow.missing() == [2]
+    sample.fill(quick)
+    assert np.array_equal(store.open(sample.key).X, sample.X)
+
+
+def test_a_block_that_is_released_can_be_claimed_again(tmp_path: Path) -> None:
+    sample, store = Sample(8), FeatureStore(tmp_path)
+    out = sample.writer(store)
+    assert out.claim(0)
+    out.release(0)
+    assert in_child(lambda: os._exit(sample.writer(store).claim(0))) == 1
+    assert out.claim(1)
+    sample.put(out, range(4, 8))
+    assert out.missing() == [0]

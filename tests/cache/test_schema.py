@@ -56,6 +56,7 @@ def test_a_plan_with_impossible_values_is_refused(change: dict[str, Any]) -> Non
     [
         {"index": 0},
         {"start": 3},
+        {"start": 4.0},
         {"stop": 9},
         {"sha256": "A" * 64},
         {"sha256": "../" * 20},
@@ -63,6 +64,7 @@ def test_a_plan_with_impossible_values_is_refused(change: dict[str, Any]) -> Non
         {"offset": 2049},
         {"bytes": 2048 + 47},
         {"bytes": 1e9},
+        {"bytes": 1 << 20},
         {"skipped": [[4, "a"], [4, "b"]]},
         {"skipped": [[8, "a"]]},
         {"skipped": [[5]]},
@@ -114,7 +116,7 @@ def test_a_shard_is_plain_hdf5_and_its_rows_lie_at_the_offset(dtype: str) -> Non
         assert np.array_equal(file["X"][:], X)
         assert file["X"].dtype == dtype
         assert file["X"].chunks is None
-        assert dict(file["X"].attrs) == {"schema": 1, "key": "k" * 64, "start": 40}
+        assert dict(file["X"].attrs) == {"schema": 1, "key": b"k" * 64, "start": 40}
 
 
 def test_equal_features_give_equal_bytes_in_every_process() -> None:

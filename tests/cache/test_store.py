@@ -46,7 +46,7 @@ def test_shards_are_plain_hdf5(tmp_path: Path, sample: Sample) -> None:
     for path in sorted((tmp_path / "features" / sample.key.digest / "shards").glob("*.h5")):
         with h5py.File(path) as file:
             parts.append(file["X"][:])
-            assert file["X"].attrs["key"] == sample.key.digest
+            assert file["X"].attrs["key"] == sample.key.digest.encode()
     assert np.array_equal(np.concatenate(parts), sample.X)
 
 
@@ -341,7 +341,7 @@ def test_every_flipped_byte_is_found_or_harmless(tmp_path: Path) -> None:
                 assert read_all(store, sample) == expected, (name, at)
             except CorruptStoreError as exc:
                 found += 1
-                complete = "featx cache rm" in exc.hint and str(path) in exc.message
+                complete = "--repair" in exc.hint and str(path) in exc.message
             else:
                 complete = True
             assert complete, (name, at)
@@ -363,7 +363,7 @@ def test_a_flipped_byte_of_features_names_its_file(tmp_path: Path, sample: Sampl
     assert np.array_equal(table.X[:8], sample.X[:8])
     with pytest.raises(CorruptStoreError, match=shard.name) as caught:
         table.X[8]
-    assert f"featx cache rm {sample.key.digest[:12]}" in caught.value.hint
+    assert f"featx cache verify {sample.key.digest[:12]} --repair" in caught.value.hint
 
 
 def test_a_truncated_shard_and_an_absent_one_are_found_at_opening(tmp_path: Path, sample: Sample) -> None:

@@ -436,11 +436,11 @@ def test_interrupted_extraction_goes_on_where_it_stopped(
     assert {path: path.read_bytes() for path in kept} == kept  # what was finished was not touched
 
 
-def test_interrupt_while_training_leaves_no_run(featx: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_before_a_checkpoint_leaves_no_run(featx: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("featx.training._Loop.final_scores", interrupt)
+    monkeypatch.setattr("featx.loop.Loop.run", interrupt)
     result = featx("train", "digits", *LENET, "--mode", "finetune", "--epochs", "1", "--limit", "60")
     assert result.exit_code == 130
     assert result.stderr.splitlines()[-1].startswith("interrupted")
@@ -456,7 +456,7 @@ def test_damaged_receipt_or_shard_is_told_with_its_mending(featx: Any, featx_jso
     shard.write_bytes(bytes(damaged))
     code, document = featx_json("fit", "digits", *POOL2, "--limit", "40")
     assert (code, document["kind"]) == (4, "CorruptStoreError")
-    assert "featx cache rm" in document["hint"] + document["error"]
+    assert "featx cache verify" in document["hint"] + document["error"]
     assert not list(home.glob("runs/*"))
 
 

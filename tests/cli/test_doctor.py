@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import namedtuple
 from importlib import metadata
@@ -87,3 +88,17 @@ def test_weights_in_the_hub_folder_are_named(monkeypatch: pytest.MonkeyPatch, tm
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "resnet18.pth").write_bytes(b"x" * 512)
     assert "resnet18.pth (512 B)" in doctor.weights().detail
+
+
+def test_locks_that_fail_or_that_all_get_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*args: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    assert doctor.locks(tmp_path).status == "ok"
+    for stub, said in ((refuse, "No locks available"), (lambda *args: None, "the same lock")):
+        for name in ("flock", "lockf"):
+            monkeypatch.setattr(doctor.fcntl, name, stub)
+        check = doctor.locks(tmp_path)
+        assert check.status == "warn"
+        assert said in check.detail
+    assert not list(tmp_path.iterdir())

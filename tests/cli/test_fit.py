@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from drawn import explode
 
+from featx.portable import read_model
+from featx.reports import rows_of, to_markdown, to_text
 from featx.runs import MODEL_FILE, Runs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -108,7 +110,12 @@ def test_images_that_test_and_train_are_warned_of(featx: Any, tmp_path: Path, pn
     [
         (("fit", "digits"), "--pixels"),
         (("fit", "digits", "-b", "lenet5"), "layer"),
-        ((*LENET, "-l", "pool1", "-l", "pool2"), "2 layers"),
+        ((*LENET, "-l", "pool2", "-o", "map.png"), "nothing to draw"),
+        ((*PIXELS, "--sweep", "dinov2", "--C", "2"), "--sweep dinov2 decides --C"),
+        ((*PIXELS, "--sweep", "dinov2", "--no-standardize"), "decides --standardize"),
+        ((*PIXELS, "--sweep", "dino"), "dinov2"),
+        ((*PIXELS, "--head", "forest"), "softmax"),
+        ((*PIXELS, "--head", "knn", "--penalty", "l1"), "--head is knn"),
         ((*PIXELS, "-b", "lenet5"), "--pixels"),
         ((*PIXELS, "-l", "pixels"), "--pixels"),
         (("fit",), "SOURCE"),
@@ -119,3 +126,65 @@ def test_what_to_fit_on_must_be_clear(featx: Any, home: Path, args: tuple[str, .
     assert result.exit_code == 2
     assert said.lower() in result.stderr.lower()
     assert not home.exists()
+
+
+def test_several_layers_name_the_best_and_show_no_other_test_score(
+    featx: Any, featx_json: Any, home: Path, tmp_path: Path
+) -> None:
+    args = (*LENET, "-l", "pool2", "-l", "fc*", "-o", tmp_path / "map.png")
+    result = featx(*args)
+    assert result.exit_code == 0, result.stderr
+    record = Runs(home).list()[0].read()
+    assert [line["layer"] for line in record["layers"]] == ["pool2", "fc1", "fc2", "fc3"]
+    assert f"best on the validation rows: {record['layer']}" in result.stdout
+    best = max(line["accuracy"]["val"] for line in record["layers"])
+    assert record["accuracy"]["val"] == best
+    assert all("test" in line["accuracy"] for line in record["layers"])  # the record keeps all
+    assert (tmp_path / "map.png").read_bytes()[:4] == b"\x89PNG"
+    code, document = featx_json(*args)
+    assert code == 0
+    assert document["layer"] == record["layer"]
+    assert all(set(line["accuracy"]) == {"train", "val"} for line in document["layers"])
+    assert read_model(Path(document["path"]) / MODEL_FILE).coef.shape[1] == document["columns"]
+
+
+def test_a_sweep_records_what_it_tried(featx_json: Any, home: Path, tmp_path: Path) -> None:
+    code, document = featx_json(*PIXELS, "--sweep", "clip", "-o", tmp_path / "sweep.png")
+    assert code == 0
+    assert document["sweep"] == "clip"
+    assert document["C"] == document["search"]["chosen"]
+    assert "2103.00020" in document["search"]["origin"]
+    assert len(document["search"]["values"]) == len(document["search"]["accuracy"]) >= 11
+    assert (document["standardize"], document["normalize"]) == (False, None)
+    assert 0 <= document["objective_gap"] < 1e-3 * document["objective"]
+    assert (tmp_path / "sweep.png").read_bytes()[:4] == b"\x89PNG"
+    assert "sweep=clip" in to_text(rows_of(Runs(home).list()))
+
+
+@pytest.mark.parametrize("head", ["knn", "centroid", "lda", "svm", "ridge"])
+def test_other_heads_are_fitted_recorded_and_reported(featx: Any, home: Path, head: str) -> None:
+    result = featx(*PIXELS, "--head", head)
+    assert result.exit_code == 0, result.stderr
+    (run,) = Runs(home).list()
+    record = run.read()
+    assert record["head"] == head
+    assert record["accuracy"]["test"] > 0.7
+    assert (record["loss"]["test"] is None) == (head in ("centroid", "svm", "ridge"))
+    assert (run.path / MODEL_FILE).is_file() == (head != "knn")
+    assert head in to_text(rows_of([run]))
+    assert head in to_markdown(rows_of([run]))
+
+
+def test_few_labels_have_an_interval(featx: Any, featx_json: Any) -> None:
+    args = (*PIXELS, "--shots", "3", "--draws", "4")
+    code, document = featx_json(*args)
+    assert code == 0
+    told = document["draw_scores"]["test"]
+    assert told["n"] == 4
+    assert told["interval"][0] < document["accuracy"]["test"] < told["interval"][1]
+    assert document["rows"]["train"] == 30
+    assert "4 draws of 3 rows a class" in featx(*args).stdout
+
+
+def test_the_certificate_is_told(featx: Any) -> None:
+    assert "of the optimum" in featx(*PIXELS).stdout

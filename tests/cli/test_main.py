@@ -142,7 +142,10 @@ def test_mistyped_command_suggests_the_near_one(featx: Any, typed: str) -> None:
 
 
 def test_unknown_command_without_a_near_one_lists_them_all(featx: Any) -> None:
-    assert "commands are demo, layers, show, extract, fit, train, report, cache, doctor" in featx("zzzz").stderr
+    assert (
+        "commands are demo, layers, show, extract, fit, train, predict, report, cache, bench, doctor"
+        in featx("zzzz").stderr
+    )
 
 
 def test_mistyped_command_of_a_group_suggests_the_near_one(featx: Any) -> None:

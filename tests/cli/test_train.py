@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from drawn import explode
+from drawn import drawn, explode
+from PIL import Image
 
 from featx.records import HISTORY_FILE
 from featx.runs import MODEL_FILE, Runs
-from featx.specs import MODES
+from featx.steps import Step
+from featx.train_config import MODES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -91,6 +95,9 @@ def test_scratch_refuses_weights_that_it_would_ignore(featx: Any, home: Path) ->
         ("--mode", "frozen", "--lr", "nan"),
         ("--mode", "frozen", "--batch-size", "0"),
         ("--mode", "frozen", "--head", "mlpp:3"),
+        ("--mode", "finetune", "--unfreeze-from", "conv9"),
+        ("--mode", "finetune", "--init-head", "20200101"),
+        ("--mode", "frozen", "--against", "20200101"),
         ("--mode", "frozen", "--augment", "rotate"),
         ("--mode", "frozen", "--seed", "-1"),
         (),
@@ -102,6 +109,107 @@ def test_impossible_options_are_usage_errors_and_leave_no_run(featx: Any, home: 
     assert "Traceback" not in result.stderr
     assert Runs(home).list() == []
     assert not (home / "runs").exists() or not list((home / "runs").iterdir())
+
+
+def test_several_seeds_have_a_mean_and_an_interval(featx_json: Any, home: Path) -> None:
+    args = (*DIGITS, "--mode", "scratch", "--epochs", "1", "--seed", "4")
+    code, document = featx_json(*args, "--repeat", "3")
+    assert code == 0
+    assert [run["seed"] for run in document["runs"]] == [4, 5, 6]
+    accuracies = [run["accuracy"]["test"] for run in document["runs"]]
+    found = document["accuracy"]["test"]
+    assert found["mean"] == pytest.approx(sum(accuracies) / 3)
+    assert found["interval"][0] <= found["mean"] <= found["interval"][1]
+    assert len({run["loss"]["test"] for run in document["runs"]}) == 3
+    _, alone = featx_json(*args[:-1], "5")
+    assert alone["loss"] == document["runs"][1]["loss"]
+    # The same with --resume: all are finished, and nothing is trained.
+    assert featx_json(*args, "--repeat", "3", "--resume")[1]["accuracy"] == document["accuracy"]
+    assert len(Runs(home).list()) == 4
+
+
+def test_two_trainings_are_compared_image_by_image(featx_json: Any) -> None:
+    _, first = featx_json(*DIGITS, "--mode", "scratch", "--lr", "0.0001")
+    code, second = featx_json(*DIGITS, "--mode", "frozen", *WEIGHTS, "--against", first["run"])
+    assert code == 0
+    (test,) = second["against"]["tests"]
+    difference = (test["only_first"] - test["only_second"]) / test["n"]
+    assert difference == pytest.approx(second["accuracy"]["test"] - first["accuracy"]["test"])
+    assert 0 < test["p_mid"] <= test["p_exact"] <= 1
+
+
+def test_interrupt_is_told_how_to_go_on_and_it_goes_on(
+    featx: Any, featx_json: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = (*DIGITS, "--mode", "scratch")
+    update, steps = Step.update, [0]
+
+    def interrupted(self: Step) -> None:
+        update(self)
+        steps[0] += 1
+        if steps[0] == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Step, "update", interrupted)
+        result = featx(*args)
+    assert result.exit_code == 130
+    assert "--resume" in result.stderr.splitlines()[-1]
+    assert Runs(home).list() == []
+    code, wrong = featx_json(*args, "--lr", "0.3", "--resume")
+    assert code == 2
+    assert "lr was None, now 0.3" in wrong["error"]
+    code, resumed = featx_json(*args, "--resume")
+    assert code == 0
+    (folder,) = (home / "runs").iterdir()
+    assert resumed["run"] == folder.name
+    assert resumed["loss"] == featx_json(*args)[1]["loss"]
+
+
+def test_resume_without_anything_to_resume_begins(featx: Any) -> None:
+    result = featx(*DIGITS, "--mode", "scratch", "--resume")
+    assert result.exit_code == 0
+    assert "nothing to resume" in result.stderr
+
+
+def test_broken_images_may_be_left_out(featx_json: Any, tmp_path: Path) -> None:
+    source = drawn(24, 2)
+    for i, (image, label) in enumerate(zip(source.images, source.labels, strict=True)):
+        path = tmp_path / "photos" / "ab"[label] / f"{i:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    path.write_bytes(path.read_bytes()[:200])
+    args = ("train", tmp_path / "photos", "-b", "lenet5", "--mode", "scratch", "--epochs", "1", "--device", "cpu")
+    code, document = featx_json(*args)
+    assert (code, document["kind"]) == (1, "ImageError")
+    code, document = featx_json(*args, "--on-error", "skip")
+    assert code == 3
+    assert [Path(image["id"]).name for image in document["skipped"]] == ["23.png"]
+    assert sum(document["rows"].values()) == 23
+
+
+def test_options_reach_the_training(featx_json: Any, home: Path) -> None:
+    options = {
+        "optimizer": "adamw",
+        "schedule": "onecycle",
+        "clip": 1.0,
+        "accumulate": 2,
+        "label_smoothing": 0.1,
+        "class_weight": "balanced",
+        "mixup": 0.2,
+        "patience": 5,
+        "head": "flat-mlp:16:dropout=0.5",
+        "head_lr_factor": 3.0,
+        "unfreeze_from": "conv2",
+        "momentum": 0.8,
+        "weight_decay": 0.02,
+        "lr": 0.001,
+    }
+    flags = [part for name, value in options.items() for part in ("--" + name.replace("_", "-"), str(value))]
+    code, _ = featx_json(*DIGITS, "--mode", "finetune", *WEIGHTS, *flags)
+    assert code == 0
+    record = Runs(home).list()[0].read()
+    assert {name: record[name] for name in options} == options
 
 
 def test_loss_that_is_no_number_ends_in_words_and_without_a_run(featx_json: Any, home: Path) -> None:

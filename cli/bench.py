@@ -1,0 +1,142 @@
+"""``featx bench``: how quick a network is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featx.bench_config import BenchConfig
+from featx.cli import options
+from featx.cli.completion import complete_network
+from featx.cli.opening import open_backbone, weights_of_shapes
+from featx.cli.output import Output
+from featx.cli.text import counted, human_bytes, human_count
+from featx.errors import OptionError
+from featx.naming import RUN
+from featx.specs import PRECISIONS, ExtractConfig, LayerSpec
+
+if TYPE_CHECKING:
+    from featx.backbones import Backbone
+    from featx.cache.memo import Memo
+
+
+def _sizes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
+    parts = value.split(",")
+    if not all(part.isascii() and part.isdecimal() and 0 < int(part) < 1 << 20 for part in parts):
+        raise click.BadParameter(f"{value!r}, expected numbers separated by commas", ctx, param)
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def _precisions(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+    parts = tuple(dict.fromkeys(value.split(",")))
+    if not set(parts) <= set(PRECISIONS):
+        raise click.BadParameter(f"{value!r}, expected some of {','.join(PRECISIONS)}", ctx, param)
+    return parts
+
+
+@click.command
+@click.argument("network", metavar="RUN|BACKBONE", shell_complete=complete_network)
+@options.gather(
+    "config",
+    BenchConfig,
+    (
+        click.option(
+            "--batch-sizes",
+            metavar="NUMBERS",
+            callback=_sizes,
+            default=",".join(map(str, BenchConfig.batch_sizes)),
+            show_default=True,
+            help="Images a batch.",
+        ),
+        click.option(
+            "--precisions",
+            metavar="NAMES",
+            callback=_precisions,
+            default=",".join(BenchConfig.precisions),
+            show_default=True,
+            help="Of the arithmetic.",
+        ),
+        click.option(
+            "--seconds",
+            type=float,
+            metavar="X",
+            default=BenchConfig.seconds,
+            show_default=True,
+            help="Of timing, for each of them.",
+        ),
+        options.device,
+    ),
+)
+@options.weights("random:0")
+@options.stem
+@options.size
+@options.common
+def bench(
+    out: Output,
+    home: Path,
+    network: str,
+    config: BenchConfig,
+    weights: str,
+    stem: str | None,
+    size: int | None,
+) -> None:
+    """Time a network's forward pass.
+
+    A trained run's network is timed whole, that of a `featx fit` run up to its layer. Decoding and copying to the
+    device are not counted; the median of many passes is, after a warm-up. Weights do not matter: none are downloaded.
+
+    \b
+    Examples:
+      featx bench resnet18 --size 64
+      featx bench 20261121 --batch-sizes 1,256 --precisions fp32
+    """
+    from featx.bench import bench as run_bench
+    from featx.cache.memo import Memo
+
+    wanted = ExtractConfig(weights=weights_of_shapes(network, weights), stem=stem, size=size)
+    backbone, layer = open_network(out, network, wanted, Memo(home))
+    with out.progress("steps") as progress:
+        found = run_bench(backbone, layer, config, progress)
+    about = {"backbone": backbone.name, "layer": None if layer is None else str(layer)}
+    tell(out, {**about, **found})
+    out.result({**about, **found})
+
+
+def open_network(out: Output, name: str, config: ExtractConfig, memo: Memo) -> tuple[Backbone, LayerSpec | None]:
+    """Look up what is to be timed: a run's network, where a run is called so, else a backbone."""
+    from featx.predict import fitted_on
+    from featx.runs import Runs
+
+    try:
+        run = Runs(memo.home).open(name.removeprefix(RUN))
+    except OptionError:
+        return open_backbone(out, name, config, 3, memo), None
+    record = run.read()
+    if record.get("kind") != "fit":
+        known = name if name.startswith(RUN) else f"{RUN}{name}"
+        config = ExtractConfig(stem=config.stem, size=config.size)
+        return open_backbone(out, known, config, 3, memo), None
+    return fitted_on(run, record, memo, config.size), LayerSpec.parse(record["layer"])
+
+
+def tell(out: Output, found: dict[str, Any]) -> None:
+    """Print the timings for people."""
+    rows = [
+        (t["precision"], t["batch_size"], *_numbers(t["ms_per_image"], t["images_per_second"]))
+        for t in found["timings"]
+    ]
+    out.table(("precision", ">batch", ">ms/image", ">images/s"), rows)
+    channels, height, width = found["shape"]
+    upto = f" up to {found['layer']}" if found["layer"] else ""
+    out.say(
+        f"{found['backbone']}{upto}, {channels} x {height} x {width}: {human_count(found['macs'])} multiply-adds an "
+        f"image, {found['parameters']['total']:,} parameters, {human_bytes(found['bytes'])}"
+    )
+    threads = f", {counted(found['threads'], 'thread', 'threads')}" if found["threads"] else ""
+    out.say(f"{found['device']} {found['processor']}".strip() + threads)
+
+
+def _numbers(ms: float | None, rate: float | None) -> tuple[str, str]:
+    return ("out of memory", "") if ms is None or rate is None else (f"{ms:.3g}", f"{rate:.4g}")

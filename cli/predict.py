@@ -1,0 +1,177 @@
+"""``featx predict``: what a run's model says of images."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featx.cli import options
+from featx.cli.completion import complete_run
+from featx.cli.opening import opening_source
+from featx.cli.output import Output
+from featx.cli.text import counted
+from featx.errors import OptionError, printable
+from featx.specs import ExtractConfig
+
+if TYPE_CHECKING:
+    from featx.predict import Prediction
+
+FORMATS = ("text", "csv")
+
+
+@click.command
+@click.argument("run", shell_complete=complete_run)
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.option("--top", type=click.IntRange(min=1), metavar="K", default=1, show_default=True, help="Classes an image.")
+@options.choice("--format", FORMATS, "text", "Of the table.")
+@options.split
+@options.batch_size()
+@options.device
+@options.workers
+@options.on_error
+@options.common
+def predict(
+    out: Output,
+    home: Path,
+    run: str,
+    images: tuple[str, ...],
+    top: int,
+    format: str,
+    split: str | None,
+    batch_size: int,
+    device: str,
+    workers: int | None,
+    on_error: str,
+) -> None:
+    """Predict the classes of images with a run's model.
+
+    RUN is the id, or the folder, of a run of `featx fit` or `featx train`; IMAGE an image file, a folder, an archive
+    or any other source. Images are prepared as the run's were. Where a source tells labels that the run knows, the
+    accuracy is given.
+
+    \b
+    Examples:
+      featx predict 20261121 photo.jpg scan.png
+      featx predict 20261121 photos.zip --top 3 --format csv > photos.csv
+    """
+    from featx import predict as engine
+    from featx.cache.memo import Memo
+    from featx.runs import Runs
+
+    if out.json and format != FORMATS[0]:
+        raise OptionError(f"--json and --format {format} were given", "leave one of them out")
+    memo, found = Memo(home), Runs(home).open(run)
+    config = ExtractConfig(batch_size=batch_size, device=device, workers=workers, on_error=on_error)
+    with opening_source(out) as progress:
+        sources = engine.image_sources(images, split, memo, progress)
+    predictor = engine.open_predictor(found, memo)
+    top = min(top, len(predictor.classes))
+    tally = Tally(frozenset(predictor.classes))
+    with out.progress() as progress:
+        every = (p for s in sources for p in engine.predict(predictor, s, top=top, config=config, progress=progress))
+        kept: list[Prediction] = []
+        if format == "csv":
+            for line in csv_lines(tally.count(every), top):
+                click.echo(line, nl=False)
+        else:
+            kept += tally.count(every)
+    if format == "text":
+        show(out, kept, top)
+    tell = out.note if format == "csv" else out.say
+    if tally.labelled:
+        share = tally.right / tally.labelled
+        tell(f"accuracy {share:.4f} of {counted(tally.labelled, 'image', 'images')} with a label")
+    if tally.foreign:
+        out.note(f"{counted(tally.foreign, 'image has', 'images have')} a label that the run does not know")
+    out.skipped(tally.skipped, beside=format == "csv")
+    out.result({"run": found.id, "predictions": [document(p) for p in kept if not p.reason], **tally.as_dict()})
+
+
+class Tally:
+    """Counts predictions as they pass by.
+
+    Parameters
+    ----------
+    known : frozenset of str
+        The run's classes.
+
+    Attributes
+    ----------
+    labelled, right, foreign : int
+        Images with a label that the run knows; those of them that were predicted right; images with another label.
+    skipped : list of dict
+        ``id`` and ``reason``.
+    """
+
+    def __init__(self, known: frozenset[str]) -> None:
+        self._known = known
+        self.labelled = self.right = self.foreign = 0
+        self.skipped: list[dict[str, str]] = []
+
+    def count(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+        """Give the predictions on."""
+        for one in predictions:
+            if one.reason:
+                self.skipped.append({"id": one.id, "reason": one.reason})
+            elif one.label in self._known:
+                self.labelled += 1
+                self.right += one.label == one.classes[0]
+            elif one.label is not None:
+                self.foreign += 1
+            yield one
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what ``--json`` says at the end."""
+        accuracy = self.right / self.labelled if self.labelled else None
+        return {"accuracy": accuracy, "labelled": self.labelled, "skipped": self.skipped}
+
+
+def document(one: Prediction) -> dict[str, Any]:
+    """Return a prediction's JSON entry."""
+    return {name: value for name, value in asdict(one).items() if name != "reason"}
+
+
+def show(out: Output, predictions: list[Prediction], top: int) -> None:
+    """Print a line an image, for people."""
+    labels = any(one.label is not None for one in predictions)
+    ranked = [name for k in range(top) for name in (f"class{_rank(k)}", f">probability{_rank(k)}")]
+    columns = ["image", *ranked, *["label"] * labels]
+    rows = [
+        [one.id, *_cells(one), *[one.label if one.label is not None else ""] * labels]
+        for one in predictions
+        if not one.reason
+    ]
+    if rows:
+        out.table(columns, rows)
+
+
+def csv_lines(predictions: Iterable[Prediction], top: int) -> Iterator[str]:
+    """Give the lines of a CSV table as the predictions come: id, classes and probabilities, label."""
+    ranked = [name for k in range(top) for name in (f"class{_rank(k)}", f"probability{_rank(k)}")]
+    yield _csv_line(["image", *ranked, "label"])
+    for one in predictions:
+        if not one.reason:
+            yield _csv_line([one.id, *_cells(one, ".6g"), one.label or ""])
+
+
+def _cells(one: Prediction, style: str = ".4f") -> list[str]:
+    pairs = zip(one.classes, one.probabilities, strict=True)
+    return [cell for name, share in pairs for cell in (name, "" if math.isnan(share) else format(share, style))]
+
+
+def _rank(k: int) -> str:
+    return f"_{k + 1}" if k else ""
+
+
+def _csv_line(cells: list[str]) -> str:
+    # Names come from strangers: a control character in one must not reach a terminal.
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(map(printable, cells))
+    return line.getvalue()

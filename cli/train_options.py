@@ -1,0 +1,77 @@
+"""The options of ``featx train``, in the order in which its help shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from featx.cli import options
+from featx.train_config import AUGMENTS, CLASS_WEIGHTS, MODES, OPTIMIZERS, SCHEDULES, TrainConfig
+
+
+def _number(flag: str, kind: type, text: str, metavar: str | None = None) -> Callable[[Any], Any]:
+    """An option that is a number, its default `TrainConfig`'s; one whose default is None says in words what that is."""
+    default = getattr(TrainConfig, flag.strip("-").replace("-", "_"))
+    shown = {} if default is None else {"default": default, "show_default": True}
+    return click.option(flag, type=kind, metavar=metavar or {int: "N", float: "X"}[kind], help=text, **shown)
+
+
+def _choice(flag: str, choices: tuple[str, ...], text: str) -> Callable[[Any], Any]:
+    default = getattr(TrainConfig, flag.strip("-").replace("-", "_"))
+    if default is None:
+        return click.option(flag, type=click.Choice(choices), help=text)
+    return options.choice(flag, choices, default, text)
+
+
+WHAT_TRAINS = (
+    click.option("--mode", type=click.Choice(MODES), required=True, help="What trains: all anew, the head, or all on."),
+    click.option("--unfreeze-from", metavar="BLOCK", help="With finetune: only this block and those after it train."),
+    click.option("--head", metavar="HEAD", default=TrainConfig.head, show_default=True, help=(
+        "The new classifier: linear, mlp:256,128, on the network's features; flat-linear, "
+        "flat-mlp:256,128:dropout=0.5, directly on its convolutional base."
+    )),
+    click.option("--init-head", metavar="RUN", help="Begin with the head of a `featx fit` run."),
+)  # fmt: skip
+HOW_LONG = (
+    _number("--epochs", int, "Rounds."),
+    _number("--patience", int, "Stop after N epochs without a better one."),
+    options.batch_size(TrainConfig.batch_size),
+    _number("--accumulate", int, "Batches a step."),
+)
+OPTIMIZER = (
+    _choice("--optimizer", OPTIMIZERS, "SGD is Nesterov's."),
+    _number("--lr", float, "Peak learning rate.  [default: the mode's own]"),
+    _number("--head-lr-factor", float, "The head's learning rate is X times as high."),
+    _choice("--schedule", SCHEDULES, "Of the learning rate."),
+    _number("--warmup-epochs", int, "Epochs in which it rises."),
+    _number("--momentum", float, "Of SGD; Adam's beta 1."),
+    _number("--weight-decay", float, "Not of norms and biases.  [default: the optimizer's own]"),
+    _number("--clip", float, "Largest norm of the gradient."),
+)
+LOSS_AND_IMAGES = (
+    _number("--label-smoothing", float, "Share of the target spread over all classes."),
+    _choice("--class-weight", CLASS_WEIGHTS, "Rare classes weigh more.  [default: all rows alike]"),
+    _choice("--augment", AUGMENTS, "Random changes of images.  [default: crop-flip; none for frozen]"),
+    _number("--mixup", float, "Blend images: Beta(X, X).", "X"),
+    _number("--cutmix", float, "Paste parts of images: Beta(X, X)."),
+)
+MACHINE = (
+    options.precision,
+    options.device,
+    options.seed,
+    options.on_error,
+    _number("--checkpoint-minutes", float, "Time between checkpoints within an epoch."),
+)
+
+config = options.gather("config", TrainConfig, (*WHAT_TRAINS, *HOW_LONG, *OPTIMIZER, *LOSS_AND_IMAGES, *MACHINE))
+"""How to train: the command gets `config`, a `TrainConfig`."""
+
+repeat = click.option(
+    "--repeat", type=click.IntRange(min=1), metavar="N", default=1, show_default=True,
+    help="Train N times, with --seed and the numbers after it.",
+)  # fmt: skip
+resume = click.option("--resume", is_flag=True, help="Go on with this command's newest unfinished run.")
+against = click.option("--against", metavar="RUN", help="Compare with another training on the same test images.")
+tensorboard = click.option("--tensorboard", is_flag=True, help="Write the history for TensorBoard too.")

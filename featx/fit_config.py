@@ -1,0 +1,157 @@
+"""What a fit on stored features is asked for: `featx fit`, its heads, and the published sweeps over C."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from featx.checks import check_choice, check_count, check_positive, check_range
+from featx.errors import OptionError
+
+NORMALIZE = ("l2",)
+PENALTIES = ("l2", "l1", "elasticnet")
+NO_PENALTY = "none"
+HEADS = ("softmax", "knn", "centroid", "lda", "svm", "ridge")
+BALANCED = "balanced"
+
+
+def log_spaced(first: float, last: float, n: int) -> tuple[float, ...]:
+    """Return n powers of ten whose exponents run evenly from `first` to `last`.
+
+    Examples
+    --------
+    >>> log_spaced(-1, 1, 3)
+    (0.1, 1.0, 10.0)
+    """
+    return tuple(float(10 ** (first + (last - first) * i / (n - 1))) for i in range(n))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A published way to choose C on validation rows; the features stay as they are unless `normalize` says else.
+
+    Parameters
+    ----------
+    Cs : tuple of float
+        Tried first, in scikit-learn's scaling: C weighs the summed loss against ``||W||^2 / 2``.
+    halvings : int
+        So often is the interval around the best C halved (in its logarithm), two more C each time.
+    normalize : str or None
+        ``l2``: rows are divided by their norms.
+    origin : str
+        Where it is described.
+    """
+
+    Cs: tuple[float, ...]
+    halvings: int = 0
+    normalize: str | None = None
+    origin: str = ""
+
+
+SWEEPS = {
+    "dinov2": Sweep(
+        log_spaced(-6, 5, 45),
+        origin="Oquab et al. 2023, arXiv:2304.07193; dinov2/eval/log_regression.py: C of 10^-6 to 10^5 on a tenth of "
+        "the training rows, refitted on all of them",
+    ),
+    "clip": Sweep(
+        log_spaced(-6, 6, 7),
+        halvings=4,
+        origin="Radford et al. 2021, arXiv:2103.00020, appendix A.3: from 10^-6, 10^-4, ..., 10^6 the interval around "
+        "the peak is halved down to 8 steps a decade",
+    ),
+    "kornblith": Sweep(
+        tuple(1 / penalty for penalty in reversed(log_spaced(-6, 5, 45))),
+        normalize="l2",
+        origin="Kornblith, Shlens and Le 2019, arXiv:1805.08974: 45 penalties of 10^-6 to 10^5 on the summed loss, "
+        "C being their inverses; here on rows of length 1",
+    ),
+}
+"""By the names that ``featx fit --sweep`` takes."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """A head on stored features as `featx fit` fits it.
+
+    Parameters
+    ----------
+    head : str
+        ``softmax`` (softmax regression), ``knn`` (DINOv2's weighted vote), ``centroid``, ``lda``, ``svm`` (linear) or
+        ``ridge``. The options below are softmax regression's; see `featx.classical` for what the others take.
+    C : float
+        Weighs the summed log loss against ``||W||^2 / 2``, as in scikit-learn.
+    sweep : str or None
+        One of `SWEEPS`: chooses C, and says what becomes of the features; C, `standardize` and `normalize` then have
+        no effect.
+    standardize, fit_intercept : bool
+        Whether columns get mean 0 and deviation 1; whether each class has a constant.
+    normalize : str or None
+        ``l2``: rows are divided by their norms first.
+    penalty : str
+        ``l2``, ``none``, or ``l1`` and ``elasticnet`` (by scikit-learn's saga; `l1_ratio` is the latter's).
+    class_weight : str or None
+        ``balanced``: rows weigh in inverse proportion to their class's frequency.
+    k : int or None
+        Neighbours of ``knn``; None chooses among `NEIGHBOURS` on the validation rows.
+    tol, max_iter : float, int
+        Bound of the scale-free gradient norm; steps at most.
+    shots, draws : int or None, int
+        Fit `draws` times on so many training rows a class, each time drawn anew.
+    seed : int
+        Of every random choice.
+    """
+
+    head: str = "softmax"
+    C: float = 1.0
+    sweep: str | None = None
+    standardize: bool = True
+    normalize: str | None = None
+    penalty: str = "l2"
+    l1_ratio: float = 0.5
+    class_weight: str | None = None
+    fit_intercept: bool = True
+    k: int | None = None
+    tol: float = 3e-5
+    max_iter: int = 1000
+    shots: int | None = None
+    draws: int = 10
+    seed: int = 0
+
+    NEIGHBOURS: ClassVar = (10, 20, 100, 200)
+    TEMPERATURE: ClassVar = 0.07
+    LEARNING_RATE: ClassVar = 0.01
+    FOLDS: ClassVar = 5
+
+    def __post_init__(self) -> None:
+        check_choice("head", self.head, HEADS)
+        check_positive("C", self.C)
+        check_positive("tol", self.tol)
+        check_count("max-iter", self.max_iter)
+        check_count("draws", self.draws)
+        check_count("seed", self.seed, least=0)
+        check_choice("penalty", self.penalty, (*PENALTIES, NO_PENALTY))
+        check_range("l1-ratio", self.l1_ratio, below=1, inclusive=True)
+        for name, value, choices in (
+            ("sweep", self.sweep, tuple(SWEEPS)),
+            ("normalize", self.normalize, NORMALIZE),
+            ("class-weight", self.class_weight, (BALANCED,)),
+        ):
+            if value is not None:
+                check_choice(name, value, choices)
+        for name, count in (("k", self.k), ("shots", self.shots)):
+            if count is not None:
+                check_count(name, count)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.sweep and self.head != "softmax":
+            raise OptionError(f"--sweep chooses C of softmax regression, and --head is {self.head}", "leave one out")
+        if self.sweep and self.shots:
+            raise OptionError("--sweep and --shots do not go together: a draw has no validation rows", "leave one out")
+        if self.sweep and self.penalty != "l2":
+            raise OptionError(f"--sweep is over C of the l2 penalty, and --penalty is {self.penalty}", "leave one out")
+        if self.head != "softmax" and (self.penalty != "l2" or self.class_weight):
+            raise OptionError(f"--penalty and --class-weight are softmax regression's, and --head is {self.head}")
+        if self.k is not None and self.head != "knn":
+            raise OptionError(f"--k is the number of neighbours, and --head is {self.head}", "give --head knn")

@@ -1,0 +1,199 @@
+"""The network that a training changes: its new head, what of it learns, and what stays as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from featx.backbones import Backbone
+from featx.errors import OptionError
+from featx.flat import FlatNetwork
+from featx.graph import Traced
+from featx.head_spec import HeadSpec
+from featx.heads import attach, make_head
+from featx.measure import Nodes
+from featx.networks import AUXILIARY
+from featx.train_config import TrainConfig
+
+LARGEST_PX = 1024
+"""Up to here the least image size that a network takes is looked for."""
+
+
+@dataclass
+class Learner:
+    """A network ready to be trained; exactly what learns has gradients.
+
+    Parameters
+    ----------
+    network, head : nn.Module
+        The whole, and its new classifier.
+    layer : str
+        The node whose values, flattened, the head is given; empty where it cannot be told.
+    still : list of nn.Module
+        What stays in eval mode: batch-norm statistics must not drift, nor dropout blur it.
+    alone : bool
+        Whether the head alone makes the logits of `layer`. SqueezeNet pools after its classifier.
+    """
+
+    network: nn.Module
+    head: nn.Module
+    layer: str
+    still: list[nn.Module]
+    alone: bool
+
+    def strip(self) -> nn.Module:
+        """Take the auxiliary heads off, which evaluation never runs, and return the network in eval mode."""
+        _without_auxiliary(self.network)
+        return self.network.eval()
+
+
+def learner_of(backbone: Backbone, config: TrainConfig, n_classes: int, shape: tuple[int, int, int]) -> Learner:
+    """Build the network and the new head in it.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (C, H, W) of a prepared image.
+
+    Raises
+    ------
+    OptionError
+        An image size that the network cannot take (says the least), a head that does not fit it, or a block to
+        unfreeze from that it does not have.
+    """
+    convolution = backbone.code is None and backbone.name.startswith("squeezenet")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        return assemble(
+            backbone.module(), backbone.head, backbone.head_width, config, n_classes, shape, convolution=convolution
+        )
+
+
+def assemble(
+    network: nn.Module,
+    place: str,
+    width: int,
+    config: TrainConfig,
+    n_classes: int,
+    shape: tuple[int, int, int],
+    *,
+    convolution: bool = False,
+) -> Learner:
+    """Give a network a new head, and say what of it learns.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In eval mode; is changed.
+    place, width : str, int
+        Dotted name of its classifier, and how many values that takes.
+    convolution : bool
+        Whether its classifier is a 1 x 1 convolution.
+    """
+    spec = HeadSpec.parse(config.head)
+    if config.mode != "scratch" or spec.flat:
+        _without_auxiliary(network)
+    network.requires_grad_(True)
+    traced = Traced(network)
+    if spec.flat:
+        nodes = _described(traced, shape, whole=False)
+        layer = traced.base(place, nodes)
+        head = make_head(spec, _size(nodes, layer), n_classes)
+    else:
+        _described(traced, shape)
+        head = make_head(spec, width, n_classes, convolution=convolution)
+        layer = _fed_by(traced, place)
+    early = _frozen_names(traced, network, place, config)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(not any(f"{name}.".startswith(f"{owner}.") for owner in early))
+    quiet = [module for name, module in network.named_modules() if name in early]
+    if spec.flat:
+        whole: nn.Module = FlatNetwork(network, layer, head)
+    else:
+        _new_auxiliary(network, n_classes)
+        whole = attach(network, place, head)
+    head.requires_grad_(True)
+    quiet += [m for m in whole.modules() if _is_still(m)]
+    return Learner(whole, head, layer, quiet, alone=spec.flat or not convolution)
+
+
+def _frozen_names(traced: Traced, network: nn.Module, place: str, config: TrainConfig) -> set[str]:
+    """Return the modules and parameters that do not learn."""
+    if config.mode == "frozen":
+        own = {name for name, _ in network.named_parameters() if not f"{name}.".startswith(f"{place}.")}
+        return own | traced.ran_before(place)
+    return set() if config.unfreeze_from is None else traced.ran_before(config.unfreeze_from)
+
+
+def _is_still(module: nn.Module) -> bool:
+    parameters = list(module.parameters())
+    return bool(parameters) and not any(p.requires_grad for p in parameters)
+
+
+def _fed_by(traced: Traced, place: str) -> str:
+    try:
+        return traced.before(place)
+    except OptionError:
+        return ""
+
+
+def _size(nodes: Nodes, layer: str) -> int:
+    size = 1
+    for n in nodes[layer].shape:
+        size *= n
+    return size
+
+
+def _described(traced: Traced, shape: tuple[int, int, int], *, whole: bool = True) -> Nodes:
+    """Return the nodes at an image size; where the network cannot take it, say the least that it can."""
+    try:
+        return traced.describe(shape, whole=whole)
+    except OptionError as exc:
+        least = _least_size(traced, shape)
+        if least is None:
+            raise
+        raise OptionError(exc.message, f"it takes {least} px or more: give --size {least}") from exc
+
+
+def _least_size(traced: Traced, shape: tuple[int, int, int]) -> int | None:
+    """Return the smallest square that fits, px, where larger ones do; None where that is not what is wrong."""
+
+    def fits(px: int) -> bool:
+        try:
+            traced.describe((shape[0], px, px))
+        except OptionError:
+            return False
+        return True
+
+    low = high = max(1, min(shape[1:]))
+    while not fits(high):
+        low, high = high, 2 * high
+        if high > LARGEST_PX:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high
+
+
+def _auxiliary(network: nn.Module) -> list[str]:
+    return [name for name, _ in network.named_children() if name in AUXILIARY]
+
+
+def _without_auxiliary(network: Any) -> None:
+    # They would stay as they are, of other classes, and be counted as if they learnt.
+    for name in _auxiliary(network):
+        setattr(network, name, None)
+        network.aux_logits = False
+
+
+def _new_auxiliary(network: nn.Module, n_classes: int) -> None:
+    """Give the auxiliary heads, where there are some, as many outputs as there are classes."""
+    for name in _auxiliary(network):
+        inner = [path for path, m in network.get_submodule(name).named_modules() if isinstance(m, nn.Linear)]
+        path = f"{name}.{inner[-1]}"
+        old: Any = network.get_submodule(path)
+        network.set_submodule(path, nn.Linear(old.in_features, n_classes))

@@ -1,0 +1,136 @@
+"""A fitted linear classifier as one file that numpy alone can read: safetensors with JSON in its header, no pickle.
+
+The file holds ``coef_`` (k, d) and ``intercept_`` (k,), k being 1 for two classes. Its header holds, under ``featx``,
+JSON with ``format`` (1), ``classes`` (their labels, in order), ``normalize`` (``l2`` or null) and ``params``. A
+prediction is ``X @ coef_.T + intercept_``, rows divided by their norms first where ``normalize`` says so.
+
+This module needs numpy and safetensors, nothing else of featx's dependencies.
+
+Examples
+--------
+>>> import tempfile
+>>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
+>>> _ = write_model(path, coef=np.eye(3), intercept=np.zeros(3), classes=np.array(["a", "b", "c"]), normalize=None)
+>>> read_model(path).predict(np.array([[0.0, 2.0, 1.0]])).tolist()
+['b']
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import CorruptStoreError, OptionError
+
+FORMAT = 1
+HEADER = "featx"
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """A classifier that predicts with numpy.
+
+    Parameters
+    ----------
+    coef : ndarray of shape (k, d)
+        float64; k is 1 for two classes.
+    intercept : ndarray of shape (k,)
+    classes : ndarray of shape (n_classes,)
+        Labels.
+    normalize : str or None
+        ``l2`` where rows are divided by their Euclidean norms first.
+    params : dict
+        What it was fitted with.
+    """
+
+    coef: NDArray[np.float64]
+    intercept: NDArray[np.float64]
+    classes: NDArray[Any]
+    normalize: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    def logits(self, X: Any) -> NDArray[np.float64]:
+        """Return logits of shape (n, n_classes) for X of shape (n, d); of two classes, the first one's are 0."""
+        values = np.asarray(X, np.float64)
+        if values.ndim != 2 or values.shape[1] != self.coef.shape[1]:
+            raise OptionError(f"X has the shape {values.shape}, expected (n, {self.coef.shape[1]})")
+        if self.normalize == "l2":
+            norms = np.sqrt(np.square(values).sum(axis=1, keepdims=True))
+            values = values / np.where(norms > 0, norms, 1)
+        found: NDArray[np.float64] = values @ self.coef.T + self.intercept
+        return np.column_stack([np.zeros(len(found)), found]) if len(self.coef) == 1 else found
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable label of each row, of shape (n,)."""
+        labels: NDArray[Any] = self.classes[self.logits(X).argmax(axis=1)]
+        return labels
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return probabilities of shape (n, n_classes)."""
+        logits = self.logits(X)
+        share = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities: NDArray[np.float64] = share / share.sum(axis=1, keepdims=True)
+        return probabilities
+
+
+def write_model(
+    path: Path,
+    *,
+    coef: NDArray[np.float64],
+    intercept: NDArray[np.float64],
+    classes: NDArray[Any],
+    normalize: str | None,
+    params: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a fitted model, wholly or not at all, and return the path.
+
+    Raises
+    ------
+    OptionError
+        Labels that are neither numbers, truths nor words.
+    """
+    from safetensors.numpy import save
+
+    from featx.cache.atomic import write_bytes
+
+    labels = classes.tolist()
+    if not all(isinstance(label, (bool, int, float, str)) for label in labels):
+        raise OptionError(f"labels of type {type(labels[0]).__name__} cannot be saved, expected numbers or words")
+    about = {"format": FORMAT, "classes": labels, "normalize": normalize, "params": dict(params or {})}
+    tensors = {"coef_": np.ascontiguousarray(coef), "intercept_": np.ascontiguousarray(intercept)}
+    write_bytes(path, save(tensors, {HEADER: json.dumps(about)}))
+    return path
+
+
+def read_model(path: str | Path) -> LinearModel:
+    """Read what `write_model` wrote.
+
+    Raises
+    ------
+    CorruptStoreError
+        The file is not one, or is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            about = json.loads((file.metadata() or {})[HEADER])
+            coef, intercept = file.get_tensor("coef_"), file.get_tensor("intercept_")
+        classes, normalize = np.array(about["classes"]), about["normalize"]
+        whole = coef.ndim == 2 and intercept.shape == coef.shape[:1] and normalize in (None, "l2")
+        whole = whole and about["format"] == FORMAT and len(classes) == max(2, len(coef))
+    except FileNotFoundError:
+        raise CorruptStoreError(f"there is no file {path}", "`save` of a fitted model writes one") from None
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+        raise CorruptStoreError(f"{path} is no model that featx saved: {error}", "save it again") from error
+    if not whole:
+        raise CorruptStoreError(f"{path} is damaged: its parts do not belong together", "save it again")
+    return LinearModel(
+        np.asarray(coef, np.float64), np.asarray(intercept, np.float64), classes, normalize, about["params"]
+    )

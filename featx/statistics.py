@@ -1,0 +1,53 @@
+"""What repeated and paired results tell: means with intervals, and tests over the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+def summary(values: Sequence[float]) -> dict[str, Any]:
+    """Return ``n``, ``mean``, ``std`` and the 95 % ``interval`` of the mean.
+
+    The standard deviation is the sample's (n - 1), the interval Student's (1908), mean -+ t * std / sqrt(n); with one
+    value there is neither.
+    """
+    n, mean = len(values), float(np.mean(values))
+    if n < 2:
+        return {"n": n, "mean": mean, "std": None, "interval": None}
+    std = float(np.std(values, ddof=1))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / n**0.5
+    return {"n": n, "mean": mean, "std": std, "interval": [mean - half, mean + half]}
+
+
+def mcnemar(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
+    """Compare two classifiers on the same images: McNemar's test (1947), exact and with the mid-p value.
+
+    Only images that one of them gets right and the other wrong tell anything; if the two were equally good, either
+    would be the right one as by a coin. The exact test keeps its level whatever n is, and the mid-p value (Fagerland,
+    Lydersen and Laake, "The McNemar test for binary matched-pairs data: mid-p and asymptotic are better than exact
+    conditional", 2013) is less cautious.
+
+    Parameters
+    ----------
+    first, second : array of bool, shape (n,)
+        Whether each image was classified right.
+
+    Returns
+    -------
+    dict
+        ``only_first`` and ``only_second`` right, ``n``, two-sided ``p_exact`` and ``p_mid``.
+    """
+    one, two = np.asarray(first, bool), np.asarray(second, bool)
+    if one.shape != two.shape or one.ndim != 1:
+        raise ValueError(f"results of shape {one.shape} and {two.shape}, expected two of the same length")
+    b, c = int((one & ~two).sum()), int((two & ~one).sum())
+    exact = float(stats.binomtest(min(b, c), b + c).pvalue) if b + c else 1.0
+    mid = 1.0 if b == c else exact - float(stats.binom.pmf(min(b, c), b + c, 0.5))
+    return {"only_first": b, "only_second": c, "n": len(one), "p_exact": exact, "p_mid": mid}

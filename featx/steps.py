@@ -1,0 +1,140 @@
+"""One step of training: loss, gradient, update."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from featx.augment import Mix
+from featx.errors import FeatureError, OptionError
+from featx.forward import arithmetic
+from featx.train_config import TrainConfig
+
+AUXILIARY_WEIGHT = 0.3
+"""Of each auxiliary head's loss (Szegedy et al., "Going deeper with convolutions", 2015, section 5)."""
+
+
+class Step:
+    """What happens to a batch.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Maps a batch of inputs to logits.
+    optimizer : Optimizer
+        Of what learns in it.
+    labels : Tensor
+        Of the training rows, for the class weights.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        labels: torch.Tensor,
+        n_classes: int,
+        config: TrainConfig,
+        device: torch.device,
+    ) -> None:
+        self.module, self.optimizer, self.config, self.device = module, optimizer, config, device
+        self._weights = balanced(labels, n_classes) if config.class_weight == "balanced" else None
+        self._mix = Mix(config, n_classes)
+        # bf16 has fp32's range: only fp16 needs its loss scaled.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+        self._learns = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def begin(self) -> None:
+        """Forget the gradient of the step before."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def gradient(self, x: torch.Tensor, y: torch.Tensor, rows: int) -> tuple[float, int]:
+        """Add a batch's gradient; return its summed loss and how many it got right.
+
+        Parameters
+        ----------
+        x, y : Tensor
+            Inputs (m, ...), and class numbers (m,).
+        rows : int
+            Of the whole step, over which the loss is a mean.
+
+        Raises
+        ------
+        FloatingPointError
+            The loss is NaN or infinite: nothing was added.
+        """
+        mixed, target = self._mix(x, y)
+        with arithmetic(self.device, self.config.precision):
+            outputs = self.module(mixed)
+            logits, *auxiliary = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
+            loss = self._loss(logits, target)
+            for other in auxiliary:
+                loss = loss + AUXILIARY_WEIGHT * self._loss(other, target)
+        right = (logits.detach().argmax(1) == y).sum()
+        # Both in one transfer from the device, which waits for it.
+        value, count = torch.stack([loss.detach().double(), right.double()]).tolist()
+        if not np.isfinite(value):
+            raise FloatingPointError(str(value))
+        torch.autograd.backward(self.scaler.scale(loss / rows))
+        return value, int(count)
+
+    def _loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        smoothing = self.config.label_smoothing
+        return functional.cross_entropy(
+            logits.float(), target, weight=self._weights, label_smoothing=smoothing, reduction="sum"
+        )
+
+    def update(self) -> None:
+        """Move the weights by the gradient that was added up."""
+        if self.config.clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self._learns, self.config.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+
+def balanced(labels: torch.Tensor, n_classes: int) -> torch.Tensor:
+    """Return n / (k * count) a class, k being the number of classes that have rows; 0 for the others."""
+    counts = torch.bincount(labels, minlength=n_classes).float()
+    weights = len(labels) / ((counts > 0).sum() * counts)
+    return torch.where(counts > 0, weights, torch.zeros_like(counts))
+
+
+def set_chance(seed: int, epoch: int, step: int, device: torch.device) -> None:
+    """Seed torch's generators for one step: dropout, stochastic depth and mixing depend on nothing before it."""
+    luck = int(np.random.SeedSequence([seed, epoch, step, 2]).generate_state(1, np.uint64)[0] >> 1)
+    torch.default_generator.manual_seed(luck)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(luck)
+
+
+@contextlib.contextmanager
+def own_chance(device: torch.device) -> Iterator[None]:
+    """Leave the caller's random numbers alone."""
+    devices: list[Any] = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+@contextlib.contextmanager
+def lone_image_errors() -> Iterator[None]:
+    """Say in words that batch norm met a batch of one image, one value a channel."""
+    try:
+        yield
+    except ValueError as exc:
+        if "more than 1 value per channel" not in str(exc):
+            raise
+        raise OptionError("batch norm cannot normalise a batch of one image", "use a larger --batch-size") from exc
+
+
+def diverged(said: str, epoch: int, step: int, ids: list[str], lr: float) -> FeatureError:
+    """Return the error of a loss that is no number, naming the step and the batch's images."""
+    named = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+    return FeatureError(
+        f"the loss is {said} in epoch {epoch}, step {step} (images {named})", f"use a smaller --lr than {lr:g}"
+    )

@@ -1,0 +1,178 @@
+"""What a user asks of a training, as frozen values. Every default of it stands here, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from featx.checks import check_choice, check_count, check_positive, check_range
+from featx.errors import OptionError
+from featx.head_spec import HeadSpec
+from featx.specs import ON_ERROR, PRECISIONS, ExtractConfig
+
+MODES = ("scratch", "frozen", "finetune")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("constant", "step", "cosine", "onecycle", "plateau")
+AUGMENTS = ("none", "flip", "crop-flip", "trivial", "randaugment")
+CLASS_WEIGHTS = ("balanced",)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """End-to-end training; ``checkpoint_minutes`` does not change what comes out.
+
+    Parameters
+    ----------
+    mode : str
+        ``scratch`` (random weights), ``frozen`` (only the head trains) or ``finetune``.
+    unfreeze_from : str, optional
+        With ``finetune``: the first block that trains; those before it stay as they are.
+    head : str
+        See `HeadSpec`.
+    init_head : str, optional
+        Id or folder of a `featx fit` run, whose softmax regression the head begins as: the two phases of Kumar et
+        al., "Fine-tuning can distort pretrained features and underperform out-of-distribution", 2022.
+    epochs, batch_size, accumulate : int
+        Rounds; images a pass; passes whose gradients make one step.
+    optimizer : str
+        ``sgd`` (with Nesterov's momentum), ``adam`` or ``adamw``.
+    lr : float, optional
+        Peak learning rate; None takes the optimizer's and mode's own, `LR`.
+    head_lr_factor : float
+        The head's learning rate is so many times `lr`.
+    momentum : float
+        Of SGD; the first moment's decay (beta 1) of Adam and AdamW.
+    weight_decay : float, optional
+        Of weights that are matrices or kernels, not of biases and norms; None takes the optimizer's own.
+    schedule : str
+        Of the learning rate: see `featx.optim.Schedule`.
+    warmup_epochs : int
+        Epochs over which the learning rate rises linearly.
+    clip : float, optional
+        Largest norm of a step's gradient.
+    label_smoothing : float
+        Share of the target spread over all classes.
+    class_weight : str, optional
+        ``balanced``: n / (k * count), as scikit-learn's; None weighs every row alike.
+    augment : str, optional
+        ``none``, ``flip``, ``crop-flip``, and after crop and flip ``trivial`` or ``randaugment``; None takes the
+        mode's own, `AUGMENT`.
+    mixup, cutmix : float
+        Parameter of the Beta distribution; 0 leaves it out, and with both each batch has one of the two.
+    patience : int, optional
+        Stop after so many epochs without a better one.
+    precision, device : str
+        As `ExtractConfig`.
+    seed : int
+        Of every random choice.
+    on_error : str
+        ``raise``, or ``skip`` to leave out images that cannot be decoded.
+    checkpoint_minutes : float
+        Time between checkpoints within an epoch; one is written after each epoch too.
+    """
+
+    mode: str = "finetune"
+    unfreeze_from: str | None = None
+    head: str = "linear"
+    init_head: str | None = None
+    epochs: int = 10
+    batch_size: int = 64
+    accumulate: int = 1
+    optimizer: str = "sgd"
+    lr: float | None = None
+    head_lr_factor: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float | None = None
+    schedule: str = "cosine"
+    warmup_epochs: int = 0
+    clip: float | None = None
+    label_smoothing: float = 0.0
+    class_weight: str | None = None
+    augment: str | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    patience: int | None = None
+    precision: str = ExtractConfig.precision
+    device: str = ExtractConfig.device
+    seed: int = 0
+    on_error: str = ExtractConfig.on_error
+    checkpoint_minutes: float = 5.0
+
+    _ADAPTIVE: ClassVar = {"scratch": 1e-3, "frozen": 1e-3, "finetune": 1e-4}
+    LR: ClassVar = {
+        "sgd": {"scratch": 0.05, "frozen": 0.1, "finetune": 0.01},
+        "adam": _ADAPTIVE,
+        "adamw": _ADAPTIVE,
+    }
+    WEIGHT_DECAY: ClassVar = {"sgd": 5e-4, "adam": 0.0, "adamw": 0.01}
+    AUGMENT: ClassVar = {"scratch": "crop-flip", "frozen": "none", "finetune": "crop-flip"}
+
+    def __post_init__(self) -> None:
+        self._check_choices()
+        self._check_numbers()
+        object.__setattr__(self, "head", str(HeadSpec.parse(self.head)))
+        if self.unfreeze_from is not None and self.mode != "finetune":
+            raise OptionError(
+                f"unfreeze-from goes with mode finetune, and the mode is {self.mode}", "leave --unfreeze-from out"
+            )
+        if self.init_head is not None and (self.mode == "scratch" or HeadSpec.parse(self.head).widths):
+            raise OptionError(
+                f"init-head begins a linear head on pretrained features, and this is {self.head} in mode {self.mode}",
+                "leave --init-head out",
+            )
+        if self.warmup_epochs >= self.epochs or (self.warmup_epochs and self.schedule == "onecycle"):
+            raise OptionError(
+                f"warmup-epochs is {self.warmup_epochs} with {self.epochs} epochs and schedule {self.schedule}, "
+                "expected fewer than the epochs, and none with onecycle, which warms up by itself",
+                "give another --warmup-epochs",
+            )
+
+    def _check_choices(self) -> None:
+        check_choice("mode", self.mode, MODES)
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("precision", self.precision, PRECISIONS)
+        check_choice("on-error", self.on_error, ON_ERROR)
+        if self.augment is not None:
+            check_choice("augment", self.augment, AUGMENTS)
+        if self.class_weight is not None:
+            check_choice("class-weight", self.class_weight, CLASS_WEIGHTS)
+
+    def _check_numbers(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate"):
+            check_count(name.replace("_", "-"), getattr(self, name))
+        for name in ("seed", "warmup_epochs"):
+            check_count(name.replace("_", "-"), getattr(self, name), least=0)
+        check_range("momentum", self.momentum, below=1)
+        check_range("label-smoothing", self.label_smoothing, below=1)
+        for name in ("mixup", "cutmix", "checkpoint_minutes"):
+            check_range(name.replace("_", "-"), getattr(self, name))
+        check_positive("head-lr-factor", self.head_lr_factor)
+        if self.lr is not None:
+            check_positive("lr", self.lr)
+        if self.clip is not None:
+            check_positive("clip", self.clip)
+        if self.weight_decay is not None:
+            check_range("weight-decay", self.weight_decay)
+        if self.patience is not None:
+            check_count("patience", self.patience)
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate asked for, or the optimizer's and mode's own."""
+        return float(self.LR[self.optimizer][self.mode] if self.lr is None else self.lr)
+
+    @property
+    def decay(self) -> float:
+        """The weight decay asked for, or the optimizer's own."""
+        return float(self.WEIGHT_DECAY[self.optimizer] if self.weight_decay is None else self.weight_decay)
+
+    @property
+    def augmentation(self) -> str:
+        """The augmentation asked for, or the mode's own."""
+        return str(self.AUGMENT[self.mode] if self.augment is None else self.augment)
+
+    @property
+    def sees_the_same(self) -> bool:
+        """Whether every epoch shows the network the same inputs, so that a frozen base need run only once."""
+        return self.mode == "frozen" and self.augmentation == "none" and not (self.mixup or self.cutmix)

@@ -1,0 +1,99 @@
+"""A head begun as a fitted softmax regression gives that regression's predictions before it learns anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from drawn import parts, some_digits
+
+from featx.backbones import Backbone, resolve
+from featx.cache.store import FeatureStore
+from featx.errors import OptionError, StoreError
+from featx.init_head import begin_head
+from featx.learners import learner_of
+from featx.probe import fit_probe
+from featx.records import new_run, record_fit
+from featx.runs import MODEL_FILE, Runs
+from featx.specs import LayerSpec
+from featx.splits import Partition
+from featx.train_config import TrainConfig
+from featx.training import train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+TINY = TrainConfig(mode="finetune", epochs=1, lr=1e-9, augment="none")
+
+
+def digits(classes: int = 4) -> Partition:
+    return parts(some_digits(80, tuple(range(classes))), 50, 10)
+
+
+def network(name: str = "lenet5", seed: int = 0) -> Backbone:
+    size = None if name == "lenet5" else 32
+    return resolve(name, weights=f"random:{seed}", size=size, channels=1)
+
+
+def fitted(home: Path, cut: Partition, backbone: Backbone, layer: str) -> dict[str, Any]:
+    from featx.fit_config import FitConfig
+    from featx.specs import ExtractConfig
+
+    config, spec = FitConfig(standardize=True), LayerSpec.parse(layer)
+    with new_run(home, "fit", ["featx"]) as run:
+        result = fit_probe(cut, backbone, spec, FeatureStore(home), ExtractConfig(), config)
+        return record_fit(run, cut, backbone, spec, ExtractConfig(), result)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "head"),
+    [
+        ("lenet5", "relu4", "linear"),
+        ("lenet5", "pool2", "flat-linear"),
+        ("resnet18", "layer4:avg", "linear"),
+    ],
+)
+def test_training_begins_where_the_fit_ended(tmp_path: Path, name: str, layer: str, head: str) -> None:
+    cut, backbone = digits(), network(name)
+    record = fitted(tmp_path, cut, backbone, layer)
+    for mode in ("finetune", "frozen"):
+        config = TrainConfig(mode=mode, head=head, init_head=record["run"], epochs=1, lr=1e-9, augment="none")
+        result = train(cut, backbone, config, runs=Runs(tmp_path))
+        if mode == "frozen" or name == "lenet5":  # batch norms of a base that trains move even so
+            assert result.scores["test"].accuracy == record["accuracy"]["test"]
+            assert result.scores["test"].loss == pytest.approx(record["loss"]["test"], rel=1e-4)
+        assert record["loss"]["train"] < 1  # a fresh head's is ln 4 = 1.39
+
+
+def refuse(home: Path, run: str, cut: Partition, backbone: Backbone, match: str, **options: Any) -> None:
+    with pytest.raises(OptionError, match=match):
+        train(cut, backbone, TrainConfig(mode="finetune", init_head=run, epochs=1, **options), runs=Runs(home))
+
+
+def test_what_does_not_belong_together_is_refused_by_name(tmp_path: Path) -> None:
+    cut = digits()
+    run = fitted(tmp_path, cut, network(), "relu4")["run"]
+    refuse(tmp_path, run, digits(3), network(), "classes was")
+    refuse(tmp_path, run, cut, network(seed=1), "weights_sha256")
+    refuse(tmp_path, run, cut, network("shufflenet_v2_x0_5"), "backbone was lenet5, now shufflenet_v2_x0_5")
+    refuse(tmp_path, run, cut, network(), "fitted on layer relu4, and the head is given pool2", head="flat-linear")
+    refuse(tmp_path, "20200101", cut, network(), "no finished run")
+
+
+def test_a_training_is_no_fit_and_a_fit_needs_its_model(tmp_path: Path) -> None:
+    cut, backbone = digits(), network()
+    record = fitted(tmp_path, cut, backbone, "relu4")
+    learner = learner_of(backbone, TINY, 4, (1, 32, 32))
+    run = Runs(tmp_path).open(record["run"])
+    begin_head(learner, run, backbone, cut.classes, (1, 32, 32))
+    assert torch.isfinite(learner.head.get_parameter("weight")).all()
+    assert np.isfinite(record["loss"]["test"])
+    (run.path / MODEL_FILE).unlink()
+    with pytest.raises(StoreError, match=MODEL_FILE):
+        begin_head(learner, run, backbone, cut.classes, (1, 32, 32))
+    other = Runs(tmp_path).new("train", ["featx"])
+    other.write({"accuracy": {}})
+    with pytest.raises(OptionError, match="expected a fit"):
+        begin_head(learner, other, backbone, cut.classes, (1, 32, 32))

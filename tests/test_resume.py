@@ -1,0 +1,269 @@
+"""A training that was cut off anywhere ends as the one that was not: weights and history, bit for bit."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from drawn import drawn, parts, some_digits
+
+from featx.backbones import Backbone, resolve
+from featx.checkpoints import CHECKPOINT_FILE
+from featx.errors import FeatureError, OptionError, StoreError
+from featx.resume import Job, identity_of, training_run
+from featx.runs import RECORD_FILE
+from featx.specs import Progress, no_progress
+from featx.splits import Partition
+from featx.train_config import TrainConfig
+from featx.training import TrainResult, train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+STEADY = ("epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+SHORT = TrainConfig(mode="scratch", epochs=3, batch_size=8, augment="crop-flip", checkpoint_minutes=0)
+
+
+class CutOffError(Exception):
+    """Stands for whatever ends a process."""
+
+
+def lenet(seed: int = 0) -> Backbone:
+    return resolve("lenet5", weights=f"random:{seed}", channels=1)
+
+
+def digits() -> Partition:
+    return parts(some_digits(60), 40, 10)
+
+
+def cut_at(step: int) -> Progress:
+    """Raise after so many steps."""
+    calls = [0]
+
+    def progress(stage: str, done: int, total: int) -> None:
+        calls[0] += stage.startswith("training")
+        if calls[0] == step:
+            raise CutOffError
+
+    return progress
+
+
+def go(
+    home: Path, cut: Partition, backbone: Backbone, config: TrainConfig, progress: Progress = no_progress, **how: Any
+) -> TrainResult:
+    identity = identity_of(cut, backbone, config)
+    with training_run(home, ["featx"], identity, config.checkpoint_minutes, resume=True) as job:
+        return train(cut, backbone, config, progress=progress, checkpoints=job.checkpoints, **how)
+
+
+def steady(result: TrainResult) -> list[dict[str, float]]:
+    return [{name: line[name] for name in STEADY if name in line} for line in result.history]
+
+
+def same(one: TrainResult, other: TrainResult) -> None:
+    assert steady(one) == steady(other)
+    assert one.best_epoch == other.best_epoch
+    mine, theirs = one.module.state_dict(), other.module.state_dict()
+    assert set(mine) == set(theirs)
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert one.scores["test"].loss == other.scores["test"].loss
+    assert one.predicted.tolist() == other.predicted.tolist()
+
+
+VARIANTS = {
+    "momentum": {},
+    "adamw and accumulation": {"optimizer": "adamw", "accumulate": 2, "clip": 1.0, "warmup_epochs": 1},
+    "frozen, cached, with dropout": {"mode": "frozen", "augment": "none", "head": "mlp:16:dropout=0.5"},
+    "mixed images": {"mixup": 0.2, "cutmix": 1.0, "label_smoothing": 0.1, "augment": "trivial"},
+    "plateau": {"schedule": "plateau", "class_weight": "balanced", "patience": 2},
+    "bf16": {"precision": "bf16"},
+    "fp16": {"precision": "fp16"},
+}
+
+
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+def test_cut_off_in_any_way_it_ends_the_same(tmp_path: Path, options: dict[str, Any]) -> None:
+    config = replace(SHORT, **options)
+    whole = train(digits(), lenet(), config)
+    for step in (2, 5, 4):  # within the first epoch, and, counted on from there, in later ones
+        with pytest.raises(CutOffError):
+            go(tmp_path, digits(), lenet(), config, cut_at(step))
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+    resumed = go(tmp_path, digits(), lenet(), config)
+    assert resumed.resumed_from >= 1
+    same(resumed, whole)
+    assert resumed.seconds["total"] >= resumed.seconds["train"]
+
+
+@pytest.mark.parametrize(
+    ("options", "moves"),
+    [({"mode": "frozen"}, {"fc"}), ({"mode": "finetune", "unfreeze_from": "stage4"}, {"stage4", "conv5", "fc"})],
+)
+def test_batch_norms_of_a_frozen_part_stay_after_a_resume_too(
+    tmp_path: Path, options: dict[str, Any], moves: set[str]
+) -> None:
+    """The base's statistics and weights are bit-identical; those of what trains are not."""
+    cut, network = parts(drawn(16), 10, 3), resolve("shufflenet_v2_x0_5", weights="random:0", size=32)
+    config = replace(SHORT, epochs=2, batch_size=5, augment="flip", **options)
+    before = {n: t.clone() for n, t in network.module().state_dict().items()}
+    with pytest.raises(CutOffError):
+        go(tmp_path, cut, network, config, cut_at(3))
+    resumed = go(tmp_path, cut, network, config)
+    assert resumed.resumed_from == 1
+    after = resumed.module.state_dict()
+    moved = {name for name in before if name.startswith("fc.") or not torch.equal(before[name], after[name])}
+    assert {name.split(".")[0] for name in moved} == moves
+    assert any("running_mean" in name for name in moved) == ("stage4" in moves)
+    same(resumed, train(cut, network, config))
+
+
+def test_nothing_is_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CutOffError):
+        go(tmp_path, digits(), lenet(), SHORT, cut_at(12))
+    steps = []
+    from featx.steps import Step
+
+    update = Step.update
+    monkeypatch.setattr(Step, "update", lambda self: (steps.append(1), update(self))[1])
+    go(tmp_path, digits(), lenet(), SHORT)
+    # Fifteen in all; the twelfth was made, and cut off before it was saved.
+    assert len(steps) == 4
+
+
+def open_run(home: Path, config: TrainConfig, *, resume: bool = True, backbone: Backbone | None = None) -> Any:
+    identity = identity_of(digits(), backbone or lenet(), config)
+    return training_run(home, ["featx"], identity, config.checkpoint_minutes, resume=resume)
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """A home with a training that was cut off."""
+    with pytest.raises(CutOffError):
+        go(tmp_path, digits(), lenet(), SHORT, cut_at(7))
+    return tmp_path
+
+
+def test_resume_with_changed_options_says_which(begun: Path) -> None:
+    with (
+        pytest.raises(OptionError, match=r"batch_size was 8, now 4; lr was None, now 0\.2"),
+        open_run(begun, replace(SHORT, lr=0.2, batch_size=4)),
+    ):
+        pass
+
+
+def test_how_often_it_is_saved_may_change(begun: Path) -> None:
+    with open_run(begun, replace(SHORT, checkpoint_minutes=3)) as job:
+        assert job.resumed
+
+
+@pytest.mark.parametrize("config", [replace(SHORT, seed=5), replace(SHORT, mode="finetune")])
+def test_another_training_begins_anew(begun: Path, config: TrainConfig) -> None:
+    with open_run(begun, config) as job:
+        assert not job.resumed
+    assert len(list((begun / "runs").iterdir())) == 1  # nothing happened in it, and its folder is gone
+
+
+def test_without_resume_a_new_run_begins_and_the_old_one_stays(begun: Path) -> None:
+    with open_run(begun, SHORT, resume=False) as job:
+        assert not job.resumed
+    with open_run(begun, SHORT) as job:
+        assert job.resumed
+
+
+def test_a_finished_run_is_not_run_again(begun: Path) -> None:
+    with open_run(begun, SHORT) as job:
+        job.run.write({"identity": digest(), "accuracy": {}})
+    assert {path.name for path in job.run.path.iterdir()} == {RECORD_FILE}
+    with open_run(begun, SHORT) as again:
+        assert again.finished
+        assert again.run.id == job.run.id
+
+
+def digest() -> str:
+    from featx.specs import digest_of
+
+    return digest_of(identity_of(digits(), lenet(), SHORT))
+
+
+def test_a_run_that_another_process_trains_is_left_alone(begun: Path) -> None:
+    with open_run(begun, SHORT), pytest.raises(StoreError, match="another process"), open_run(begun, SHORT):
+        pass
+
+
+def test_a_run_without_its_model_is_refused(begun: Path) -> None:
+    for path in begun.glob("runs/*/last-*.safetensors"):
+        path.unlink()
+    with pytest.raises(StoreError, match="its model is gone"):
+        go(begun, digits(), lenet(), SHORT)
+
+
+def test_a_training_that_diverges_leaves_nothing_to_go_on_from(tmp_path: Path) -> None:
+    with pytest.raises(FeatureError, match=r"in epoch \d+, step \d+ \(images "):
+        go(tmp_path, digits(), lenet(), replace(SHORT, lr=1e6, epochs=30))
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_interrupt_finishes_the_step_and_saves(tmp_path: Path) -> None:
+    """Even where no checkpoint was due."""
+    config = replace(SHORT, checkpoint_minutes=1000)
+    calls = [0]
+
+    def interrupt(stage: str, done: int, total: int) -> None:
+        calls[0] += 1
+        if calls[0] == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path, digits(), lenet(), config, interrupt)
+    assert calls == [3]
+    assert len(list(tmp_path.glob(f"runs/*/{CHECKPOINT_FILE}"))) == 1
+    same(go(tmp_path, digits(), lenet(), config), train(digits(), lenet(), config))
+
+
+# ---- kills ----------------------------------------------------------------------------------------------------------
+
+
+def in_child(home: Path) -> multiprocessing.Process:
+    """Begin, or go on with, the training in a forked process."""
+    process = multiprocessing.get_context("fork").Process(target=go, args=(home, digits(), lenet(), SHORT))
+    process.start()
+    return process  # type: ignore[return-value]
+
+
+def written(home: Path) -> set[int]:
+    """When checkpoints were written."""
+    return {path.stat().st_mtime_ns for path in home.glob(f"runs/*/{CHECKPOINT_FILE}")}
+
+
+def test_killed_again_and_again_it_ends_the_same(tmp_path: Path) -> None:
+    luck, killed = random.Random(0), 0
+    for _ in range(6):
+        before, process = written(tmp_path), in_child(tmp_path)
+        # From its first step on it saves after each: it dies in a step, in a checkpoint, or between.
+        while process.is_alive() and written(tmp_path) <= before:
+            time.sleep(0.001)
+        time.sleep(luck.uniform(0, 0.02))
+        process.kill()
+        process.join()
+        killed += process.exitcode == -signal.SIGKILL
+    assert killed == 6
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+    resumed = go(tmp_path, digits(), lenet(), SHORT)
+    assert resumed.resumed_from >= 1
+    same(resumed, train(digits(), lenet(), SHORT))
+
+
+def test_what_is_saved_is_the_state_after_the_last_step(begun: Path) -> None:
+    with open_run(begun, SHORT) as job:
+        assert isinstance(job, Job)
+        state = job.checkpoints.load()
+    assert state is not None
+    assert (state.epoch, state.batch) == (1, 1)  # of five steps an epoch; the seventh was made, and not saved
+    assert set(state.model) == set(lenet().module().state_dict())
