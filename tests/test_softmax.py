@@ -550,6 +550,7 @@ def test_partial_fit_goes_on_from_a_fit_and_is_not_there_where_it_cannot_be() ->
 
 
 def test_sample_weights_are_routed_through_a_pipeline_of_data_frames() -> None:
+    pytest.importorskip("pandas")
     X, y = features(3)
     weight = np.random.default_rng(0).uniform(0, 2, len(y))
     with config_context(enable_metadata_routing=True):
