@@ -11,7 +11,8 @@ from pathlib import Path
 PATIENCE_SECONDS = 600.0
 """Time without any progress of the other processes after which their work is done again here."""
 
-_HELD = (errno.EAGAIN, errno.EACCES)
+HELD = (errno.EAGAIN, errno.EACCES)
+"""What the system says of a lock that another process has."""
 
 
 class Claims:
@@ -52,5 +53,5 @@ class Claims:
         try:
             fcntl.lockf(self._fd, how, 1, block)
         except OSError as exc:
-            return exc.errno not in _HELD
+            return exc.errno not in HELD
         return True

@@ -45,7 +45,7 @@ def _short(hashes: Array) -> Array:
 
 
 def _unreadable(hashes: Array) -> Array:
-    mask: Array = (hashes == np.frombuffer(bytes.fromhex(UNREADABLE), np.uint8)).all(axis=1)
+    mask: Array = (hashes == np.frombuffer(UNREADABLE, np.uint8)).all(axis=1)
     return mask
 
 

@@ -29,8 +29,8 @@ SHARDS = "shards"
 HASH_BYTES = 32
 """Bytes of one row's hash in rows.bin."""
 
-UNREADABLE = hashlib.sha256(b"featx: unreadable").hexdigest()
-"""Stands for the content of a row that could not be read: such rows are never taken for copies of each other."""
+UNREADABLE = hashlib.sha256(b"featx: unreadable").digest()
+"""Stands for the content of a row that could not be read, and of which decoding says why; never a copy of another."""
 
 SHARD_BYTES = 64_000_000
 """Most bytes of features in one shard, unless a single row is larger."""

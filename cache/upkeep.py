@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from collections.abc import Callable, Sequence
@@ -11,13 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from featx.cache import atomic, schema
+from featx.cache.claims import HELD
 from featx.cache.entries import Entry, digests_in
 from featx.cache.folder import KeyFolder, receipt_name
 from featx.cache.store import FeatureStore
 from featx.cache.verify import Fault, Findings, Mend
 from featx.errors import StoreError
-
-_TAKEN = (errno.EACCES, errno.EAGAIN)
 
 
 def in_use(folder: Path) -> bool:
@@ -33,7 +31,7 @@ def in_use(folder: Path) -> bool:
     try:
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
-        return exc.errno in _TAKEN
+        return exc.errno in HELD
     finally:
         os.close(fd)
     return False

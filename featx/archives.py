@@ -13,9 +13,9 @@ import numpy as np
 
 from featx.arrays import check_packing
 from featx.cache.memo import Memo, file_stamp, is_settled
+from featx.cache.schema import UNREADABLE
 from featx.errors import ImageError, SourceError
 from featx.files import Hashes, changed, check_size, hash_all, read_at
-from featx.tables import UNREADABLE
 
 Members = dict[str, list[int]]
 """Where each member lies: name -> ``[offset, size]`` in bytes, or ``[]`` where it is no ordinary file."""

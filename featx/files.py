@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from featx.cache.memo import Memo, file_stamp, is_settled
+from featx.cache.schema import UNREADABLE
 from featx.errors import ImageError, SourceError
 from featx.litter import is_litter
-from featx.tables import UNREADABLE, FileTable, FileTags, Stamps, tags
+from featx.tables import FileTable, FileTags, Stamps, tags
 
 MAX_FILE_BYTES = 1 << 29
 """Largest encoded image that is read, in bytes."""

@@ -11,13 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from featx.cache.memo import Memo, is_settled
+from featx.cache.schema import UNREADABLE
 
 Hashes = npt.NDArray[np.uint8]
 Stamps = npt.NDArray[np.uint64]
 FileTags = npt.NDArray[np.uint64]
-
-UNREADABLE = hashlib.sha256(b"featx: unreadable").digest()
-"""Stands for the content of what cannot be read; decoding it then says why."""
 
 
 def tags(names: Sequence[str]) -> FileTags:

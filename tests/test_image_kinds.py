@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from orientations import UPRIGHT
 from PIL import Image, ImageCms
 
 from featx.errors import ImageError
@@ -38,18 +38,6 @@ def png(pixels: Any, colour_type: int, depth: int, interlaced: bool = False) -> 
     head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], depth, colour_type, 0, 0, interlaced)
     body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
-
-
-UPRIGHT: dict[int, Callable[[Any], Any]] = {
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.transpose(1, 0, 2),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: np.rot90(a.transpose(1, 0, 2), 2),
-    8: lambda a: np.rot90(a, 1),
-}
 
 
 @pytest.mark.parametrize("orientation", sorted(UPRIGHT))

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orientations import UPRIGHT
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
@@ -170,18 +171,6 @@ def test_floating_point_pixels_are_refused_and_not_clipped() -> None:
     data = encoded(Image.fromarray(np.full((4, 4), 0.5, np.float32)), "TIFF")
     with pytest.raises(ImageError, match=r"image a\.tif .*floating-point"):
         decode(data, "a.tif")
-
-
-UPRIGHT = {
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.transpose(1, 0, 2),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: np.rot90(a.transpose(1, 0, 2), 2),
-    8: lambda a: np.rot90(a, 1),
-}
 
 
 @pytest.mark.parametrize("orientation", sorted(UPRIGHT))

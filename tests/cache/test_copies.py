@@ -18,7 +18,7 @@ from featx.cache.schema import UNREADABLE, fingerprint
 from featx.cache.store import FeatureStore, FeatureWriter
 from featx.errors import CorruptStoreError
 
-BAD = np.frombuffer(bytes.fromhex(UNREADABLE), np.uint8)
+BAD = np.frombuffer(UNREADABLE, np.uint8)
 
 
 def rows_of(whole: Sample, rows: Any, **changes: Any) -> Sample:
