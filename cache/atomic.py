@@ -167,9 +167,9 @@ def opened(path: Path, hint: str = _REMOVE) -> Iterator[int]:
         os.close(fd)
 
 
-def sha256_of(fd: int, see: Callable[[bytes], None] | None = None) -> str:
-    """Return the SHA-256, in hexadecimal, of an open file; `see` is shown its bytes, block by block."""
-    digest = hashlib.sha256()
+def sha256_of(fd: int, see: Callable[[bytes], None] | None = None, prefix: bytes = b"") -> str:
+    """Return the SHA-256, in hexadecimal, of `prefix` and an open file; `see` is shown its bytes, block by block."""
+    digest = hashlib.sha256(prefix)
     os.lseek(fd, 0, os.SEEK_SET)
     while block := os.read(fd, BLOCK):
         digest.update(block)

@@ -172,16 +172,24 @@ class KeyFolder:
         return np.unpackbits(np.frombuffer(data, np.uint8), count=n_rows).astype(bool)
 
     def check_sidecars(self, key: Mapping[str, Any], stored: StoredPlan) -> None:
-        """Check rows.bin, ids.json and computed.bin, once per process."""
-        for name, mark, check in (
-            (schema.ROWS_FILE, key["rows"], lambda: self.row_hashes(key)),
-            (schema.IDS_FILE, stored.ids_sha256, lambda: self.ids(key, stored)),
-            (schema.COMPUTED_FILE, stored.computed_sha256, lambda: self.computed(key, stored)),
+        """Check the hashes of rows.bin, ids.json and computed.bin, once per process, without holding them in memory."""
+        self._check_rows_file(key)
+        n_rows, fingerprinted = key["n_rows"], schema.fingerprint_prefix(key["n_rows"])
+        for name, most, wanted, prefix in (
+            (schema.ROWS_FILE, n_rows * schema.HASH_BYTES, key["rows"], fingerprinted),
+            (schema.IDS_FILE, max_ids_bytes(n_rows), stored.ids_sha256, b""),
+            (schema.COMPUTED_FILE, -(-n_rows // 8), stored.computed_sha256, b""),
         ):
-            with atomic.opened(self.path / name, self.hint) as fd:
-                token = _token(self.path / name, mark, os.fstat(fd))
-            if token not in _checked:
-                check()
+            path = self.path / name
+            with atomic.opened(path, self.hint) as fd:
+                status = os.fstat(fd)
+                token = _token(path, wanted, status)
+                if token in _checked:
+                    continue
+                if status.st_size > most or atomic.has_hole(fd, status.st_size):
+                    raise self.damaged(path, f"it has {status.st_size:,} bytes, expected {most:,} at most, all written")
+                if atomic.sha256_of(fd, prefix=prefix) != wanted:
+                    raise self.damaged(path, "its SHA-256 is not the one that was recorded")
                 _checked.add(token)
 
     def check_sizes(self, receipts: Sequence[Receipt]) -> None:

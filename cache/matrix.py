@@ -35,7 +35,7 @@ class FeatureMatrix:
     """
 
     def __init__(self, folder: KeyFolder, stored: StoredPlan, receipts: Sequence[Receipt], rows: Array | None) -> None:
-        self._folder = folder
+        self._folder, self._stored = folder, stored
         self.plan = stored.plan
         self._receipts = list(receipts)
         self._rows = rows  # None: no row is skipped
@@ -73,6 +73,14 @@ class FeatureMatrix:
                 return self._read(start, max(start, stop))
             return self._gather(np.arange(start, stop, step), columns)
         return self._gather(_numbers(rows, len(self)), columns)
+
+    def subset(self, rows: Array) -> FeatureMatrix:
+        """Return some of the rows as a matrix that is read from the disk as this one; their numbers have to rise."""
+        numbers = _numbers(rows, len(self))
+        if (np.diff(numbers) <= 0).any():
+            raise OptionError("rows of a part of the features do not rise", "sort them")
+        stored = numbers if self._rows is None else self._rows[numbers]
+        return FeatureMatrix(self._folder, self._stored, self._receipts, stored)
 
     def iter_chunks(self, rows: int | None = None) -> Iterator[Array]:
         """Yield arrays of `rows` consecutive rows (the last may have fewer); by default about 16 MB each."""

@@ -255,9 +255,14 @@ def fingerprint(hashes: np.ndarray[Any, Any]) -> str:
     """Return the SHA-256, in hexadecimal, over the (n, 32) uint8 row hashes in order and their number."""
     if hashes.ndim != 2 or hashes.shape[1] != HASH_BYTES or hashes.dtype != np.uint8:
         raise OptionError(f"row hashes {hashes.dtype} {hashes.shape}, expected uint8 (n, {HASH_BYTES})")
-    digest = hashlib.sha256(b"%d:" % len(hashes))
+    digest = hashlib.sha256(fingerprint_prefix(len(hashes)))
     digest.update(np.ascontiguousarray(hashes).data if len(hashes) else b"")
     return digest.hexdigest()
+
+
+def fingerprint_prefix(n_rows: int) -> bytes:
+    """Return what stands before the row hashes in what their fingerprint is the SHA-256 of."""
+    return b"%d:" % n_rows
 
 
 def plan_shard_rows(n_rows: int, row_bytes: int) -> int:

@@ -15,7 +15,7 @@ from featx.cli.opening import open_backbone, open_partition
 from featx.cli.output import Output
 from featx.cli.text import human_bytes
 from featx.errors import OptionError
-from featx.fit_config import FitConfig
+from featx.fit_config import SWEEPS, FitConfig
 from featx.specs import ExtractConfig, LayerSpec
 
 PIXELS = "pixels"
@@ -72,7 +72,7 @@ def fit(
     fit_options.check_sweep(probe)
     name, wanted = _what(backbone, layers, pixels)
     several = len(wanted) > 1 or wanted[0].is_pattern
-    if output is not None and not several and not probe.sweep:
+    if output is not None and not several and probe.sweep not in SWEEPS:
         raise OptionError(
             "there is nothing to draw: one layer and no sweep", "give several --layer, or --sweep, or leave -o out"
         )
@@ -146,7 +146,8 @@ def tell(out: Output, record: dict[str, Any]) -> None:
     out.table(("part", ">rows", ">accuracy", ">loss"), rows)
     if record["search"]:
         search = record["search"]
-        out.say(f"{search['over']} = {search['chosen']:g}, the best of {len(search['values'])} on the validation rows")
+        why = f"the best of {len(search['values'])} on the validation rows" if search["accuracy"] else "as published"
+        out.say(f"{search['over']} = {search['chosen']:g}, {why}")
     if draws:
         out.say(f"means of {record['draws']} draws of {record['shots']} rows a class, with 95 % t-intervals")
     out.say(f"{_certificate(record)}{record['columns']} columns, {human_bytes(record['bytes'])}")

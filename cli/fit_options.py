@@ -7,7 +7,7 @@ from click.core import ParameterSource
 
 from featx.cli import options
 from featx.errors import OptionError
-from featx.fit_config import BALANCED, HEADS, NO_PENALTY, NORMALIZE, PENALTIES, SWEEPS, FitConfig
+from featx.fit_config import BALANCED, HEADS, NO_PENALTY, NORMALIZE, PENALTIES, PRESETS, FitConfig
 
 probe = options.gather(
     "probe",
@@ -19,8 +19,8 @@ probe = options.gather(
         ),
         click.option(
             "--sweep",
-            type=click.Choice(tuple(SWEEPS)),
-            help="Choose C on the validation rows, as published, and refit on train and validation.",
+            type=click.Choice(PRESETS),
+            help="Choose C on the validation rows, as published, and refit; simclr-sgd has no C.",
         ),
         click.option(
             "--standardize/--no-standardize",

@@ -15,31 +15,41 @@ from featx.errors import StoreError
 if TYPE_CHECKING:
     from featx.runs import Run
 
-FORMATS = ("text", "md", "json")
+FORMATS = ("text", "md", "latex", "csv", "json")
 
 
 @click.command
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
 @click.option("--format", "style", type=click.Choice(FORMATS), help="[default: text; json with --json]")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the report to a file instead.")
+@click.option("--over-seeds", is_flag=True, help="Runs that differ in their seed only on one line, as means.")
 @options.common
-def report(out: Output, home: Path, runs: tuple[str, ...], style: str | None, output: Path | None) -> None:
+def report(
+    out: Output, home: Path, runs: tuple[str, ...], style: str | None, output: Path | None, over_seeds: bool
+) -> None:
     """Show runs side by side.
 
-    RUN is a run's id, its beginning, or its folder; without any, all runs are shown, oldest first.
+    RUN is a run's id, its beginning, or its folder; without any, all runs are shown, oldest first. With
+    --over-seeds, scores come with half the width of their 95 % interval (Student's, over the seeds).
 
     \b
     Examples:
       featx report
       featx report --format md --output results.md
+      featx report --over-seeds --format latex
     """
+    from featx import seeds
     from featx.cache.atomic import write_bytes
-    from featx.reports import rows_of, to_markdown, to_text
+    from featx.report_tables import to_csv, to_latex, to_markdown
+    from featx.reports import rows_of, to_text
 
     style = style or ("json" if out.json else "text")
     rows = rows_of(wanted(out, home, runs))
+    if over_seeds:
+        rows = seeds.over_seeds(rows)
     document = {"rows": rows}
-    text = to_json(document) + "\n" if style == "json" else {"text": to_text, "md": to_markdown}[style](rows)
+    write = {"text": to_text, "md": to_markdown, "latex": to_latex, "csv": to_csv}
+    text = to_json(document) + "\n" if style == "json" else write[style](rows)
     if output is not None:
         write_bytes(output, text.encode("utf-8", "backslashreplace"))
         out.say(f"wrote {output}, {counted(len(rows), 'run', 'runs')}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from featx.bench_config import BenchConfig
 from featx.cli import options, train_options
 from featx.cli.opening import open_backbone, open_partition
 from featx.cli.output import Output
@@ -17,9 +19,15 @@ from featx.errors import OptionError
 from featx.specs import ExtractConfig
 from featx.train_config import TrainConfig
 
+if TYPE_CHECKING:
+    from featx.backbones import Backbone
+    from featx.bench import Timing
+    from featx.training import TrainResult
+
 SHOWN = (
     *("run", "path", "source", "backbone", "mode", "head", "seed", "accuracy", "loss", "parameters"),
     *("parameter_bytes", "epochs", "best_epoch", "images_per_second", "cached", "rows", "skipped", "seconds"),
+    *("seconds_per_epoch", "inference", "processor"),
 )
 """What ``--json`` shows of the record."""
 
@@ -58,6 +66,7 @@ class Wish:
 @train_options.resume
 @train_options.against
 @train_options.tensorboard
+@train_options.bench
 @options.common
 def train(
     out: Output,
@@ -77,6 +86,7 @@ def train(
     resume: bool,
     against: str | None,
     tensorboard: bool,
+    bench: bool,
 ) -> None:
     """Train a network end to end.
 
@@ -108,7 +118,7 @@ def train(
     other = None if against is None else Runs(home).open(against)
     wish = Wish(source, backbone, parts, extraction, config)
     records = [
-        _one(out, home, wish.with_seed(seed), resume=resume, tensorboard=tensorboard)
+        _one(out, home, wish.with_seed(seed), resume=resume, tensorboard=tensorboard, bench=bench)
         for seed in range(config.seed, config.seed + repeat)
     ]
     document: dict[str, Any] = {name: records[0].get(name) for name in SHOWN}
@@ -120,7 +130,7 @@ def train(
     out.result(document)
 
 
-def _one(out: Output, home: Path, wish: Wish, *, resume: bool, tensorboard: bool) -> dict[str, Any]:
+def _one(out: Output, home: Path, wish: Wish, *, resume: bool, tensorboard: bool, bench: bool) -> dict[str, Any]:
     """Run one training, or go on with it, and return its record."""
     from featx.board import board
     from featx.cache.memo import Memo
@@ -155,10 +165,25 @@ def _one(out: Output, home: Path, wish: Wish, *, resume: bool, tensorboard: bool
                     checkpoints=job.checkpoints,
                     runs=Runs(home),
                 )
-            record = record_train(run, chosen, network, wish.extraction, config, result)
+            inference = _timed(result, network, config) if bench else None
+            record = record_train(run, chosen, network, wish.extraction, config, result, inference)
     tell(out, record)
     out.skipped(record["skipped"])
     return record
+
+
+def _timed(result: TrainResult, network: Backbone, config: TrainConfig) -> Timing:
+    """Time the trained network as it was trained: batch size, precision, device, image size."""
+    import torch
+
+    from featx.bench import time_passes
+    from featx.loading import image_shape
+    from featx.networks import channels_last
+
+    device = torch.device(result.device)
+    module = channels_last(copy.deepcopy(result.module).to(device))
+    shape = torch.Size((config.batch_size, *image_shape(result.scored["train"].source, network.preprocess)))
+    return time_passes(module, shape, device, config.precision, BenchConfig.seconds)
 
 
 def tell(out: Output, record: dict[str, Any]) -> None:
@@ -173,6 +198,11 @@ def tell(out: Output, record: dict[str, Any]) -> None:
     out.say(f"parameters: {', '.join(said)}")
     cached = ", the frozen base ran once" if record["cached"] else ""
     out.say(f"{record['seconds']['total']:.1f} s, {record['images_per_second']:.0f} images/s in training{cached}")
+    timing = record.get("inference")
+    if timing:
+        ms, rate = timing["ms_per_image"], timing["images_per_second"]
+        speed = "memory ran out" if ms is None else f"{ms:.4f} ms an image, {rate:.0f} images/s"
+        out.say(f"forward pass alone, batch of {timing['batch_size']}, {timing['precision']}: {speed}")
     out.say(f"run {record['run']}")
 
 

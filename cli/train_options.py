@@ -74,4 +74,5 @@ repeat = click.option(
 )  # fmt: skip
 resume = click.option("--resume", is_flag=True, help="Go on with this command's newest unfinished run.")
 against = click.option("--against", metavar="RUN", help="Compare with another training on the same test images.")
+bench = click.option("--bench", is_flag=True, help="Time the trained network's forward pass too: ms an image.")
 tensorboard = click.option("--tensorboard", is_flag=True, help="Write the history for TensorBoard too.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -111,17 +111,24 @@ def compute(
     layers: Sequence[LayerSpec | str],
     config: ExtractConfig | None = None,
     progress: Progress = no_progress,
+    on_skip: Callable[[int, str], None] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
     """Compute features in memory, without a store: one (n, columns) array a layer, by ``str(LayerSpec)``.
+
+    Parameters
+    ----------
+    on_skip : callable, optional
+        Told the row of an image that cannot be decoded, and the reason; that row is then what a black image gives.
+        Without it such an image is an error, whatever the configuration says.
 
     Raises
     ------
     ImageError, FeatureError, OptionError
-        As `extract`; images cannot be skipped here.
+        As `extract`.
     """
     from featx.forward import Network
 
-    config = replace(config or ExtractConfig(), on_error="raise")
+    config = replace(config or ExtractConfig(), on_error="skip" if on_skip else "raise")
     specs = parse_layers(layers)
     shape = image_shape(source, backbone.preprocess)
     network = Network(backbone, shape)
@@ -132,6 +139,9 @@ def compute(
     for batch, features, _ in activations(source, network, shape, specs, (), batches, config):
         for spec, X in zip(specs, features, strict=True):
             found[str(spec)][batch.rows] = stored(X, batch, source, spec, config)
+        if on_skip is not None:
+            for row, reason in batch.skipped:
+                on_skip(row, reason)
         progress("extract", int(batch.rows[-1]) + 1, len(source))
     return found
 

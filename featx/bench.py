@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -75,6 +74,7 @@ def bench(
     """
     import torch
 
+    from featx.device import processor_name
     from featx.forward import pick_device
     from featx.networks import channels_last
 
@@ -87,7 +87,7 @@ def bench(
     tensors = [*module.parameters(), *module.buffers()]
     facts = {
         "device": str(device),
-        "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
+        "processor": processor_name(device),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "shape": [channels, px, px],
         "parameters": {"total": sum(p.numel() for p in module.parameters())},
@@ -99,7 +99,7 @@ def bench(
     timings = []
     for done, (precision, size) in enumerate(todo):
         progress(f"{precision}, batch of {size}", done, len(todo))
-        timings.append(_timed(module, torch.Size((size, channels, px, px)), device, precision, config.seconds))
+        timings.append(time_passes(module, torch.Size((size, channels, px, px)), device, precision, config.seconds))
     progress("bench", len(todo), len(todo))
     return {**facts, "timings": [asdict(timing) for timing in timings]}
 
@@ -118,7 +118,18 @@ def _network(backbone: Backbone, layer: LayerSpec | None, shape: tuple[int, int,
     return whole, max(node.macs for node in Traced(whole).describe(shape).values())
 
 
-def _timed(module: nn.Module, shape: torch.Size, device: torch.device, precision: str, seconds: float) -> Timing:
+def time_passes(module: nn.Module, shape: torch.Size, device: torch.device, precision: str, seconds: float) -> Timing:
+    """Time a network's forward pass on batches of noise.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In eval mode, on the device.
+    shape : torch.Size
+        (m, C, H, W).
+    seconds : float
+        So long, warm-up apart, and `LEAST` passes at least.
+    """
     import torch
 
     from featx.forward import arithmetic, memory_errors

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,18 @@ def torch_device(name: Any) -> torch.device:
             "give device='cpu'",
         )
     return torch.device(name)
+
+
+def processor_name(device: torch.device) -> str:
+    """Return what a device calls itself, such as ``NVIDIA A100-SXM4-40GB``; empty where it does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    with suppress(OSError):  # Linux; `platform` knows the architecture only there
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor()
 
 
 def to_device(X: NDArray[Any] | Stream, device: torch.device) -> torch.Tensor | Stream:

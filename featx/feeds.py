@@ -154,8 +154,7 @@ def feature_feeds(
     sources = partition.sources()
     parts = {n: p for n, p in partition.parts().items() if len(p)}
     if store is None:
-        found = {name: compute(s, backbone, [layer], how, progress)[layer] for name, s in sources.items()}
-        return {n: FeatureFeed(p, found[p.source.split][p.rows], device) for n, p in parts.items()}, []
+        return _computed_feeds(partition, backbone, layer, how, device, progress)
     extraction = extract(sources, backbone, [layer], store, how, progress)
     feeds = {}
     for name, part in parts.items():
@@ -165,3 +164,25 @@ def feature_feeds(
             Part(part.source, rows), np.asarray(table.X[np.searchsorted(table.rows, rows)]), device
         )
     return feeds, extraction.skipped
+
+
+def _computed_feeds(
+    partition: Partition,
+    backbone: Backbone,
+    layer: str,
+    how: ExtractConfig,
+    device: torch.device,
+    progress: Progress,
+) -> tuple[Feeds, list[dict[str, str]]]:
+    """Compute in memory what a store would have kept."""
+    feeds, skipped = {}, []
+    for name, part in partition.parts().items():
+        if not len(part):
+            continue
+        bad: dict[int, str] = {}
+        on_skip = bad.__setitem__ if how.on_error == "skip" else None
+        X = compute(part.source.subset(part.rows), backbone, [layer], how, progress, on_skip)[layer]
+        good = np.setdiff1d(np.arange(len(part)), list(bad))
+        feeds[name] = FeatureFeed(Part(part.source, part.rows[good]), X[good], device)
+        skipped += [{"id": part.source.ids[part.rows[i]], "reason": reason} for i, reason in bad.items()]
+    return feeds, skipped

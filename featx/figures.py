@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -122,7 +124,7 @@ def layer_map(lines: Sequence[Mapping[str, Any]], best: str, title: str) -> byte
     places = list(range(len(lines)))
     accuracy = [line["accuracy"]["val"] for line in lines]
     colours = [COLOURS["train"] if line["layer"] == best else COLOURS["fit"] for line in lines]
-    left.plot(accuracy, places, color="#bbbbbb", zorder=1)
+    _join_poolings(left, [line["layer"] for line in lines], accuracy)
     left.scatter(accuracy, places, color=colours, s=60, zorder=2)
     low, high = min(accuracy), max(accuracy)
     room = max(high - low, 0.02)
@@ -145,6 +147,17 @@ def layer_map(lines: Sequence[Mapping[str, Any]], best: str, title: str) -> byte
             axes.text(value * 1.15, place, f"{value:,.0f}" if value >= 10 else f"{value:.2g}", va="center")
     figure.suptitle(title, parse_math=False)
     return _saved(figure, "png", {"Software": None})
+
+
+def _join_poolings(axes: Axes, layers: Sequence[str], accuracy: Sequence[float]) -> None:
+    """Draw a line through the layers of each pooling: along it, only the depth changes."""
+    poolings: dict[str, list[int]] = {}
+    for place, layer in enumerate(layers):
+        poolings.setdefault(layer.partition(":")[2] or "flat", []).append(place)
+    for (pooling, places), style in zip(poolings.items(), itertools.cycle(("-", "--", ":", "-."))):
+        axes.plot([accuracy[p] for p in places], places, style, color="#999999", zorder=1, label=pooling)
+    if len(poolings) > 1:
+        axes.legend(loc="lower left", frameon=False)
 
 
 def _saved(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:

@@ -48,6 +48,27 @@ class Sweep:
     origin: str = ""
 
 
+@dataclass(frozen=True)
+class SGDRecipe:
+    """A published linear evaluation by stochastic gradient descent, which chooses nothing; see `featx.sgd_probe`.
+
+    Parameters
+    ----------
+    epochs, batch_size : int
+        Rounds; rows a step.
+    learning_rate, momentum : float
+        For 256 rows, growing with the batch; of Nesterov's kind.
+    origin : str
+        Where it is described.
+    """
+
+    epochs: int = 90
+    batch_size: int = 4096
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    origin: str = ""
+
+
 SWEEPS = {
     "dinov2": Sweep(
         log_spaced(-6, 5, 45),
@@ -67,7 +88,14 @@ SWEEPS = {
         "C being their inverses; here on rows of length 1",
     ),
 }
-"""By the names that ``featx fit --sweep`` takes."""
+RECIPES = {
+    "simclr-sgd": SGDRecipe(
+        origin="Chen, Kornblith, Norouzi and Hinton 2020, arXiv:2002.05709, appendix B.6: 90 epochs of Nesterov's SGD "
+        "without a penalty; here on features computed once, so that no image is cropped or mirrored anew",
+    ),
+}
+PRESETS = (*SWEEPS, *RECIPES)
+"""The names that ``featx fit --sweep`` takes."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +111,7 @@ class FitConfig:
         Weighs the summed log loss against ``||W||^2 / 2``, as in scikit-learn.
     sweep : str or None
         One of `SWEEPS`: chooses C, and says what becomes of the features; C, `standardize` and `normalize` then have
-        no effect.
+        no effect. Or one of `RECIPES`, which has no C.
     standardize, fit_intercept : bool
         Whether columns get mean 0 and deviation 1; whether each class has a constant.
     normalize : str or None
@@ -133,7 +161,7 @@ class FitConfig:
         check_choice("penalty", self.penalty, (*PENALTIES, NO_PENALTY))
         check_range("l1-ratio", self.l1_ratio, below=1, inclusive=True)
         for name, value, choices in (
-            ("sweep", self.sweep, tuple(SWEEPS)),
+            ("sweep", self.sweep, PRESETS),
             ("normalize", self.normalize, NORMALIZE),
             ("class-weight", self.class_weight, (BALANCED,)),
         ):
@@ -151,6 +179,8 @@ class FitConfig:
             raise OptionError("--sweep and --shots do not go together: a draw has no validation rows", "leave one out")
         if self.sweep and self.penalty != "l2":
             raise OptionError(f"--sweep is over C of the l2 penalty, and --penalty is {self.penalty}", "leave one out")
+        if self.sweep in RECIPES and (self.class_weight or not self.fit_intercept):
+            raise OptionError(f"--sweep {self.sweep} knows no --class-weight and no --no-fit-intercept", "leave it out")
         if self.head != "softmax" and (self.penalty != "l2" or self.class_weight):
             raise OptionError(f"--penalty and --class-weight are softmax regression's, and --head is {self.head}")
         if self.k is not None and self.head != "knn":

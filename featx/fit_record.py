@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from featx.classical import linear_parts
-from featx.fit_config import FitConfig
+from featx.fit_config import RECIPES, FitConfig
 from featx.portable import write_model
 from featx.probe import ProbeResult
 from featx.runs import MODEL_FILE, Run
@@ -84,7 +84,7 @@ def save_model(run: Run, result: ProbeResult, classes: tuple[str, ...]) -> None:
 def _used(config: FitConfig) -> dict[str, Any]:
     """Return the options, those that the head knows nothing of as None."""
     options = asdict(config)
-    if config.head not in ("softmax", "svm", "ridge"):
+    if config.head not in ("softmax", "svm", "ridge") or config.sweep in RECIPES:
         options["C"] = None
     if config.head == "knn":
         options["standardize"] = options["normalize"] = None

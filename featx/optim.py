@@ -44,9 +44,10 @@ def groups_of(module: nn.Module, head: nn.Module, config: TrainConfig) -> list[d
 def make_optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.Optimizer:
     """Return the optimizer that was asked for; its learning rates are set by `set_lr`."""
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, config.peak_lr, momentum=config.momentum, nesterov=config.momentum > 0)
+        nesterov = config.momentum > 0
+        return torch.optim.SGD(groups, config.peak_lr, momentum=config.momentum, nesterov=nesterov, fused=True)
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, config.peak_lr, betas=(config.momentum, 0.999))
+    return kind(groups, config.peak_lr, betas=(config.momentum, 0.999), fused=True)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -16,6 +16,7 @@ from featx.errors import OptionError, SourceError
 from featx.extract import ExtractResult, extract
 from featx.fit_config import FitConfig
 from featx.forward import pick_device
+from featx.matrices import is_streamed
 from featx.metrics import Scores
 from featx.protocols import fit_head
 from featx.specs import ExtractConfig, LayerSpec, Progress, no_progress
@@ -167,8 +168,11 @@ def _fit_layer(
     )
 
 
-def _read(table: FeatureTable, part: Part) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Return a part's features and labels; rows whose image was skipped are left out of both."""
+def _read(table: FeatureTable, part: Part) -> tuple[Any, npt.NDArray[np.int64]]:
+    """Return a part's features and labels; rows whose image was skipped are left out of both.
+
+    What is larger than `featx.matrices.HELD_BYTES` stays on the disk, and softmax regression streams it.
+    """
     rows = part.rows[np.isin(part.rows, table.rows)]
-    X = np.asarray(table.X[np.searchsorted(table.rows, rows)], np.float32)
-    return X, part.source.labels[rows]
+    X = table.X.subset(np.searchsorted(table.rows, rows))
+    return X if is_streamed(X) else np.asarray(X, np.float32), part.source.labels[rows]

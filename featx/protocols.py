@@ -12,14 +12,18 @@ import numpy.typing as npt
 
 from featx.classical import make_classifier, score_classifier
 from featx.errors import SourceError
-from featx.fit_config import SWEEPS, FitConfig
+from featx.fit_config import RECIPES, SWEEPS, FitConfig
 from featx.knn import KNNProbe
 from featx.metrics import Scores
+from featx.sgd_probe import SGDProbe
 from featx.softmax_cv import SoftmaxRegressionCV
 from featx.statistics import summary
 
-Data = Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]
-"""X (n, d) and labels y (n,) of ``train``, ``val`` and ``test``; of the latter two, there may be no rows."""
+Data = Mapping[str, tuple[Any, npt.NDArray[np.int64]]]
+"""X (n, d) and labels y (n,) of ``train``, ``val`` and ``test``; of the latter two, there may be no rows.
+
+X is an array, or a FeatureMatrix too large for the memory, which softmax regression streams; what else is fitted, and a
+sweep, reads it whole."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ def fit_head(data: Data, config: FitConfig, n_classes: int, device: str = "cpu")
     """
     if config.shots is not None:
         return _few_labels(data, config, n_classes, device)
+    if config.sweep in RECIPES:
+        return _by_recipe(data, config, n_classes, device)
     if config.sweep is not None:
         return _swept(data, config, n_classes, device)
     if config.head == "knn" and config.k is None:
@@ -99,6 +105,24 @@ def _swept(data: Data, config: FitConfig, n_classes: int, device: str) -> HeadFi
         "origin": preset.origin,
         "converged": model.path_converged_[0].tolist(),
     }
+    return HeadFit(model, scores, chosen, seconds, search)
+
+
+def _by_recipe(data: Data, config: FitConfig, n_classes: int, device: str) -> HeadFit:
+    recipe = RECIPES[config.sweep or ""]
+    start = time.perf_counter()
+    model = SGDProbe(
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        momentum=recipe.momentum,
+        device=device,
+        random_state=config.seed,
+    ).fit(*data["train"])
+    seconds = time.perf_counter() - start
+    chosen = replace(config, standardize=False, normalize=None)
+    scores = _scores(data, chosen, model, n_classes)
+    search = _search("epochs", [recipe.epochs], [], recipe.epochs) | {"origin": recipe.origin}
     return HeadFit(model, scores, chosen, seconds, search)
 
 

@@ -13,7 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from featx.backbones import Backbone
+from featx.bench import Timing
+from featx.device import processor_name
 from featx.fit_record import fit_fields, layer_lines, save_model
 from featx.metrics import Scores
 from featx.naming import versions
@@ -76,8 +80,12 @@ def record_train(
     extraction: ExtractConfig,
     config: TrainConfig,
     result: TrainResult,
+    inference: Timing | None = None,
 ) -> dict[str, Any]:
-    """Write a training's run, its weights, history, curves and test predictions, and return its record."""
+    """Write a training's run, its weights, history, curves and test predictions, and return its record.
+
+    Of how quick the trained network is, `inference`, nothing need be known.
+    """
     tensors = {name: tensor.numpy() for name, tensor in result.module.state_dict().items()}
     run.save_tensors(tensors)
     run.write_text(HISTORY_FILE, _csv(result.history))
@@ -97,7 +105,10 @@ def record_train(
         "cached": result.cached,
         "skipped": result.skipped,
         "images_per_second": result.images_per_second,
+        "seconds_per_epoch": result.seconds["train"] / max(1, len(result.history)),
+        "inference": asdict(inference) if inference else None,
         "device": result.device,
+        "processor": processor_name(torch.device(result.device)),
         "seconds": result.seconds,
     }
     run.write(record)

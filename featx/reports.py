@@ -1,10 +1,17 @@
-"""Runs side by side: as rows, as text for a terminal, as Markdown."""
+"""Runs side by side: as rows, and as text for a terminal."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
+
+OPTIONS = (
+    *("precision", "batch_size", "optimizer", "lr", "schedule", "augment", "accumulate", "head_lr_factor", "momentum"),
+    *("weight_decay", "warmup_epochs", "clip", "label_smoothing", "class_weight", "mixup", "cutmix", "patience"),
+    *("penalty", "l1_ratio", "standardize", "normalize", "fit_intercept", "tol"),
+)
+"""What a run was told, beside what names it; shown where it differs between runs of a kind."""
 
 FIELDS = (
     "run",
@@ -18,7 +25,9 @@ FIELDS = (
     "layer",
     "views",
     "mode",
+    "unfreeze_from",
     "head",
+    "init_head",
     "C",
     "k",
     "sweep",
@@ -27,9 +36,14 @@ FIELDS = (
     "columns",
     "bytes",
     "parameters",
+    "parameter_bytes",
     "accuracy",
     "loss",
     "seconds",
+    "seconds_per_epoch",
+    "inference",
+    "processor",
+    *OPTIONS,
 )
 """What a row takes from a run's record; None where the record has nothing."""
 
@@ -42,9 +56,6 @@ USUAL_HEADS = ("softmax", "linear")
 TEXT_WIDTH = 80
 MODEL_WIDTH = 14
 """Characters a line of text has, and the least that its `model` column gets."""
-
-HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-MARKDOWN = {c: "\\" + c for c in "\\`*_[]|~"}
 
 
 class Recorded(Protocol):
@@ -70,33 +81,29 @@ def rows_of(runs: Iterable[Recorded]) -> list[dict[str, Any]]:
 def to_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as lines of at most 80 characters; what all runs share is said once, above them."""
     shared = _shared(rows) if len(rows) > 1 else ()
-    varied = [name for name in SHARED if name not in shared]
+    varied = [*(name for name in SHARED if name not in shared), *varied_options(rows)]
     heads = ["run", "model", "train", "val", "test", "seconds"]
     table = [
         [
-            _line(row.get("run")),
+            line_text(row.get("run")),
             _model(row, varied),
-            *(_decimal(_part(row, "accuracy", split)) for split in ("train", "val", "test")),
-            _seconds(_total_seconds(row)),
+            *(_score(row, split) for split in ("train", "val", "test")),
+            seconds_text(part_of(row, "seconds", "total")),
         ]
         for row in rows
     ]
-    said = "same for all: " + ", ".join(f"{name}={_line(rows[0][name])}" for name in shared)
+    said = "same for all: " + ", ".join(f"{name}={line_text(rows[0][name])}" for name in shared)
     above = [*textwrap.wrap(said, TEXT_WIDTH, break_long_words=True), ""] if shared else []
     return "\n".join([*above, *_columns(heads, table)]) + "\n"
 
 
-def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as a Markdown table with every column that any run fills."""
-    cells = {name: [read(row) for row in rows] for name, read in _MARKDOWN_COLUMNS.items()}
-    filled = {name: column for name, column in cells.items() if any(column)}
-    numeric = set(filled) - _WORDS
-    lines = [
-        list(filled),
-        ["---:" if name in numeric else "---" for name in filled],
-        *([_escape(cell) for cell in line] for line in zip(*filled.values(), strict=True)),
-    ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def varied_options(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return which of `OPTIONS` differ between runs of the same kind."""
+    told: dict[tuple[Any, str], set[str]] = {}
+    for row in rows:
+        for name in (*OPTIONS, "init_head"):
+            told.setdefault((row.get("kind"), name), set()).add(line_text(row.get(name)))
+    return list(dict.fromkeys(name for (_, name), values in told.items() if len(values) > 1))
 
 
 def _shared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -104,15 +111,20 @@ def _shared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [n for n in SHARED if first.get(n) is not None and all(r.get(n) == first[n] for r in rows)]
 
 
+def _score(row: Mapping[str, Any], split: str) -> str:
+    return decimal(part_of(row, "accuracy", split), part_of(row, "accuracy_interval", split))
+
+
 def _model(row: Mapping[str, Any], varied: Sequence[str]) -> str:
     # What tells this run from the others, in words.
-    words = [_line(row.get(name)) for name in ("source", "backbone") if name in varied]
-    words += [_line(row.get(name) or "") for name in ("layer", "views", "mode")]
-    words += [_line(row["head"])] if row.get("head") not in (None, *USUAL_HEADS) else []
-    named = ["weights", "images", "seed"]
-    words += [f"{name}={_line(row[name])}" for name in named if name in varied and row.get(name) is not None]
+    words = [line_text(row.get(name)) for name in ("source", "backbone") if name in varied]
+    words += [line_text(row.get(name) or "") for name in ("layer", "views", "mode")]
+    words += [f"from {line_text(row['unfreeze_from'])}"] if row.get("unfreeze_from") else []
+    words += [line_text(row["head"])] if row.get("head") not in (None, *USUAL_HEADS) else []
+    named = [name for name in ("weights", "images", "seed", "init_head", *OPTIONS) if name in varied]
+    words += [f"{name}={line_text(row[name])}" for name in named if row.get(name) is not None]
     words += [
-        f"{name}={_line(row[name])}" for name in ("C", "k", "sweep", "shots", "epochs") if row.get(name) is not None
+        f"{name}={line_text(row[name])}" for name in ("C", "k", "sweep", "shots", "epochs") if row.get(name) is not None
     ]
     return " ".join(word for word in words if word)
 
@@ -132,59 +144,30 @@ def _columns(heads: Sequence[str], table: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def _part(row: Mapping[str, Any], name: str, part: str) -> Any:
+def part_of(row: Mapping[str, Any], name: str, part: str) -> Any:
+    """Return what a row says of one part, such as the test accuracy; None where it says nothing."""
     group = row.get(name)
     return group.get(part) if isinstance(group, Mapping) else None
 
 
-def _total_seconds(row: Mapping[str, Any]) -> Any:
-    return _part(row, "seconds", "total")
+def decimal(value: Any, interval: Any = None) -> str:
+    """Return a score, with the half width of its interval where it has one; empty for what is no number."""
+    if not is_number(value):
+        return ""
+    return f"{value:.4f}" if interval is None else f"{value:.4f} ± {(interval[1] - interval[0]) / 2:.4f}"
 
 
-def _decimal(value: Any) -> str:
-    return f"{value:.4f}" if _is_number(value) else ""
+def seconds_text(value: Any) -> str:
+    """Return seconds, to the hundredth below a hundred; empty for what is no number."""
+    return (f"{value:.2f}" if value < 100 else f"{value:.0f}") if is_number(value) else ""
 
 
-def _seconds(value: Any) -> str:
-    return (f"{value:.2f}" if value < 100 else f"{value:.0f}") if _is_number(value) else ""
-
-
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Tell whether a record's value is a number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _line(value: Any) -> str:
-    # A record may hold a stranger's file names: one line, control characters spelled out.
+def line_text(value: Any) -> str:
+    """Return a value as one line; a record may hold a stranger's file names, whose control characters are spelt out."""
     text = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _escape(cell: str) -> str:
-    return "".join(HTML.get(c) or MARKDOWN.get(c) or c for c in cell)
-
-
-def _field(name: str) -> Callable[[Mapping[str, Any]], str]:
-    return lambda row: _line(row.get(name))
-
-
-def _score(name: str, split: str) -> Callable[[Mapping[str, Any]], str]:
-    return lambda row: _decimal(_part(row, name, split))
-
-
-def _parameters(which: str) -> Callable[[Mapping[str, Any]], str]:
-    return lambda row: _line(_part(row, "parameters", which))
-
-
-_WORDS = {"run", "source", "backbone", "weights", "layer", "views", "mode", "head", "sweep"}
-_MARKDOWN_COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    **{name: _field(name) for name in ("run", "source", "images", "seed", "backbone", "weights", "layer")},
-    **{name: _field(name) for name in ("views", "mode", "head", "C", "k", "sweep", "shots")},
-    **{name: _field(name) for name in ("epochs", "columns", "bytes")},
-    "parameters": _parameters("total"),
-    "trainable": _parameters("trainable"),
-    "train accuracy": _score("accuracy", "train"),
-    "val accuracy": _score("accuracy", "val"),
-    "test accuracy": _score("accuracy", "test"),
-    "test loss": _score("loss", "test"),
-    "seconds": lambda row: _seconds(_total_seconds(row)),
-}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from featx.backbones import Backbone
 from featx.checkpoints import (
+    LOCK_FILE,
     Checkpoints,
     differences,
     folder_has_checkpoint,
@@ -29,6 +31,10 @@ SUBJECT = ("source", "backbone", "mode", "seed")
 
 HARMLESS = ("checkpoint_minutes",)
 """Options that may differ when a training goes on."""
+
+
+SECONDS = 60.0
+"""A folder that is younger may be that of a training which is about to begin."""
 
 
 @dataclass
@@ -89,6 +95,7 @@ def training_run(
         There is an unfinished training of the same with other options; says which.
     """
     runs = Runs(home)
+    _tidy(runs)
     found = _begun(runs, identity, command) if resume else None
     run = found or runs.new(KIND, command)
     job = Job(run, Checkpoints(run, identity, minutes), run.is_recorded, found is not None)
@@ -109,6 +116,18 @@ def training_run(
                 job.checkpoints.clear()
             elif not folder_has_checkpoint(run.path):
                 run.discard()
+
+
+def _tidy(runs: Runs) -> None:
+    """Remove the folders of trainings that were killed before there was anything to go on from."""
+    for run in runs.unfinished(KIND, []):
+        with contextlib.suppress(OSError, StoreError):
+            lock = run.path / LOCK_FILE
+            if folder_has_checkpoint(run.path) or time.time() - lock.stat().st_mtime < SECONDS:
+                continue
+            with held(run) as mine:
+                if mine:
+                    run.discard()
 
 
 def _begun(runs: Runs, identity: dict[str, Any], command: list[str]) -> Run | None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from drawn import CPU, counted, drawn, explode, parts
+from PIL import Image
 
-from featx import feeds
+from featx import feeds, load_source
 from featx.activations import compute
 from featx.arrays import ArraySource
 from featx.augment import Augment
@@ -133,3 +134,25 @@ def test_broken_images_are_left_out_where_that_was_asked_for(
     assert torch.equal(x, Normalize(lenet.preprocess)(torch.from_numpy(whole.images[[1, 3, 4, 6, 7]])))
     with pytest.raises(ImageError):
         list(ImageFeed(Part(source, np.arange(8)), lenet, 3, CPU).batches([np.arange(8)], None))
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_broken_images_are_left_out_of_a_frozen_base_s_features(tmp_path: Path, stored: bool) -> None:
+    for i in range(6):
+        image = Image.fromarray(np.full((32, 32, 3), 40 * i, np.uint8))
+        (tmp_path / "images" / f"class{i % 2}").mkdir(parents=True, exist_ok=True)
+        image.save(tmp_path / "images" / f"class{i % 2}" / f"{i}.png")
+    (tmp_path / "images" / "class1" / "3.png").write_bytes(b"no image")
+    source, backbone = load_source(tmp_path / "images"), resolve("lenet5", weights="random:0")
+    partition, store = parts(source, 4, 1), FeatureStore(tmp_path / "home") if stored else None
+    config = TrainConfig(mode="frozen", on_error="skip")
+    found, skipped = feature_feeds(partition, backbone, "relu4", store, config, CPU, no_progress)
+    assert [image["id"] for image in skipped] == ["class1/3.png"]
+    left = {name: [source.ids[row] for row in feed.part.rows] for name, feed in found.items()}
+    bad = source.ids.index("class1/3.png")
+    expected = {n: [source.ids[r] for r in p.rows if r != bad] for n, p in partition.parts().items()}
+    assert left == expected
+    assert [len(feed.X) for feed in found.values()] == [len(ids) for ids in left.values()]
+    strict = TrainConfig(mode="frozen")
+    with pytest.raises(ImageError):
+        feature_feeds(partition, backbone, "relu4", store, strict, CPU, no_progress)

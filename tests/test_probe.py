@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawn import drawn, explode, parts, some_digits
+from drawn import counted, drawn, explode, parts, some_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from featx import probe
+from featx import matrices, probe
 from featx.activations import compute
 from featx.backbones import resolve
 from featx.cache.store import FeatureStore
@@ -22,6 +22,7 @@ from featx.probe import best_layer, fit_layers, fit_probe
 from featx.sources import load_source, load_splits
 from featx.specs import ExtractConfig, LayerSpec
 from featx.splits import Part, Partition, partition
+from featx.streams import Stream
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -197,3 +198,15 @@ def test_layers_cannot_be_chosen_without_validation_rows(store: FeatureStore) ->
     with pytest.raises(SourceError, match="no validation rows"):
         best_layer(results)
     assert best_layer({"fc1": results["fc1"]}) == "fc1"
+
+
+def test_what_is_larger_than_memory_is_streamed(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = partition(load_splits("digits"))
+    expected = fit_probe(cut, PIXELS, "pixels", store)
+    seen = []
+    monkeypatch.setattr(matrices, "HELD_BYTES", 0)
+    monkeypatch.setattr(Stream, "blocks", counted(Stream.blocks, seen, lambda self: self.shape))
+    found = fit_probe(cut, PIXELS, "pixels", store)
+    assert (len(cut.train), 64) in seen
+    np.testing.assert_allclose(found.model.coef_, expected.model.coef_, atol=1e-4)
+    assert {n: s.accuracy for n, s in found.scores.items()} == {n: s.accuracy for n, s in expected.scores.items()}

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from featx.errors import OptionError, SourceError
-from featx.fit_config import SWEEPS, FitConfig
+from featx.fit_config import RECIPES, SWEEPS, FitConfig
 from featx.protocols import draw_rows, fit_head
 from featx.softmax import SoftmaxRegression
 
@@ -27,7 +27,10 @@ def parts(seed: int = 0, test_seed: int = 1) -> Any:
     return {"train": rows(150, random), "val": rows(80, random), "test": rows(60, np.random.default_rng(test_seed))}
 
 
-@pytest.mark.parametrize("config", [FitConfig(sweep="clip"), FitConfig(sweep="kornblith"), FitConfig(head="knn")])
+@pytest.mark.parametrize(
+    "config",
+    [FitConfig(sweep="clip"), FitConfig(sweep="kornblith"), FitConfig(sweep="simclr-sgd"), FitConfig(head="knn")],
+)
 def test_nothing_is_chosen_by_the_test_rows(config: FitConfig) -> None:
     one, other = fit_head(parts(), config, 3), fit_head(parts(test_seed=2), config, 3)
     assert one.search == other.search
@@ -55,6 +58,16 @@ def test_kornblith_is_on_rows_of_length_one() -> None:
     assert found.config.normalize == "l2"
     X = parts()["test"][0]
     np.testing.assert_allclose(found.model.predict_proba(X), found.model.predict_proba(X * 9), atol=1e-5)
+
+
+def test_a_recipe_learns_from_the_training_rows_alone_and_says_where_it_is_from() -> None:
+    data = parts()
+    found = fit_head(data, FitConfig(sweep="simclr-sgd", seed=5), 3)
+    alone = fit_head({**data, "val": parts(seed=9)["val"]}, FitConfig(sweep="simclr-sgd", seed=5), 3)
+    np.testing.assert_array_equal(found.model.coef_, alone.model.coef_)
+    assert (found.search["over"], found.search["values"], found.search["chosen"]) == ("epochs", [90], 90)
+    assert found.search["origin"] == RECIPES["simclr-sgd"].origin
+    assert found.scores["train"].accuracy > 0.6
 
 
 def test_neighbours_choose_k_on_the_validation_rows_unless_told() -> None:

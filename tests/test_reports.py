@@ -1,53 +1,11 @@
-"""Runs side by side: rows, text, Markdown."""
+"""Runs side by side: rows and text."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from recorded import FIT, TRAIN, rows
 
-from featx.reports import FIELDS, rows_of, to_markdown, to_text
-
-FIT = {
-    "kind": "fit",
-    "created": "2026-01-02T03:04:05Z",
-    "source": "cifar10",
-    "backbone": "resnet18",
-    "weights": "DEFAULT",
-    "layer": "layer4:avg",
-    "C": 0.01,
-    "accuracy": {"train": 0.91234, "val": 0.8765, "test": 0.87},
-    "loss": {"train": 0.2, "val": 0.4, "test": 0.41},
-    "seconds": {"extract": 100.0, "read": 0.5, "fit": 9.3, "total": 110.25},
-    "columns": 512,
-    "bytes": 102_400_000,
-    "images": 60_000,
-    "seed": 0,
-}
-TRAIN = {
-    **{key: value for key, value in FIT.items() if key not in ("layer", "C", "columns", "bytes")},
-    "kind": "train",
-    "mode": "finetune",
-    "epochs": 10,
-    "parameters": {"total": 11_181_642, "trainable": 11_181_642, "frozen": 0},
-    "accuracy": {"train": 0.99, "val": 0.95, "test": 0.9501},
-    "seconds": {"train": 3000.0, "total": 3175.4},
-}
-
-
-class Recorded:
-    """A run that holds its record in memory."""
-
-    def __init__(self, name: str, record: dict[str, Any]) -> None:
-        self.id = name
-        self.record = record
-
-    def read(self) -> dict[str, Any]:
-        return self.record
-
-
-def rows(*records: dict[str, Any]) -> list[dict[str, Any]]:
-    return rows_of(Recorded(f"20260102-03040{i}-{r.get('kind', 'fit')}-a1b{i}", r) for i, r in enumerate(records))
+from featx.reports import FIELDS, to_text
 
 
 def test_rows_have_every_field_in_the_order_given() -> None:
@@ -110,22 +68,12 @@ def test_text_escapes_what_strangers_wrote() -> None:
     assert "\\x1b" in "".join(text.split())
 
 
-def test_markdown_is_a_table_of_the_filled_columns() -> None:
-    lines = to_markdown(rows(FIT, TRAIN)).splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-    assert {len(line) for line in cells} == {len(cells[0])}
-    assert cells[1][0] == "---"
-    fit, train = (dict(zip(cells[0], line, strict=True)) for line in cells[2:])
-    assert fit["test accuracy"] == "0.8700"
-    assert fit["test loss"] == "0.4100"
-    assert fit["layer"] == "layer4:avg"
-    assert fit["trainable"] == ""
-    assert train["trainable"] == "11181642"
-    assert "head" not in cells[0]
+def test_text_names_options_that_differ_and_no_others() -> None:
+    text = to_text(rows({**TRAIN, "lr": 0.1, "augment": "flip"}, {**TRAIN, "lr": 0.01, "augment": "flip"}))
+    assert "lr=0.1" in text
+    assert "lr=0.01" in text
+    assert "augment" not in text
 
 
-def test_markdown_escapes_cells() -> None:
-    text = to_markdown(rows({**FIT, "source": "a|b<script>&\n*x*_y_`[z](u)\\"}))
-    line = text.splitlines()[2]
-    assert len(text.splitlines()) == 3
-    assert "a\\|b&lt;script&gt;&amp;\\\\n\\*x\\*\\_y\\_\\`\\[z\\](u)\\\\" in line
+def test_text_shows_half_of_an_interval() -> None:
+    assert "0.8700 ± 0.0100" in to_text([{**rows(FIT)[0], "accuracy_interval": {"test": [0.86, 0.88]}}])

@@ -16,10 +16,10 @@ import torch
 from drawn import drawn, parts, some_digits
 
 from featx.backbones import Backbone, resolve
-from featx.checkpoints import CHECKPOINT_FILE
+from featx.checkpoints import CHECKPOINT_FILE, held
 from featx.errors import FeatureError, OptionError, StoreError
 from featx.resume import Job, identity_of, training_run
-from featx.runs import RECORD_FILE
+from featx.runs import RECORD_FILE, Runs
 from featx.specs import Progress, no_progress
 from featx.splits import Partition
 from featx.train_config import TrainConfig
@@ -267,3 +267,16 @@ def test_what_is_saved_is_the_state_after_the_last_step(begun: Path) -> None:
     assert state is not None
     assert (state.epoch, state.batch) == (1, 1)  # of five steps an epoch; the seventh was made, and not saved
     assert set(state.model) == set(lenet().module().state_dict())
+
+
+def test_folders_of_trainings_that_were_killed_at_once_go_away(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    killed, young, alive, other = (runs.new(kind, []) for kind in ("train", "train", "train", "fit"))
+    for run in (killed, young, alive, other):
+        (run.path / "lock").touch()
+    for run in (killed, alive, other):
+        os.utime(run.path / "lock", (0, 0))
+    with held(alive) as mine, open_run(tmp_path, SHORT) as job:
+        assert mine
+        left = {path.name for path in (tmp_path / "runs").iterdir()}
+    assert left == {young.id, alive.id, other.id, job.run.id}

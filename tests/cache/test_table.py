@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from store_samples import Sample
 
 from featx.cache import matrix as matrix_module
+from featx.cache.store import FeatureStore
 from featx.errors import CorruptStoreError, OptionError
 from featx.specs import digest_of
 
@@ -243,11 +244,38 @@ def test_each_shard_is_checked_when_it_is_first_read(
 
     hashed = []
     real = atomic.sha256_of
-    monkeypatch.setattr(atomic, "sha256_of", lambda fd: hashed.append(fd) or real(fd))
     table = sample.table(tmp_path)
+    monkeypatch.setattr(atomic, "sha256_of", lambda fd, **how: hashed.append(fd) or real(fd, **how))
+    sample.table(tmp_path)
     assert len(hashed) == 0
     table.X[0]
     assert len(hashed) == 1
     np.asarray(table.X)
     np.asarray(pickle.loads(pickle.dumps(table)).X)
     assert len(hashed) == 3
+
+
+@pytest.mark.parametrize("skipped", [{}, {3: "broken"}])
+def test_a_subset_is_read_as_the_rows_it_is_of(tmp_path: Path, skipped: dict[int, str]) -> None:
+    table = Sample(skipped=skipped).table(tmp_path)
+    rows = np.array([0, 2, 5, 8])
+    part, whole = table.X.subset(rows), np.asarray(table.X)
+    assert part.shape == (4, 3)
+    assert np.array_equal(np.asarray(part), whole[rows])
+    assert np.array_equal(part[1:3], whole[[2, 5]])
+    assert np.array_equal(np.concatenate(list(part.iter_chunks(3))), whole[rows])
+    assert np.array_equal(np.asarray(part.subset(np.array([1, 3]))), whole[[2, 8]])
+    with pytest.raises(OptionError, match="do not rise"):
+        table.X.subset(np.array([2, 0]))
+    with pytest.raises(IndexError):
+        table.X.subset(np.array([99]))
+
+
+def test_sidecars_are_checked_and_not_parsed_when_a_table_is_opened(tmp_path: Path, sample: Sample) -> None:
+    path = sample.table(tmp_path).path
+    for name in ("ids.json", "rows.bin", "computed.bin"):
+        data = (path / name).read_bytes()
+        (path / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        with pytest.raises(CorruptStoreError, match=name):
+            FeatureStore(tmp_path).open(path.name)
+        (path / name).write_bytes(data)

@@ -9,7 +9,8 @@ import pytest
 from drawn import explode
 
 from featx.portable import read_model
-from featx.reports import rows_of, to_markdown, to_text
+from featx.report_tables import to_markdown
+from featx.reports import rows_of, to_text
 from featx.runs import MODEL_FILE, Runs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
