@@ -25,7 +25,7 @@ from featx.runs import MAX_RECORD_BYTES, Run
 
 CHECKPOINT_FILE = "checkpoint.json"
 LOCK_FILE = "lock"
-SCHEMA = 1
+SCHEMA = 2
 SECONDS = 1.0
 """After an epoch that ends sooner than this after the last checkpoint none is written: little would be lost."""
 

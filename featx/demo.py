@@ -1,4 +1,8 @@
-"""The whole comparison on built-in data: learn five digits, then five others with little to learn from."""
+"""The whole comparison on built-in data: learn five digits, then five others with little to learn from.
+
+The digits are shown at random places of a larger image. Where an image tells little by its single pixels, and few of
+them are labelled, a network that has learnt to see is worth having: that is what the comparison is about.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from PIL import Image
 
 from featx.arrays import ArraySource
 from featx.backbones import resolve
@@ -27,10 +33,16 @@ from featx.train_config import TrainConfig
 from featx.training import train
 
 NETWORK = "lenet5"
-PER_CLASS = 5
+PER_CLASS = 10
 """Images of each new digit to learn from: few, as where transfer is wanted."""
 
-PRETRAIN = TrainConfig(mode="scratch", epochs=40, batch_size=16, lr=0.02, augment="none")
+CANVAS, SIDE = 32, 16
+"""Sides of the images and of the digits in them, px."""
+
+COPIES = 4
+"""Places at which each known digit is shown."""
+
+PRETRAIN = TrainConfig(mode="scratch", epochs=20, batch_size=32, lr=0.02, augment="none")
 SCRATCH = TrainConfig(mode="scratch", epochs=60, batch_size=8, lr=0.02, augment="none")
 FINETUNE = TrainConfig(mode="finetune", epochs=60, batch_size=8, lr=0.01, augment="none")
 PROBE = FitConfig(C=0.1)
@@ -53,12 +65,12 @@ class Demo:
         self.home, self.command, self.say = home, command, say
         self.memo, self.store = Memo(home), FeatureStore(home)
         digits = load_source("digits")
-        self.known = _parts(_chosen(digits, 0), per_class=None)
-        self.new = _parts(_chosen(digits, 5), per_class=PER_CLASS)
+        self.known = _parts(digits, 0, copies=COPIES)
+        self.new = _parts(digits, 5, per_class=PER_CLASS)
 
     def run(self, picture: Path) -> list[dict[str, Any]]:
         """Run everything, write the picture, and return a row a run."""
-        self.say(f"{NETWORK} learns the digits 0 to 4 from {len(self.known.train)} images")
+        self.say(f"{NETWORK} learns the digits 0 to 4, at any place, from {len(self.known.train)} images")
         first = self.train("trained on 0 to 4", self.known, PRETRAIN, f"random:{PRETRAIN.seed}")
         learnt = str(Path(first["path"]) / MODEL_FILE)
         self.say(f"then 5 to 9 from {len(self.new.train)} images, {PER_CLASS} a class less those that validate")
@@ -110,28 +122,41 @@ class Demo:
         }
 
 
-def _chosen(digits: Source, first: int) -> ArraySource:
-    """Return the digits first to first + 4, labelled 0 to 4."""
-    wanted = np.flatnonzero((digits.labels >= first) & (digits.labels < first + 5))
-    images = np.stack([digits[int(i)][0] for i in wanted])
-    names = digits.classes[first : first + 5]
-    ids = [digits.ids[int(i)] for i in wanted]
-    return ArraySource(
-        images, digits.labels[wanted] - first, classes=names, ids=ids, spec=f"digits {first}-{first + 4}"
-    )
+def _parts(digits: Source, first: int, *, per_class: int | None = None, copies: int = 1) -> Partition:
+    """Return the digits first to first + 4, labelled 0 to 4: half of them to test on, the others to learn from, or few.
 
-
-def _parts(source: ArraySource, per_class: int | None) -> Partition:
-    """Test on half of the images, so that the scores are worth reading; learn from the others, or from few."""
+    Each digit is in one part; of those that train, there are `copies` at different places.
+    """
     seed = PRETRAIN.seed
-    hashes = source.row_hashes()
-    test = hold_out(hashes, source.labels, 0.5, seed)
+    five = np.flatnonzero((digits.labels >= first) & (digits.labels < first + 5))
+    labels, hashes = digits.labels[five] - first, digits.row_hashes()[five]
+    test = hold_out(hashes, labels, 0.5, seed)
     rest = np.flatnonzero(~test)
     if per_class is not None:
-        rest = rest[thin([source.ids[int(i)] for i in rest], source.labels[rest], per_class=per_class, seed=seed)]
-    val = hold_out(hashes[rest], source.labels[rest], 0.2, seed)
-    train, held, scored = (Part(source, rows) for rows in (rest[~val], rest[val], np.flatnonzero(test)))
+        rest = rest[thin([digits.ids[i] for i in five[rest]], labels[rest], per_class=per_class, seed=seed)]
+    val = hold_out(hashes[rest], labels[rest], 0.2, seed)
+    chosen = [np.repeat(rest[~val], copies), rest[val], np.flatnonzero(test)]
+    rows = np.concatenate(chosen)
+    random = np.random.default_rng([seed, first])
+    source = ArraySource(
+        np.stack([_placed(digits[int(i)][0], random) for i in five[rows]]),
+        labels[rows],
+        classes=digits.classes[first : first + 5],
+        ids=[f"{digits.ids[i]}-{number}" for number, i in enumerate(five[rows])],
+        spec=f"digits {first}-{first + 4}, {SIDE} of {CANVAS} px",
+    )
+    ends = np.cumsum([len(part) for part in chosen])
+    train, held, scored = (Part(source, np.arange(end - len(p), end)) for p, end in zip(chosen, ends, strict=True))
     return Partition(train, held, scored, seed)
+
+
+def _placed(digit: npt.NDArray[np.uint8], random: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Return the digit, enlarged, at a random place of a black image."""
+    large = Image.fromarray(digit.reshape(digit.shape[:2])).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    canvas = np.zeros((CANVAS, CANVAS), np.uint8)
+    y, x = random.integers(0, CANVAS - SIDE + 1, 2)
+    canvas[y : y + SIDE, x : x + SIDE] = np.asarray(large)
+    return canvas
 
 
 def run_demo(home: Path, command: list[str], picture: Path, say: Callable[[str], None]) -> dict[str, Any]:

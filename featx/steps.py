@@ -14,6 +14,7 @@ from torch.nn import functional
 from featx.augment import Mix
 from featx.errors import FeatureError, OptionError
 from featx.forward import arithmetic
+from featx.optim import forget_gradients, take_gradients
 from featx.train_config import TrainConfig
 
 AUXILIARY_WEIGHT = 0.3
@@ -51,7 +52,7 @@ class Step:
 
     def begin(self) -> None:
         """Forget the gradient of the step before."""
-        self.optimizer.zero_grad(set_to_none=True)
+        forget_gradients(self.optimizer)
 
     def gradient(self, x: torch.Tensor, y: torch.Tensor, rows: int) -> tuple[float, int]:
         """Add a batch's gradient; return its summed loss and how many it got right.
@@ -91,6 +92,7 @@ class Step:
 
     def update(self) -> None:
         """Move the weights by the gradient that was added up."""
+        take_gradients(self.optimizer)
         if self.config.clip is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self._learns, self.config.clip)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -9,7 +10,16 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from featx.optim import PLATEAU_FACTOR, PLATEAU_PATIENCE, Schedule, groups_of, make_optimizer, set_lr
+from featx.optim import (
+    PLATEAU_FACTOR,
+    PLATEAU_PATIENCE,
+    Schedule,
+    forget_gradients,
+    groups_of,
+    make_optimizer,
+    set_lr,
+    take_gradients,
+)
 from featx.train_config import TrainConfig
 
 EPOCHS, STEPS, PEAK = 4, 5, 0.3
@@ -99,3 +109,27 @@ def test_what_does_not_learn_is_not_held() -> None:
     groups = groups_of(module, module[3], TrainConfig())
     held = [id(p) for group in groups for p in group["params"]]
     assert sorted(held) == sorted(id(p) for p in module.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_channels_last_kernels_move_as_plain_ones(optimizer: str) -> None:
+    config = TrainConfig(optimizer=optimizer, weight_decay=0.1, lr=0.01)
+    torch.manual_seed(0)
+    plain = small()
+    odd = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    odd[0].weight = nn.Parameter(odd[0].weight.detach().repeat(1, 3, 1, 1).to(memory_format=torch.channels_last))
+    plain[0].weight = nn.Parameter(plain[0].weight.detach().repeat(1, 3, 1, 1))
+    assert not odd[0].weight.is_contiguous()
+    x = torch.randn(5, 3, 4, 4)
+    for module in (plain, odd):
+        module[0].bias.requires_grad_(False)  # batch norm takes it out again: its gradient is rounding
+        made = make_optimizer(groups_of(module, module[3], config), config)
+        assert all(p.is_contiguous() for group in made.param_groups for p in group["params"])
+        for _ in range(3):
+            forget_gradients(made)
+            assert all(p.grad is None for p in module.parameters())
+            torch.autograd.backward(module(x).square().sum())
+            take_gradients(made)
+            made.step()
+    for one, other in zip(plain.parameters(), odd.parameters(), strict=True):
+        torch.testing.assert_close(one, other)

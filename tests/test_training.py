@@ -77,9 +77,11 @@ def test_what_has_gradients_is_what_the_optimizer_holds(
 ) -> None:
     result = train(small(), resnet(), replace(ONE_EPOCH, mode=mode, augment=augment))
     (optimizer,) = optimizers
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    held = {id(p) for group in optimizer.param_groups for p in group["owners"]}
+    memory = {p.data_ptr() for group in optimizer.param_groups for p in group["params"]}
     names = dict(result.module.named_parameters())
     assert {id(p) for p in names.values() if p.requires_grad} == held
+    assert {p.data_ptr() for p in names.values() if p.requires_grad} == memory
     assert {name for name, p in names.items() if p.grad is not None} == {
         name for name in names if mode != "frozen" or name.startswith("fc.")
     }
@@ -164,7 +166,7 @@ def test_module_returned_is_whole_and_in_eval_mode() -> None:
 def test_googlenet_trains_without_its_auxiliary_heads(optimizers: list[torch.optim.SGD]) -> None:
     backbone = resolve("googlenet", weights="random:0", size=64)
     result = train(parts(drawn(5), 4, 0), backbone, replace(ONE_EPOCH, mode="finetune"))
-    held = {id(p) for group in optimizers[0].param_groups for p in group["params"]}
+    held = {id(p) for group in optimizers[0].param_groups for p in group["owners"]}
     # What is counted as trainable did get a gradient.
     assert {id(p) for p in result.module.parameters() if p.grad is not None} == held
     assert result.parameters["trainable"] == sum(p.numel() for p in result.module.parameters()) == 5_601_954
