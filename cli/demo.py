@@ -18,9 +18,9 @@ from featx.cli.targets import check_target
 def demo(out: Output, home: Path, output: Path) -> None:
     """Run the whole comparison on built-in data, without network.
 
-    A small network learns the digits 0 to 4. The digits 5 to 9 are then learnt from a few images each: by
-    softmax regression on raw pixels, on random features and on the network's frozen layers, by fine-tuning it,
-    and by training it from scratch.
+    A small network learns the digits 0 to 4, shown at random places of a larger image. The digits 5 to 9 are then
+    learnt from a few images each: by softmax regression on raw pixels, on random features and on the network's
+    frozen layers, by fine-tuning it, and by training it from scratch.
 
     \b
     Examples:

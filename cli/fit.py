@@ -113,7 +113,7 @@ def _draw(out: Output, record: Mapping[str, Any], output: Path) -> None:
     from featx.cache.atomic import write_bytes
     from featx.figures import layer_map, sweep_curve
 
-    title = f"{record['backbone']} on {record['source']}"
+    title = f"{record['backbone']} on {Path(record['source']).name}"  # whose folders are nobody's business
     if record["layers"]:
         data = layer_map(record["layers"], record["layer"], title)
     else:

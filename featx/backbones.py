@@ -13,7 +13,7 @@ from featx import factories
 from featx.cache.memo import Memo, file_stamp, is_settled
 from featx.code import code_of
 from featx.errors import WeightsError
-from featx.naming import ALIASES, check_stem, is_factory, is_timm, versions
+from featx.naming import ALIASES, DRAWN, check_stem, is_factory, is_timm, versions
 from featx.run_backbone import Held, find_held
 from featx.specs import ExtractConfig, PreprocessSpec, Views
 
@@ -184,7 +184,7 @@ def _look_up(name: str, weights: str, stem: str | None, channels: int, memo: Mem
 
 def _look_up_held(held: Held, weights: str, memo: Memo | None) -> Backbone:
     """Return a run's network with the preprocessing that it was trained with; its weights may be drawn anew."""
-    if weights.startswith("random:"):
+    if weights.startswith(DRAWN):
         name, channels = held.origin or held.name, held.preprocess.channels
         drawn = _look_up(name, weights, held.options.get("stem"), channels, memo)
         return replace(drawn, preprocess=held.preprocess)

@@ -18,7 +18,7 @@ from featx.errors import OptionError, WeightsError
 from featx.factories import Factory
 from featx.graph import Traced
 from featx.measure import Nodes
-from featx.naming import is_factory, is_timm
+from featx.naming import DRAWN, is_factory, is_timm
 from featx.specs import ExtractConfig, PreprocessSpec
 from featx.weights import State, fetch, load_into, published, read_state, recognised, state_hash
 
@@ -205,7 +205,7 @@ def drawn(
     """Build a network with weights drawn from its seed; those of a file come later."""
     # A generator of its own: drawing weights must not disturb the caller's random numbers.
     with torch.random.fork_rng(devices=[]):
-        seed = int(weights.removeprefix("random:")) if weights.startswith("random:") else 0
+        seed = int(weights.removeprefix(DRAWN)) if weights.startswith(DRAWN) else 0
         torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would also seed the caller's GPUs
         if own is not None:
             return factories.make(own, code or "")

@@ -33,10 +33,10 @@ from featx.train_config import TrainConfig
 from featx.training import train
 
 NETWORK = "lenet5"
-PER_CLASS = 10
+PER_CLASS = 15
 """Images of each new digit to learn from: few, as where transfer is wanted."""
 
-CANVAS, SIDE = 32, 16
+CANVAS, SIDE = 32, 18
 """Sides of the images and of the digits in them, px."""
 
 COPIES = 4

@@ -20,6 +20,7 @@ from featx.cache.store import FeatureStore
 from featx.feeds import ImageFeed, chunks
 from featx.forward import arithmetic, pick_device
 from featx.inputs import Images, as_source, as_store, relabelled
+from featx.naming import DRAWN
 from featx.specs import ExtractConfig
 from featx.splits import VAL_FRACTION, Part, Partition, hold_out
 from featx.train_config import TrainConfig
@@ -161,7 +162,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         store = as_store(self.store)
         found = resolve(
             self.backbone,
-            weights=f"random:{self.seed}" if self.mode == "scratch" else self.weights,
+            weights=f"{DRAWN}{self.seed}" if self.mode == "scratch" else self.weights,
             stem=self.stem,
             size=self.size,
             mean=self.mean,

@@ -141,7 +141,7 @@ def layer_map(lines: Sequence[Mapping[str, Any]], best: str, title: str) -> byte
     for axes, values, label in ((middle, sizes, "features, MB"), (right, times, "fit, ms")):
         axes.barh(places, values, color=colours, height=0.6)
         axes.set_xscale("log")
-        axes.set_xlim(min(values) / 3, max(values) * 12)
+        axes.set_xlim(min(values) / 3, max(values) * 40)  # room for the numbers
         axes.set_xlabel(f"{label} (logarithmic)")
         for place, value in zip(places, values, strict=True):
             axes.text(value * 1.15, place, f"{value:,.0f}" if value >= 10 else f"{value:.2g}", va="center")

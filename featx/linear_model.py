@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import normalize
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from featx.checks import check_choice, check_positive
-from featx.errors import OptionError
+from featx.errors import FeatxWarning, OptionError
 from featx.fit_config import BALANCED, NORMALIZE
 from featx.matrices import dense, is_streamed, labels_of, rows_a_block, validated
 from featx.portable import read_model, write_model
@@ -52,6 +53,10 @@ class Rows:
         """X where it lies in memory, as it does unless the estimator can stream."""
         assert isinstance(self.X, np.ndarray)
         return self.X
+
+
+class NotConvergedWarning(ConvergenceWarning, FeatxWarning):  # type: ignore[misc]
+    """A fit stopped before its minimum: scikit-learn's own warning, which the commands print as a note."""
 
 
 class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -14,6 +14,9 @@ TIMM = "timm:"
 RUN = "run:"
 """What names the network of a training run, before its id or folder."""
 
+DRAWN = "random:"
+"""What random weights are called, before their seed."""
+
 ALIASES = {"mobilenet_v1": "timm:mobilenetv1_100"}
 """Names that stand for others."""
 

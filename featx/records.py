@@ -89,7 +89,7 @@ def record_train(
     tensors = {name: tensor.numpy() for name, tensor in result.module.state_dict().items()}
     run.save_tensors(tensors)
     run.write_text(HISTORY_FILE, _csv(result.history))
-    _draw(run, result, f"{backbone.name} {config.mode} on {partition.train.source.spec}")
+    _draw(run, result, f"{backbone.name} {config.mode} on {Path(partition.train.source.spec).name}")
     if "test" in result.scored:
         save_predictions(run, result.scored["test"], result.predicted)
     record = _common(run, partition, backbone, extraction, result.scores) | {

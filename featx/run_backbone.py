@@ -10,7 +10,7 @@ from typing import Any
 from featx import factories
 from featx.errors import CorruptStoreError, OptionError, WeightsError
 from featx.head_spec import HeadSpec
-from featx.naming import RUN, is_factory, is_run
+from featx.naming import DRAWN, RUN, is_factory, is_run
 from featx.runs import MODEL_FILE, Run, Runs
 from featx.specs import ExtractConfig, PreprocessSpec
 
@@ -71,7 +71,7 @@ def find_held(name: str, weights: str, stem: str | None, home: str | os.PathLike
         return None
     held = _held((name if is_run(name) else weights).removeprefix(RUN), home)
     if is_run(name):
-        if weights not in (ExtractConfig.weights, name) and not weights.startswith("random:"):
+        if weights not in (ExtractConfig.weights, name) and not weights.startswith(DRAWN):
             raise OptionError(
                 f"{name[:80]} brings its own weights, and --weights {weights[:80]} was given", "leave --weights out"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+from featx.naming import DRAWN, RUN
 from featx.reports import OPTIONS, is_number, line_text, part_of
 from featx.statistics import summary
 
@@ -15,12 +16,6 @@ SAME = (
     *("columns", *OPTIONS),
 )
 """What runs that are put together have in common, beside their networks and a C that was given."""
-
-DRAWN = "random:"
-"""Weights of a network from scratch are drawn by the run's seed."""
-
-RUN = "run:"
-"""What the network of another run is called after."""
 
 
 def over_seeds(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -44,7 +39,7 @@ def over_seeds(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def _what(row: Row, kind_of: Mapping[str, int]) -> Hashable:
     """Return what a run is of, whatever its seed."""
     networks = [str(row.get(name)) for name in ("backbone", "weights", "init_head")]
-    if row.get("mode") == "scratch" and networks[1].startswith(DRAWN):
+    if row.get("mode") == "scratch" and networks[1].startswith(DRAWN):  # by the run's seed
         networks[1] = DRAWN
     return (
         *(line_text(row.get(name)) for name in SAME),

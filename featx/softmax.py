@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import _check_sample_weight
@@ -18,7 +17,7 @@ from featx.checks import check_choice, check_positive, check_range
 from featx.device import fitting_on, to_device, torch_device
 from featx.errors import OptionError
 from featx.fit_config import PENALTIES, FitConfig
-from featx.linear_model import LinearClassifier, Rows
+from featx.linear_model import LinearClassifier, NotConvergedWarning, Rows
 from featx.matrices import dense, validated
 from featx.minibatch import Adam, step_through
 from featx.objective import Problem, from_coefficients, make_problem, to_coefficients, working_blocks
@@ -260,7 +259,7 @@ class SoftmaxRegression(LinearClassifier):
         self.converged_ = solution.converged
         self._state = None
         if not solution.converged:
-            warnings.warn(_not_converged(solution, self.tol, self.max_iter), ConvergenceWarning, stacklevel=3)
+            warnings.warn(_not_converged(solution, self.tol, self.max_iter), NotConvergedWarning, stacklevel=3)
 
     def _fit_saga(self, rows: Rows) -> SoftmaxRegression:
         found = fit_saga(
@@ -282,7 +281,7 @@ class SoftmaxRegression(LinearClassifier):
         self._state = None
         if not found.converged:
             said = f"saga did not converge in {found.n_iter} epochs, expected changes of at most {self.tol:g}"
-            warnings.warn(f"{said} (raise max_iter or tol, or standardize)", ConvergenceWarning, stacklevel=3)
+            warnings.warn(f"{said} (raise max_iter or tol, or standardize)", NotConvergedWarning, stacklevel=3)
         return self
 
 

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import PredefinedSplit, StratifiedKFold, check_cv
 
 from featx.checks import check_count, check_positive
 from featx.device import fitting_on, to_device, torch_device
 from featx.errors import OptionError
 from featx.fit_config import SWEEPS, FitConfig
-from featx.linear_model import Floats, LinearClassifier, Rows
+from featx.linear_model import Floats, LinearClassifier, NotConvergedWarning, Rows
 from featx.matrices import as_matrix
 from featx.objective import make_problem, to_coefficients
 from featx.paths import fit_path
@@ -152,7 +151,7 @@ class SoftmaxRegressionCV(LinearClassifier):
         if not self.path_converged_.all():
             missed = int((~self.path_converged_).sum())
             said = f"{missed} of the path's {self.path_converged_.size} fits did not converge"
-            warnings.warn(f"{said} (raise max_iter, or standardize)", ConvergenceWarning, stacklevel=2)
+            warnings.warn(f"{said} (raise max_iter, or standardize)", NotConvergedWarning, stacklevel=2)
         self._refit(X, y, sample_weight)
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from drawn import explode
 
 from featx import demo
-from featx.demo import PER_CLASS, Demo, run_demo
+from featx.demo import CANVAS, COPIES, PER_CLASS, Demo, run_demo
+from featx.sources import load_source
 
 
 @pytest.fixture
@@ -36,7 +38,19 @@ def test_parts_are_disjoint_and_hold_every_class(made: Demo) -> None:
 def test_few_images_teach_and_half_of_all_test(made: Demo) -> None:
     counts = np.bincount(np.concatenate([made.new.train.labels, made.new.val.labels]))
     assert counts.tolist() == [PER_CLASS] * 5
-    assert len(made.new.test) == pytest.approx(len(made.new.test.source) / 2, abs=3)
+    labels = load_source("digits").labels
+    assert len(made.new.test) == pytest.approx((labels >= 5).sum() / 2, abs=3)
+
+
+def test_a_digit_is_in_one_part_and_those_that_train_at_several_places(made: Demo) -> None:
+    names = {}
+    for name, part in made.known.parts().items():
+        names[name] = [part.source.ids[row].rpartition("-")[0] for row in part.rows]
+        assert len({part.source[int(row)][0].tobytes() for row in part.rows[:50]}) > 45
+    assert not set(names["train"]) & set(names["val"]) | set(names["train"]) & set(names["test"])
+    assert set(Counter(names["train"]).values()) == {COPIES}
+    assert set(Counter(names["test"]).values()) == {1}
+    assert made.known.train.source[0][0].shape == (CANVAS, CANVAS, 1)
 
 
 def test_threads_are_given_back_even_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from drawn import explode
+from programs import PROGRAM
 
 from featx.portable import read_model
 from featx.report_tables import to_markdown
@@ -189,3 +190,23 @@ def test_few_labels_have_an_interval(featx: Any, featx_json: Any) -> None:
 
 def test_the_certificate_is_told(featx: Any) -> None:
     assert "of the optimum" in featx(*PIXELS).stdout
+
+
+def test_a_fit_that_does_not_converge_is_told_in_one_line(shell: Any, home: Path) -> None:
+    done = shell(*PROGRAM, "fit", "digits", "--pixels", "--max-iter", "1")
+    assert done.returncode == 0
+    (line,) = [line for line in done.stderr.splitlines() if "max_iter" in line]
+    assert "Warning" not in done.stderr
+    assert "gradient norm" in line
+    assert "NOT converged" in done.stdout
+
+
+def test_simclrs_recipe_has_no_c_and_nothing_to_draw(featx: Any, featx_json: Any, tmp_path: Path) -> None:
+    code, document = featx_json("fit", "digits", "--pixels", "--sweep", "simclr-sgd")
+    assert code == 0
+    assert document["C"] is None
+    assert document["search"]["values"] == [90]
+    assert "epochs = 90, as published" in featx("fit", "digits", "--pixels", "--sweep", "simclr-sgd").stdout
+    drawn = featx("fit", "digits", "--pixels", "--sweep", "simclr-sgd", "-o", tmp_path / "map.png")
+    assert drawn.exit_code == 2
+    assert not (tmp_path / "map.png").exists()
