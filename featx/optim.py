@@ -45,8 +45,8 @@ def make_optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.o
     """Return the optimizer that was asked for; its learning rates are set by `set_lr`.
 
     Torch's fused optimizers copy what is not contiguous there and back: a tenth of a step of ResNet-18 at 32 px, whose
-    kernels lie in channels-last layout. So they are given the same memory under another shape, and `update` brings the
-    gradients along. A group's ``owners`` are the parameters themselves.
+    kernels lie in channels-last layout. So they are given the same memory under another shape, and `take_gradients`
+    brings the gradients along. A group's ``owners`` are the parameters themselves.
     """
     groups = [
         {**group, "owners": group["params"], "params": list(map(_as_it_lies, group["params"]))} for group in groups

@@ -142,7 +142,8 @@ def _fit_layer(
 ) -> ProbeResult:
     clock = [time.perf_counter()]
     tables = {split: table for (split, layer), table in found.tables.items() if layer == name}
-    data = {part: _read(tables[rows.source.split], rows) for part, rows in partition.parts().items()}
+    streams = config.head == "softmax" and config.sweep is None
+    data = {part: _read(tables[rows.source.split], rows, streams) for part, rows in partition.parts().items()}
     classes = len(np.unique(data["train"][1]))
     if classes < 2:
         raise SourceError(
@@ -168,11 +169,11 @@ def _fit_layer(
     )
 
 
-def _read(table: FeatureTable, part: Part) -> tuple[Any, npt.NDArray[np.int64]]:
+def _read(table: FeatureTable, part: Part, streams: bool) -> tuple[Any, npt.NDArray[np.int64]]:
     """Return a part's features and labels; rows whose image was skipped are left out of both.
 
-    What is larger than `featx.matrices.HELD_BYTES` stays on the disk, and softmax regression streams it.
+    What is larger than `featx.matrices.HELD_BYTES` stays on the disk for a head that streams it.
     """
     rows = part.rows[np.isin(part.rows, table.rows)]
     X = table.X.subset(np.searchsorted(table.rows, rows))
-    return X if is_streamed(X) else np.asarray(X, np.float32), part.source.labels[rows]
+    return X if streams and is_streamed(X) else np.asarray(X, np.float32), part.source.labels[rows]

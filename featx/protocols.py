@@ -22,8 +22,7 @@ from featx.statistics import summary
 Data = Mapping[str, tuple[Any, npt.NDArray[np.int64]]]
 """X (n, d) and labels y (n,) of ``train``, ``val`` and ``test``; of the latter two, there may be no rows.
 
-X is an array, or a FeatureMatrix too large for the memory, which softmax regression streams; what else is fitted, and a
-sweep, reads it whole."""
+X is a float32 array; for softmax regression without a sweep it may be a FeatureMatrix, which is streamed."""
 
 
 @dataclass(frozen=True)

@@ -111,8 +111,8 @@ def test_skipped_images_leave_rows_out_of_features_and_labels_alike(
     read: dict[str, Any] = {}
     whole = probe._read
 
-    def noted(table: Any, part: Part) -> Any:
-        read[str(part.rows.tolist())] = found = whole(table, part)
+    def noted(table: Any, part: Part, streams: bool) -> Any:
+        read[str(part.rows.tolist())] = found = whole(table, part, streams)
         return found
 
     monkeypatch.setattr(probe, "_read", noted)
