@@ -27,6 +27,7 @@ from featx.runs import Runs
 from featx.specs import Progress, Views, no_progress
 from featx.splits import Part, Partition
 from featx.train_config import TrainConfig
+from featx.unrolled import unrolled
 
 
 @dataclass
@@ -46,7 +47,8 @@ class TrainResult:
     parameters : dict
         ``total``, ``trainable``, ``frozen``; auxiliary heads that train are counted.
     seconds : dict
-        By stage: ``read``, ``extract`` (frozen, on cached features), ``train``, ``validate``, ``test``, ``total``.
+        By stage: ``build``, ``read`` or ``extract`` (frozen, on cached features), ``train``, ``validate``, ``test``,
+        ``total``.
     images_per_second : float
         Training images a second, over all epochs, validation apart.
     cached : bool
@@ -127,9 +129,10 @@ def train(
     _check(partition, backbone)
     n_classes = len(partition.classes)
     shape = image_shape(partition.train.source, backbone.preprocess)
-    learner = learner_of(backbone, config, n_classes, shape)
-    if config.init_head is not None:
-        begin_head(learner, (runs or Runs()).open(config.init_head), backbone, partition.classes, shape)
+    with clock("build"):
+        learner = learner_of(backbone, config, n_classes, shape)
+        if config.init_head is not None:
+            begin_head(learner, (runs or Runs()).open(config.init_head), backbone, partition.classes, shape)
     parameters = count_parameters(learner.network)
     cached = config.sees_the_same and learner.alone and bool(learner.layer)
     with clock("extract" if cached else "read"):
@@ -142,8 +145,9 @@ def train(
     loop = Loop(module.to(device), learner.head, still, feeds, n_classes, config, device, clock, progress, checkpoints)
     loop.resume()
     resumed_from = loop.state.epoch
-    history, best_epoch = loop.run(on_epoch or (lambda line: None))
-    scores, predicted = _final(loop, n_classes)
+    with unrolled(module):
+        history, best_epoch = loop.run(on_epoch or (lambda line: None))
+        scores, predicted = _final(loop, n_classes)
     trained = loop.rows * len(history) / max(clock.seconds.get("train", 0.0), 1e-9)
     return TrainResult(
         module=learner.strip().cpu(),

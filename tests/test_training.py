@@ -375,7 +375,7 @@ def test_history_and_seconds_are_told_as_they_come() -> None:
     assert lines == result.history
     assert [line["epoch"] for line in lines] == [1, 2]
     assert set(lines[0]) == {*STEADY, "seconds", "images_per_second"}
-    assert set(result.seconds) == {"read", "train", "validate", "test", "total"}
+    assert set(result.seconds) == {"build", "read", "train", "validate", "test", "total"}
     assert sum(v for k, v in result.seconds.items() if k != "total") <= result.seconds["total"]
     assert result.images_per_second > 0
     assert result.device == "cpu" or torch.cuda.is_available()
