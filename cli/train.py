@@ -16,6 +16,7 @@ from featx.cli.opening import open_backbone, open_partition
 from featx.cli.output import Output
 from featx.cli.text import human_bytes
 from featx.errors import OptionError
+from featx.naming import RUN, is_run
 from featx.specs import ExtractConfig
 from featx.train_config import TrainConfig
 
@@ -143,6 +144,7 @@ def _one(out: Output, home: Path, wish: Wish, *, resume: bool, tensorboard: bool
     memo, config = Memo(home), wish.config
     chosen = open_partition(out, wish.source, wish.parts, config.seed, memo)
     network = open_backbone(out, wish.backbone, wish.extraction, chosen.train.source.channels, memo)
+    _tell_of_head(out, wish)
     identity = identity_of(chosen, network, config)
     command = ["featx", *sys.argv[1:]]
     with training_run(home, command, identity, config.checkpoint_minutes, resume=resume) as job:
@@ -170,6 +172,13 @@ def _one(out: Output, home: Path, wish: Wish, *, resume: bool, tensorboard: bool
     tell(out, record)
     out.skipped(record["skipped"])
     return record
+
+
+def _tell_of_head(out: Output, wish: Wish) -> None:
+    """Say that a trained network begins with a new head, which other tools would have kept."""
+    held = next((name for name in (wish.backbone, wish.extraction.weights) if is_run(name)), None)
+    if held and wish.config.init_head is None and wish.config.mode != "scratch":
+        out.note(f"the head begins anew; with --init-head {held.removeprefix(RUN)} the run's own goes on learning")
 
 
 def _timed(result: TrainResult, network: Backbone, config: TrainConfig) -> Timing:

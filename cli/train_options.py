@@ -32,7 +32,7 @@ WHAT_TRAINS = (
         "The new classifier: linear, mlp:256,128, on the network's features; flat-linear, "
         "flat-mlp:256,128:dropout=0.5, directly on its convolutional base."
     )),
-    click.option("--init-head", metavar="RUN", help="Begin with the head of a `featx fit` run."),
+    click.option("--init-head", metavar="RUN", help="Begin with the head of a fit or frozen run."),
 )  # fmt: skip
 HOW_LONG = (
     _number("--epochs", int, "Rounds."),

@@ -30,8 +30,8 @@ class TrainConfig:
     head : str
         See `HeadSpec`.
     init_head : str, optional
-        Id or folder of a `featx fit` run, whose softmax regression the head begins as: the two phases of Kumar et
-        al., "Fine-tuning can distort pretrained features and underperform out-of-distribution", 2022.
+        Id or folder of the run whose softmax regression or trained head the head begins as: the two phases of Kumar
+        et al., "Fine-tuning can distort pretrained features and underperform out-of-distribution", 2022.
     epochs, batch_size, accumulate : int
         Rounds; images a pass; passes whose gradients make one step.
     optimizer : str
@@ -115,11 +115,8 @@ class TrainConfig:
             raise OptionError(
                 f"unfreeze-from goes with mode finetune, and the mode is {self.mode}", "leave --unfreeze-from out"
             )
-        if self.init_head is not None and (self.mode == "scratch" or HeadSpec.parse(self.head).widths):
-            raise OptionError(
-                f"init-head begins a linear head on pretrained features, and this is {self.head} in mode {self.mode}",
-                "leave --init-head out",
-            )
+        if self.init_head is not None and self.mode == "scratch":
+            raise OptionError("init-head begins a head on pretrained features, and the mode is scratch", "leave it out")
         if self.warmup_epochs >= self.epochs or (self.warmup_epochs and self.schedule == "onecycle"):
             raise OptionError(
                 f"warmup-epochs is {self.warmup_epochs} with {self.epochs} epochs and schedule {self.schedule}, "

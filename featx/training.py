@@ -132,7 +132,8 @@ def train(
     with clock("build"):
         learner = learner_of(backbone, config, n_classes, shape)
         if config.init_head is not None:
-            begin_head(learner, (runs or Runs()).open(config.init_head), backbone, partition.classes, shape)
+            run = (runs or Runs()).open(config.init_head)
+            begin_head(learner, run, backbone, config.head, partition.classes, shape)
     parameters = count_parameters(learner.network)
     cached = config.sees_the_same and learner.alone and bool(learner.layer)
     with clock("extract" if cached else "read"):

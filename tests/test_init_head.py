@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from featx.errors import OptionError, StoreError
 from featx.init_head import begin_head
 from featx.learners import learner_of
 from featx.probe import fit_probe
-from featx.records import new_run, record_fit
+from featx.records import new_run, record_fit, record_train
 from featx.runs import MODEL_FILE, Runs
 from featx.specs import LayerSpec
 from featx.splits import Partition
@@ -82,18 +83,54 @@ def test_what_does_not_belong_together_is_refused_by_name(tmp_path: Path) -> Non
     refuse(tmp_path, "20200101", cut, network(), "no finished run")
 
 
-def test_a_training_is_no_fit_and_a_fit_needs_its_model(tmp_path: Path) -> None:
+def test_other_runs_have_no_head_and_a_fit_needs_its_model(tmp_path: Path) -> None:
     cut, backbone = digits(), network()
     record = fitted(tmp_path, cut, backbone, "relu4")
     learner = learner_of(backbone, TINY, 4, (1, 32, 32))
     run = Runs(tmp_path).open(record["run"])
-    begin_head(learner, run, backbone, cut.classes, (1, 32, 32))
+    begin_head(learner, run, backbone, "linear", cut.classes, (1, 32, 32))
     assert torch.isfinite(learner.head.get_parameter("weight")).all()
     assert np.isfinite(record["loss"]["test"])
     (run.path / MODEL_FILE).unlink()
     with pytest.raises(StoreError, match=MODEL_FILE):
-        begin_head(learner, run, backbone, cut.classes, (1, 32, 32))
-    other = Runs(tmp_path).new("train", ["featx"])
+        begin_head(learner, run, backbone, "linear", cut.classes, (1, 32, 32))
+    other = Runs(tmp_path).new("demo", ["featx"])
     other.write({"accuracy": {}})
     with pytest.raises(OptionError, match="expected a fit"):
-        begin_head(learner, other, backbone, cut.classes, (1, 32, 32))
+        begin_head(learner, other, backbone, "linear", cut.classes, (1, 32, 32))
+
+
+def trained(home: Path, cut: Partition, backbone: Backbone, config: TrainConfig) -> dict[str, Any]:
+    from featx.specs import ExtractConfig
+
+    with new_run(home, "train", ["featx"]) as run:
+        result = train(cut, backbone, config, runs=Runs(home))
+        return record_train(run, cut, backbone, ExtractConfig(), config, result)
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp:8:dropout=0.5", "flat-mlp:8"])
+def test_fine_tuning_begins_where_a_frozen_training_ended(tmp_path: Path, head: str) -> None:
+    cut, backbone = digits(), network()
+    config = TrainConfig(mode="frozen", head=head, epochs=30, optimizer="adam", lr=0.02, augment="none")
+    before = trained(tmp_path, cut, backbone, config)
+    after = train(cut, backbone, replace(TINY, head=head, init_head=before["run"]), runs=Runs(tmp_path))
+    fresh = train(cut, backbone, replace(TINY, head=head))
+    assert after.scores["test"].loss == pytest.approx(before["loss"]["test"], rel=1e-4)
+    assert fresh.scores["test"].loss != pytest.approx(before["loss"]["test"], rel=1e-2)
+    refuse(tmp_path, before["run"], cut, backbone, "head was .*, now mlp:9", head="mlp:9")
+    refuse(tmp_path, before["run"], digits(3), backbone, "classes was", head=head)
+    refuse(tmp_path, before["run"], cut, network(seed=1), "weights_sha256", head=head)
+
+
+@pytest.mark.parametrize("head", ["linear", "flat-linear"])
+def test_a_trained_network_goes_on_with_its_own_head(tmp_path: Path, head: str) -> None:
+    cut = digits()
+    before = trained(
+        tmp_path, cut, network(), TrainConfig(mode="scratch", head=head, epochs=15, optimizer="adam", augment="none")
+    )
+    own = resolve(f"run:{before['path']}", channels=1)
+    after = train(cut, own, replace(TINY, head=head, init_head=before["run"]), runs=Runs(tmp_path))
+    fresh = train(cut, own, replace(TINY, head=head))
+    assert fresh.scores["test"].loss != pytest.approx(before["loss"]["test"], rel=1e-2)
+    assert after.scores["test"].loss == pytest.approx(before["loss"]["test"], rel=1e-4)
+    refuse(tmp_path, before["run"], cut, network(), "mode was scratch, now frozen", head=head)

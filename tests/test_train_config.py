@@ -40,7 +40,6 @@ def test_impossible_numbers_are_refused_by_name(name: str, wrong: Any) -> None:
     [
         {"mode": "frozen", "unfreeze_from": "layer4"},
         {"mode": "scratch", "init_head": "20261121"},
-        {"mode": "finetune", "init_head": "20261121", "head": "mlp:8"},
         {"schedule": "onecycle", "warmup_epochs": 1},
     ],
 )

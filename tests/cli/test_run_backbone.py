@@ -205,3 +205,12 @@ def test_runs_are_completed(trained: Any, home: Path, featx_json: Any) -> None:
     assert completion.complete_weights(ctx, ctx, "run:") == [f"run:{run}"]
     assert set(completion.complete_run(ctx, ctx, "")) == {run, fit["run"]}
     assert completion.complete_layer(ctx, ctx, "fc3") == ["fc3"]
+
+
+def test_a_new_head_on_a_trained_network_is_told(featx: Any, trained: Any) -> None:
+    run = trained(*LENET)
+    again = ("train", "digits", "-b", f"run:{run}", "--mode", "finetune", *TRAIN)
+    assert f"--init-head {run}" in featx(*again).stderr
+    kept = featx(*again, "--init-head", run)
+    assert kept.exit_code == 0, kept.stderr
+    assert "begins anew" not in kept.stderr
