@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from featx.cli import options
 from featx.cli.output import Output, to_json
 from featx.cli.text import counted
-from featx.errors import StoreError
+from featx.errors import OptionError, StoreError
+from featx.reports import is_number
 
 if TYPE_CHECKING:
     from featx.runs import Run
@@ -23,9 +24,18 @@ FORMATS = ("text", "md", "latex", "csv", "json")
 @click.option("--format", "style", type=click.Choice(FORMATS), help="[default: text; json with --json]")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the report to a file instead.")
 @click.option("--over-seeds", is_flag=True, help="Runs that differ in their seed only on one line, as means.")
+@click.option(
+    "--curves", type=click.Path(path_type=Path), metavar="FILE", help="Draw the trainings over each other: .png, .svg."
+)
 @options.common
 def report(
-    out: Output, home: Path, runs: tuple[str, ...], style: str | None, output: Path | None, over_seeds: bool
+    out: Output,
+    home: Path,
+    runs: tuple[str, ...],
+    style: str | None,
+    output: Path | None,
+    over_seeds: bool,
+    curves: Path | None,
 ) -> None:
     """Show runs side by side.
 
@@ -37,6 +47,7 @@ def report(
       featx report
       featx report --format md --output results.md
       featx report --over-seeds --format latex
+      featx report 20261121-190519 20261121-190525 --curves curves.png
     """
     from featx import seeds
     from featx.cache.atomic import write_bytes
@@ -44,7 +55,10 @@ def report(
     from featx.reports import rows_of, to_text
 
     style = style or ("json" if out.json else "text")
-    rows = rows_of(wanted(out, home, runs))
+    found = wanted(out, home, runs)
+    rows = rows_of(found)
+    if curves is not None:
+        _draw(out, found, curves)
     if over_seeds:
         rows = seeds.over_seeds(rows)
     document = {"rows": rows}
@@ -56,6 +70,30 @@ def report(
     elif not out.json:
         click.echo(text, nl=False)
     out.result(document)
+
+
+def _draw(out: Output, runs: list[Run], file: Path) -> None:
+    """Draw the trainings among the runs."""
+    from featx.cache.atomic import write_bytes
+    from featx.figures import METADATA, overlaid_curves
+    from featx.reports import names_of, rows_of
+
+    kind = file.suffix.removeprefix(".").lower()
+    if kind not in METADATA:
+        raise OptionError(f"curves go to {file.name}, expected a name in .{' or .'.join(METADATA)}")
+    trained = [(run, history) for run in runs if (history := _history(run))]
+    if not trained:
+        raise OptionError("none of these runs has a history to draw", "`featx train` makes one")
+    names = names_of(rows_of(run for run, _ in trained))
+    write_bytes(file, overlaid_curves([(name, h) for name, (_, h) in zip(names, trained, strict=True)], kind))
+    out.note(f"wrote {file}, {counted(len(trained), 'training', 'trainings')}")
+
+
+def _history(run: Run) -> list[dict[str, float]]:
+    """Return a run's history; empty where it has none that can be drawn, since anyone may have written its record."""
+    found: Any = run.read().get("history")
+    lines = found if isinstance(found, list) else []
+    return lines if all(isinstance(line, dict) and all(map(is_number, line.values())) for line in lines) else []
 
 
 def wanted(out: Output, home: Path, names: tuple[str, ...]) -> list[Run]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,16 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 COLOURS = {"fit": "#4477aa", "train": "#cc6677"}
 """Of cached features and of end-to-end training; told apart also by those who see colours otherwise."""
+
+PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
+"""Of runs drawn over each other: Paul Tol's "bright" scheme, for those as well."""
+
+METADATA: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None}}
+"""What a picture's file would say of its making: equal runs give equal bytes."""
 
 
 def accuracy_bars(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
@@ -49,7 +57,7 @@ def accuracy_bars(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
     for place, value in zip(places, seconds, strict=True):
         right.text(value * 1.1, place, f"{value:.2f} s", va="center")
     figure.suptitle(title, parse_math=False)
-    return _saved(figure, "png", {"Software": None})
+    return _saved(figure, "png")
 
 
 def training_curves(history: Sequence[Mapping[str, float]], best_epoch: int, title: str) -> dict[str, bytes]:
@@ -67,20 +75,57 @@ def training_curves(history: Sequence[Mapping[str, float]], best_epoch: int, tit
     dict of str to bytes
         ``png`` and ``svg``; equal histories give equal bytes.
     """
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    epochs = [line["epoch"] for line in history]
-    for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+    figure, pair = _epochs_figure(3.6)
+    for axes, what in pair:
         for part, colour, style in (("train", COLOURS["fit"], "-"), ("val", COLOURS["train"], "--")):
-            if all(f"{part}_{what}" in line for line in history):
-                axes.plot(epochs, [line[f"{part}_{what}"] for line in history], style, color=colour, label=part)
+            _plot(axes, history, f"{part}_{what}", style, color=colour, label=part)
         axes.axvline(best_epoch, color="#999999", linewidth=0.8, label="kept")
+        axes.legend()
+    figure.suptitle(title, parse_math=False)
+    return {kind: _saved(figure, kind) for kind in METADATA}
+
+
+def overlaid_curves(runs: Sequence[tuple[str, Sequence[Mapping[str, float]]]], kind: str) -> bytes:
+    """Draw loss and accuracy of several trainings over each other, a colour each, and return the picture.
+
+    Parameters
+    ----------
+    runs : sequence of (str, sequence of dict)
+        Each with its name and history.
+    kind : str
+        ``png`` or ``svg``.
+    """
+    figure, pair = _epochs_figure(3.8 + 0.22 * len(runs))
+    for axes, what in pair:
+        for (_, history), colour in zip(runs, itertools.cycle(PALETTE)):
+            _plot(axes, history, f"train_{what}", "-", color=colour, linewidth=1)
+            _plot(axes, history, f"val_{what}", "--", color=colour, linewidth=1.6)
+    styles = [Line2D([], [], color="#333333", linestyle=style) for style in ("-", "--")]
+    colours = [Line2D([], [], color=colour) for _, colour in zip(runs, itertools.cycle(PALETTE))]
+    names = ["train", "validation", *(textwrap.shorten(name, 110, placeholder="...") for name, _ in runs)]
+    legend = figure.legend([*styles, *colours], names, loc="outside lower left", frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return _saved(figure, kind)
+
+
+def _epochs_figure(height: float) -> tuple[Figure, list[tuple[Axes, str]]]:
+    """Return a figure and its two axes over the epochs, each with what it shows."""
+    figure = Figure(figsize=(9, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    pair = list(zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True))
+    for axes, what in pair:
         axes.set_xlabel("epoch")
         axes.set_ylabel(what)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend()
-    figure.suptitle(title, parse_math=False)
-    return {"png": _saved(figure, "png", {"Software": None}), "svg": _saved(figure, "svg", {"Date": None})}
+    return figure, pair
+
+
+def _plot(axes: Axes, history: Sequence[Mapping[str, float]], name: str, style: str, **look: Any) -> None:
+    """Draw one column of a history, where every line of it has it."""
+    if all(name in line for line in history):
+        mark = "o" if len(history) == 1 else ""  # a line through one point is not seen
+        axes.plot([line["epoch"] for line in history], [line[name] for line in history], style, marker=mark, **look)
 
 
 def sweep_curve(search: Mapping[str, Any], title: str) -> bytes:
@@ -104,7 +149,7 @@ def sweep_curve(search: Mapping[str, Any], title: str) -> bytes:
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.legend()
     figure.suptitle(title, parse_math=False)
-    return _saved(figure, "png", {"Software": None})
+    return _saved(figure, "png")
 
 
 def layer_map(lines: Sequence[Mapping[str, Any]], best: str, title: str) -> bytes:
@@ -146,7 +191,7 @@ def layer_map(lines: Sequence[Mapping[str, Any]], best: str, title: str) -> byte
         for place, value in zip(places, values, strict=True):
             axes.text(value * 1.15, place, f"{value:,.0f}" if value >= 10 else f"{value:.2g}", va="center")
     figure.suptitle(title, parse_math=False)
-    return _saved(figure, "png", {"Software": None})
+    return _saved(figure, "png")
 
 
 def _join_poolings(axes: Axes, layers: Sequence[str], accuracy: Sequence[float]) -> None:
@@ -160,11 +205,11 @@ def _join_poolings(axes: Axes, layers: Sequence[str], accuracy: Sequence[float])
         axes.legend(loc="lower left", frameon=False)
 
 
-def _saved(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
-    """Return a picture's bytes, without date and version in them: equal runs give equal bytes."""
+def _saved(figure: Figure, kind: str) -> bytes:
+    """Return a picture's bytes, without date and version in them."""
     picture = io.BytesIO()
     with rc_context({"svg.hashsalt": "featx"}):
-        figure.savefig(picture, format=kind, dpi=120, metadata=metadata)
+        figure.savefig(picture, format=kind, dpi=120, metadata=METADATA[kind])
     return picture.getvalue()
 
 

@@ -81,7 +81,7 @@ def rows_of(runs: Iterable[Recorded]) -> list[dict[str, Any]]:
 def to_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as lines of at most 80 characters; what all runs share is said once, above them."""
     shared = _shared(rows) if len(rows) > 1 else ()
-    varied = [*(name for name in SHARED if name not in shared), *varied_options(rows)]
+    varied = _varied(rows)
     heads = ["run", "model", "train", "val", "test", "seconds"]
     table = [
         [
@@ -95,6 +95,17 @@ def to_text(rows: Sequence[Mapping[str, Any]]) -> str:
     said = "same for all: " + ", ".join(f"{name}={line_text(rows[0][name])}" for name in shared)
     above = [*textwrap.wrap(said, TEXT_WIDTH, break_long_words=True), ""] if shared else []
     return "\n".join([*above, *_columns(heads, table)]) + "\n"
+
+
+def names_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return for each row, in words and as one line, what tells it from the others."""
+    varied = _varied(rows)
+    return [_model(row, varied) for row in rows]
+
+
+def _varied(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    shared = _shared(rows) if len(rows) > 1 else ()
+    return [*(name for name in SHARED if name not in shared), *varied_options(rows)]
 
 
 def varied_options(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy.stats import binom
 
-from featx.figures import accuracy_bars, layer_map, sweep_curve, training_curves, wilson_interval
+from featx.figures import accuracy_bars, layer_map, overlaid_curves, sweep_curve, training_curves, wilson_interval
 
 
 def row(name: str = "probe", kind: str = "fit", accuracy: float = 0.5, n: int = 100, seconds: float = 1.0) -> Any:
@@ -94,6 +94,18 @@ def test_curves_are_pictures_and_the_same_each_time() -> None:
 def test_curves_need_no_validation() -> None:
     lines = [{name: value for name, value in line.items() if not name.startswith("val")} for line in HISTORY]
     assert training_curves(lines, 3, "x")["svg"] != training_curves(HISTORY, 3, "x")["svg"]
+
+
+def test_curves_over_each_other_have_a_colour_and_a_name_each() -> None:
+    names = [f"run {i} $\\frac{{$ <b>" for i in range(9)]  # more than there are colours
+    shown = overlaid_curves([(name, HISTORY[: 1 + i % 3]) for i, name in enumerate(names)], "png")
+    image = np.asarray(Image.open(io.BytesIO(shown)).convert("RGB")).astype(int)
+    for colour in ([0x44, 0x77, 0xAA], [0xAA, 0x33, 0x77]):
+        assert (np.abs(image - colour).sum(axis=2) < 30).any()
+    few = overlaid_curves([("one", HISTORY)], "svg")
+    assert few.startswith(b"<?xml")
+    assert few == overlaid_curves([("one", HISTORY)], "svg")
+    assert few != overlaid_curves([("one", HISTORY[:2])], "svg")
 
 
 def line(layer: str, val: float, megabytes: float) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,25 @@ def test_report_in_a_pipe_is_plain_and_fits_80_columns(shell: Any, runs: Any) ->
     result = shell(*PROGRAM, "report", env={"FORCE_COLOR": "1"})
     assert "\x1b" not in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+HISTORY = [{"epoch": 1 + i, "train_loss": 2.0 - i, "train_accuracy": 0.3 * i} for i in range(2)]
+
+
+def test_trainings_are_drawn_over_each_other(featx: Any, home: Path, runs: Any, tmp_path: Path) -> None:
+    write_run(home, "20260102-030407-train-0001", mode="scratch", history=HISTORY)
+    write_run(home, "20260102-030408-train-0002", mode="scratch", seed=1, history=HISTORY)
+    write_run(home, "20260102-030409-train-0003", history=[{"epoch": "<b>"}])
+    picture = tmp_path / "curves.svg"
+    result = featx("report", "--curves", picture)
+    assert result.exit_code == 0, result.stderr
+    assert "2 trainings" in result.stderr
+    assert picture.read_bytes().startswith(b"<?xml")
+
+
+@pytest.mark.parametrize(("name", "said"), [("curves.pdf", ".png or .svg"), ("curves.png", "history to draw")])
+def test_curves_that_cannot_be_drawn_are_refused(featx: Any, runs: Any, tmp_path: Path, name: str, said: str) -> None:
+    result = featx("report", "--curves", tmp_path / name)
+    assert result.exit_code == 2
+    assert re.search(said, result.stderr)
+    assert not (tmp_path / name).exists()
