@@ -15,8 +15,7 @@ from featx.cli import options, train_options
 from featx.cli.opening import open_backbone, open_partition
 from featx.cli.output import Output
 from featx.cli.text import human_bytes
-from featx.errors import OptionError
-from featx.naming import RUN, is_run
+from featx.naming import RUN, is_run, scratch_weights
 from featx.specs import ExtractConfig
 from featx.train_config import TrainConfig
 
@@ -44,10 +43,10 @@ class Wish:
     config: TrainConfig
 
     def with_seed(self, seed: int) -> Wish:
-        """Return the same with another seed; a network from scratch has its weights drawn from it."""
+        """Return the same with another seed; a network from scratch has its weights drawn from it, if not from one."""
         extraction = self.extraction
         if self.config.mode == "scratch":
-            extraction = replace(extraction, weights=f"random:{seed}")
+            extraction = replace(extraction, weights=scratch_weights(extraction.weights, seed))
         return replace(self, config=replace(self.config, seed=seed), extraction=extraction)
 
 
@@ -100,8 +99,6 @@ def train(
       featx train photos/ -b resnet18 --mode finetune --size 96 --epochs 5
       featx train photos/ -b resnet18 --mode finetune --unfreeze-from layer4
     """
-    if config.mode == "scratch" and weights != ExtractConfig.weights:
-        raise OptionError(f"mode scratch draws new weights, and --weights {weights} was given", "leave it out")
     extraction = ExtractConfig(
         weights=weights,
         stem=stem,

@@ -8,7 +8,7 @@ set -euo pipefail
 data=$1
 shift
 how=(--epochs 10 --batch-size 256 "$@")
-featx train "$data" -b alexnet --mode scratch --epochs 10 --batch-size 256 --size 224
+featx train "$data" -b alexnet --mode scratch "${how[@]}"
 featx train "$data" -b alexnet --mode finetune "${how[@]}"
 featx train "$data" -b vgg16 --mode finetune "${how[@]}"
 featx train "$data" -b resnet18 --mode finetune "${how[@]}" --json >tuned.json

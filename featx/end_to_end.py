@@ -20,7 +20,7 @@ from featx.cache.store import FeatureStore
 from featx.feeds import ImageFeed, chunks
 from featx.forward import arithmetic, pick_device
 from featx.inputs import Images, as_source, as_store, relabelled
-from featx.naming import DRAWN
+from featx.naming import scratch_weights
 from featx.specs import ExtractConfig
 from featx.splits import VAL_FRACTION, Part, Partition, hold_out
 from featx.train_config import TrainConfig
@@ -41,7 +41,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     precision, device, seed, on_error
         As `TrainConfig`, and as the options of ``featx train``.
     weights : str
-        As `FeatureExtractor`; ignored by ``scratch``.
+        As `FeatureExtractor`; ``scratch`` draws from `seed`, unless ``random:SEED`` is given.
     stem : str, optional
         As `FeatureExtractor`.
     size : int, optional
@@ -162,7 +162,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         store = as_store(self.store)
         found = resolve(
             self.backbone,
-            weights=f"{DRAWN}{self.seed}" if self.mode == "scratch" else self.weights,
+            weights=scratch_weights(self.weights, self.seed) if self.mode == "scratch" else self.weights,
             stem=self.stem,
             size=self.size,
             mean=self.mean,

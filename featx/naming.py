@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from featx.checks import check_choice
 from featx.errors import OptionError
-from featx.specs import STEMS
+from featx.specs import STEMS, ExtractConfig
 
 TIMM = "timm:"
 """What the names of timm's networks begin with."""
@@ -36,6 +36,21 @@ def is_run(name: str) -> bool:
 def is_factory(name: str) -> bool:
     """Tell whether a backbone's name means a user's own network."""
     return ":" in name and not is_timm(name) and not is_run(name)
+
+
+def scratch_weights(weights: str, seed: int) -> str:
+    """Return the weights that a training from scratch begins with: drawn from its seed, or from another one.
+
+    Raises
+    ------
+    OptionError
+        For weights that somebody trained.
+    """
+    if weights == ExtractConfig.weights:
+        return f"{DRAWN}{seed}"
+    if not weights.startswith(DRAWN):
+        raise OptionError(f"mode scratch draws new weights, and {weights[:80]} was given", "leave --weights out")
+    return weights
 
 
 def takes_stem(name: str) -> bool:

@@ -44,6 +44,9 @@ import numpy as np
 from fuzz_inputs import IMAGES, KINDS, members, spoilt
 from PIL import Image
 
+sys.path.append(str(Path(__file__).parents[1] / "support"))
+from orientations import UPRIGHT
+
 from featx.errors import FeatxError, ImageError
 from featx.sources import Source, load_splits
 
@@ -52,15 +55,6 @@ KNOWN = "HDF5 itself"
 # libtiff's own lines: Pillow does not turn them off.
 LIBTIFF = re.compile(rb"^(_?[A-Z]\w+|tempfile\.tif): [ -~]*\n", re.M)
 GOOD = ("refused", "right rows", "rows refused", "right and refused")
-TURNS: dict[int, Callable[[Any], Any]] = {
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.transpose(1, 0, 2),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: np.rot90(a.transpose(1, 0, 2), 2),
-    8: lambda a: np.rot90(a, 1),
-}
 
 
 def main() -> None:
@@ -291,7 +285,7 @@ def pillow(data: bytes) -> Any:
     with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as image:
         warnings.simplefilter("ignore")
         image.load()
-        turn = TURNS.get(image.getexif().get(0x0112, 1), lambda a: a)
+        turn = UPRIGHT.get(image.getexif().get(0x0112, 1), UPRIGHT[1])
         if image.mode.startswith("I"):
             pixels = np.asarray(image).astype(np.float64)
             assert 0 <= pixels.min() <= pixels.max() <= 65535

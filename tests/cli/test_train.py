@@ -80,10 +80,19 @@ def test_trained_weights_are_taken_on_by_the_other_commands(featx_json: Any) -> 
 
 
 def test_scratch_refuses_weights_that_it_would_ignore(featx: Any, home: Path) -> None:
-    result = featx(*DIGITS, "--mode", "scratch", "--weights", "random:5")
+    result = featx(*DIGITS, "--mode", "scratch", "--weights", "lenet.safetensors")
     assert result.exit_code == 2
     assert "--weights" in result.stderr
     assert not home.exists()
+
+
+@pytest.mark.parametrize(("given", "drawn"), [((), "random:3"), (("--weights", "random:5"), "random:5")])
+def test_scratch_draws_from_its_own_seed_unless_told_another(
+    featx_json: Any, home: Path, given: tuple[str, ...], drawn: str
+) -> None:
+    code, document = featx_json(*DIGITS, "--mode", "scratch", "--seed", "3", *given)
+    assert code == 0
+    assert Runs(home).open(document["run"]).read()["weights"] == drawn
 
 
 @pytest.mark.parametrize(
