@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torchvision.transforms import v2
 
+from featx.chance import own_chance, reseed
 from featx.checks import check_choice
 from featx.train_config import AUGMENTS, TrainConfig
 
@@ -54,10 +55,9 @@ class Augment:
     def _by_policy(self, pixels: torch.Tensor, rows: npt.NDArray[np.int64]) -> torch.Tensor:
         assert self._policy is not None
         changed = []
-        with torch.random.fork_rng(devices=[]):
+        with own_chance():
             for image, luck in zip(pixels.permute(0, 3, 1, 2), self._luck[rows].tolist(), strict=True):
-                # torchvision's policies draw from the default generator, which is always the CPU's.
-                torch.default_generator.manual_seed(luck)
+                reseed(luck)  # torchvision's policies draw from the CPU's generator, wherever the images are
                 changed.append(self._policy(image))
         return torch.stack(changed).permute(0, 2, 3, 1)
 

@@ -8,11 +8,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from featx import factories, networks, timm_networks
 from featx.cache.memo import file_stamp
+from featx.chance import own_chance
 from featx.code import code_of
 from featx.errors import OptionError, WeightsError
 from featx.factories import Factory
@@ -203,10 +203,7 @@ def drawn(
     name: str, weights: str, options: dict[str, Any], own: Factory | None = None, code: str | None = None
 ) -> nn.Module:
     """Build a network with weights drawn from its seed; those of a file come later."""
-    # A generator of its own: drawing weights must not disturb the caller's random numbers.
-    with torch.random.fork_rng(devices=[]):
-        seed = int(weights.removeprefix(DRAWN)) if weights.startswith(DRAWN) else 0
-        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would also seed the caller's GPUs
+    with own_chance(int(weights.removeprefix(DRAWN)) if weights.startswith(DRAWN) else 0):
         if own is not None:
             return factories.make(own, code or "")
         return timm_networks.build(name) if is_timm(name) else networks.build(name, options)

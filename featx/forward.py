@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from featx.backbones import Backbone
+from featx.chance import LOCK
 from featx.errors import FeatxWarning, OptionError, OutOfMemoryError
 from featx.graph import Traced
 from featx.images import Pixels, view_sizes
@@ -61,15 +62,16 @@ def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
     backends: Any = torch.backends  # its stubs lack the precisions
     # The CPU's too: `set_float32_matmul_precision("medium")` means bf16.
     switches = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
-    before = [switch.fp32_precision for switch in switches]
-    for switch in switches:
-        switch.fp32_precision = "ieee"
-    try:
-        with torch.autocast(device.type, dtype=_AUTOCAST.get(precision), enabled=precision in _AUTOCAST):
-            yield
-    finally:
-        for switch, precision_before in zip(switches, before, strict=True):
-            switch.fp32_precision = precision_before
+    with LOCK:
+        before = [switch.fp32_precision for switch in switches]
+        for switch in switches:
+            switch.fp32_precision = "ieee"
+        try:
+            with torch.autocast(device.type, dtype=_AUTOCAST.get(precision), enabled=precision in _AUTOCAST):
+                yield
+        finally:
+            for switch, precision_before in zip(switches, before, strict=True):
+                switch.fp32_precision = precision_before
 
 
 @contextlib.contextmanager

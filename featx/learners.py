@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 from torch import nn
 
 from featx.backbones import Backbone
+from featx.chance import own_chance
 from featx.errors import OptionError
 from featx.flat import FlatNetwork
 from featx.graph import Traced
@@ -65,8 +68,7 @@ def learner_of(backbone: Backbone, config: TrainConfig, n_classes: int, shape: t
         unfreeze from that it does not have.
     """
     convolution = backbone.code is None and backbone.name.startswith("squeezenet")
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed)
+    with own_chance(config.seed):
         return assemble(
             backbone.module(), backbone.head, backbone.head_width, config, n_classes, shape, convolution=convolution
         )
@@ -104,6 +106,7 @@ def assemble(
         head = make_head(spec, _size(nodes, layer), n_classes)
     else:
         _described(traced, shape)
+        _check_auxiliary(network, traced, shape)
         head = make_head(spec, width, n_classes, convolution=convolution)
         layer = _fed_by(traced, place)
     early = _frozen_names(traced, network, place, config)
@@ -152,22 +155,50 @@ def _described(traced: Traced, shape: tuple[int, int, int], *, whole: bool = Tru
     try:
         return traced.describe(shape, whole=whole)
     except OptionError as exc:
-        least = _least_size(traced, shape)
+        least = _least_size(shape, lambda px: _runs(traced, (shape[0], px, px)))
         if least is None:
             raise
-        raise OptionError(exc.message, f"it takes {least} px or more: give --size {least}") from exc
+        raise OptionError(exc.message, _give(least)) from exc
 
 
-def _least_size(traced: Traced, shape: tuple[int, int, int]) -> int | None:
-    """Return the smallest square that fits, px, where larger ones do; None where that is not what is wrong."""
+def _check_auxiliary(network: nn.Module, traced: Traced, shape: tuple[int, int, int]) -> None:
+    """Raise OptionError where the auxiliary heads, which evaluation never runs, want larger images."""
+    if not _auxiliary(network) or _trains(network, shape):
+        return
 
     def fits(px: int) -> bool:
-        try:
-            traced.describe((shape[0], px, px))
-        except OptionError:
-            return False
-        return True
+        return _runs(traced, (shape[0], px, px)) and _trains(network, (shape[0], px, px))
 
+    least = _least_size(shape, fits)
+    raise OptionError(
+        f"the auxiliary heads of {type(network).__name__} do not take images of {shape[1]} x {shape[2]} px",
+        "give a larger --size" if least is None else _give(least),
+    )
+
+
+def _give(least: int) -> str:
+    return f"it takes {least} px or more: give --size {least}"
+
+
+def _runs(traced: Traced, shape: tuple[int, int, int]) -> bool:
+    try:
+        traced.describe(shape)
+    except OptionError:
+        return False
+    return True
+
+
+def _trains(network: nn.Module, shape: tuple[int, int, int]) -> bool:
+    """Tell whether a training pass takes images of a size; nothing is computed, only shapes."""
+    try:
+        copy.deepcopy(network).to("meta").train()(torch.empty((2, *shape), device="meta"))
+    except RuntimeError:
+        return False
+    return True
+
+
+def _least_size(shape: tuple[int, int, int], fits: Callable[[int], bool]) -> int | None:
+    """Return the smallest square that fits, px, where larger ones do; None where that is not what is wrong."""
     low = high = max(1, min(shape[1:]))
     while not fits(high):
         low, high = high, 2 * high

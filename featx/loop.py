@@ -13,13 +13,14 @@ import torch
 from torch import nn
 
 from featx.augment import Augment
+from featx.chance import own_chance
 from featx.checkpoints import Checkpoints, State, load_exactly, optimizer_tensors, restore_optimizer
 from featx.feeds import Feeds, Rows, chunks
 from featx.forward import arithmetic, memory_errors
 from featx.metrics import Scores, score
 from featx.optim import Schedule, groups_of, make_optimizer, set_lr
 from featx.specs import Progress
-from featx.steps import Step, diverged, lone_image_errors, own_chance, set_chance
+from featx.steps import Step, diverged, diverged_after, lone_image_errors, set_chance
 from featx.stopping import Stopping
 from featx.train_config import TrainConfig
 
@@ -122,12 +123,13 @@ class Loop:
     def run(self, on_epoch: Callable[[Epoch], None]) -> tuple[list[Epoch], int]:
         """Train; return the history and the best epoch, whose weights the module then has."""
         state = self.state
-        with self.stopping, own_chance(self.device):
+        with self.stopping, own_chance(device=self.device):
             while state.epoch < self.config.epochs and not self._is_enough():
                 line = self._train_epoch(state.epoch + 1)
+                state.epoch, state.batch, state.sums = state.epoch + 1, 0, {}
                 self._validate(line)
                 state.history.append(line)
-                state.epoch, state.batch, state.sums = state.epoch + 1, 0, {}
+                self.progress(self._said(state.epoch), state.epoch * self.rows, self.config.epochs * self.rows)
                 on_epoch(line)
                 self._save_if_due(epoch_ends=True)
         if state.best_model:
@@ -238,7 +240,13 @@ class Loop:
         with torch.inference_mode(), memory_errors("evaluation"), arithmetic(self.device, self.config.precision):
             for _, x in self.feeds[part].batches(batches, None):
                 found.append(self.module(x).float().cpu().numpy())
-        return np.concatenate(found)
+        logits = np.concatenate(found)
+        # The last update of an epoch may be the one that diverges; no loss was taken after it.
+        lost = np.flatnonzero(~np.isfinite(logits.max(axis=1)))
+        if len(lost):
+            rows = self.feeds[part].part
+            raise diverged_after(self.state.epoch, rows.source.ids[rows.rows[lost[0]]], self.config.peak_lr)
+        return logits
 
     def score(self, part: str) -> Scores:
         """Score a part as the module is now."""

@@ -52,8 +52,13 @@ def make_optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.o
         {**group, "owners": group["params"], "params": list(map(_as_it_lies, group["params"]))} for group in groups
     ]
     if config.optimizer == "sgd":
-        nesterov = config.momentum > 0
-        return torch.optim.SGD(groups, config.peak_lr, momentum=config.momentum, nesterov=nesterov, fused=True)
+        has_momentum = config.momentum > 0
+        sgd = torch.optim.SGD(groups, config.peak_lr, momentum=config.momentum, nesterov=has_momentum, fused=True)
+        # Torch's own first buffer is uninitialised memory, which a first step that fp16's scaler refuses leaves behind;
+        # and parameters that get their first gradient later have none.
+        for parameter in (p for group in sgd.param_groups for p in group["params"] if has_momentum):
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, config.peak_lr, betas=(config.momentum, 0.999), fused=True)
 

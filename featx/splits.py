@@ -146,7 +146,10 @@ def partition(
         labelled = labelled[~val_mask]
     for rows, use in ((labelled, "train"), (test.rows, "test")):
         if not len(rows):
-            raise SourceError(f"split {train_name!r} leaves no rows to {use} on", "give more images a class")
+            raise SourceError(
+                f"split {train_name!r} leaves no rows to {use} on",
+                "give more images a class, or a larger --limit or --per-class",
+            )
     return Partition(Part(train, labelled), val, test, seed)
 
 
@@ -176,7 +179,7 @@ def hold_out(hashes: npt.NDArray[np.uint8], labels: Rows, fraction: float, seed:
     """Mark a stratified share of rows, chosen by content.
 
     Each class gives its rows of lowest ``SHA-256(seed, row hash)``, at least one where it has two or more.
-    Rows with the same content go together, so that no image stands on both sides.
+    Rows with the same content go together, so that no image stands on both sides; no class gives all of its contents.
 
     Parameters
     ----------
@@ -200,7 +203,8 @@ def hold_out(hashes: npt.NDArray[np.uint8], labels: Rows, fraction: float, seed:
         count = round(fraction * len(members))
         if count == 0 and len(members) >= 2:
             count = 1
-        held[members[np.argsort(scores[members], kind="stable")[:count]]] = True
+        ordered = members[np.argsort(scores[members], kind="stable")]
+        held[ordered[:count][scores[ordered[:count]] != scores[ordered[-1]]]] = True
     return np.isin(scores, scores[held])
 
 

@@ -49,5 +49,6 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
         raise ValueError(f"results of shape {one.shape} and {two.shape}, expected two of the same length")
     b, c = int((one & ~two).sum()), int((two & ~one).sum())
     exact = float(stats.binomtest(min(b, c), b + c).pvalue) if b + c else 1.0
-    mid = 1.0 if b == c else exact - float(stats.binom.pmf(min(b, c), b + c, 0.5))
+    # Half of the probability of what was seen counts, on either side; at b = c that is one outcome, not two.
+    mid = exact - float(stats.binom.pmf(min(b, c), b + c, 0.5)) / (2 if b == c else 1) if b + c else 1.0
     return {"only_first": b, "only_second": c, "n": len(one), "p_exact": exact, "p_mid": mid}

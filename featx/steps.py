@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from featx.augment import Mix
+from featx.chance import reseed
 from featx.errors import FeatureError, OptionError
 from featx.forward import arithmetic
 from featx.optim import forget_gradients, take_gradients
@@ -110,17 +110,7 @@ def balanced(labels: torch.Tensor, n_classes: int) -> torch.Tensor:
 def set_chance(seed: int, epoch: int, step: int, device: torch.device) -> None:
     """Seed torch's generators for one step: dropout, stochastic depth and mixing depend on nothing before it."""
     luck = int(np.random.SeedSequence([seed, epoch, step, 2]).generate_state(1, np.uint64)[0] >> 1)
-    torch.default_generator.manual_seed(luck)
-    if device.type == "cuda":
-        torch.cuda.default_generators[device.index or 0].manual_seed(luck)
-
-
-@contextlib.contextmanager
-def own_chance(device: torch.device) -> Iterator[None]:
-    """Leave the caller's random numbers alone."""
-    devices: list[Any] = [device.index or 0] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        yield
+    reseed(luck, device)
 
 
 @contextlib.contextmanager
@@ -139,4 +129,11 @@ def diverged(said: str, epoch: int, step: int, ids: list[str], lr: float) -> Fea
     named = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
     return FeatureError(
         f"the loss is {said} in epoch {epoch}, step {step} (images {named})", f"use a smaller --lr than {lr:g}"
+    )
+
+
+def diverged_after(epoch: int, image: str, lr: float) -> FeatureError:
+    """Return the error of a network whose logits are no numbers when it is evaluated."""
+    return FeatureError(
+        f"after epoch {epoch} the network gives no numbers for image {image}", f"use a smaller --lr than {lr:g}"
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from featx.chance import own_chance
 from featx.errors import OptionError, WeightsError, nearest
 from featx.hub import fetch_from_hub
 from featx.naming import TIMM
@@ -169,7 +170,7 @@ def fitted(name: str, state: State, own: Mapping[str, torch.Tensor]) -> State:
     if set(state) == set(own) and all(state[key].shape == own[key].shape for key in own):
         return state
     try:
-        with torch.random.fork_rng(devices=[]):
+        with own_chance():
             # With the tensors given, timm reads no file: it renames, and loads strictly.
             overlay = {"state_dict": dict(state)}
             built = timm.create_model(name.removeprefix(TIMM), pretrained=True, pretrained_cfg_overlay=overlay)

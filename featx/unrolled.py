@@ -36,7 +36,8 @@ class Side(NamedTuple):
     def met(self, output: int) -> tuple[slice, slice]:
         """Return which taps meet the map for an output, and which px they meet."""
         corner = output * self.stride - self.padding
-        first, end = max(0, -corner), max(0, min(self.kernel, self.n - corner))
+        first = max(0, -corner)
+        end = max(first, min(self.kernel, self.n - corner))  # the same where padding is all that it meets
         return slice(first, end), slice(first + corner, end + corner)
 
 
@@ -49,8 +50,9 @@ class UnrolledConv2d(nn.Conv2d):
         if not _pays(input, y, x):
             return super().forward(input)
         m, channels = input.shape[:2]
-        wide = torch.is_autocast_enabled(input.device.type)
-        dtype = torch.get_autocast_dtype(input.device.type) if wide else self.weight.dtype
+        dtype = self.weight.dtype
+        if torch.is_autocast_enabled(input.device.type) and dtype != torch.float64:  # which autocast lets be
+            dtype = torch.get_autocast_dtype(input.device.type)
         matrix = _Unroll.apply(self.weight, y, x, dtype)
         bias = None if self.bias is None else self.bias.repeat(y.outputs * x.outputs)
         flat = input.permute(0, 2, 3, 1).reshape(m, y.n * x.n * channels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,17 @@ def test_seed_decides_everything() -> None:
     first, again, other = (lenet(seed=seed).fit(digits).predict_proba(digits) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other)
+
+
+def test_fits_in_threads_are_those_of_one_after_another() -> None:
+    digits = some_digits(60)
+    models = [lenet(seed=seed, head="mlp:8:dropout=0.5", epochs=2, weights="DEFAULT") for seed in range(3)]
+    alone = [clone(model).fit(digits).predict_proba(digits) for model in models]
+    state = torch.get_rng_state()
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda model: model.fit(digits).predict_proba(digits), models))
+    np.testing.assert_array_equal(alone, together)
+    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_frozen_base_is_computed_once_with_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,3 +154,29 @@ def test_too_small_a_size_says_the_least() -> None:
         on_meta("alexnet", 3, 16)
     assert "--size 63" in caught.value.hint  # torchvision's AlexNet has room for its last pooling from 63 px on
     on_meta("alexnet", 3, 63)
+
+
+class Helped(nn.Module):
+    """A network whose auxiliary head wants larger images than the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.aux1 = nn.Sequential(nn.Conv2d(4, 4, 9), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+        self.fc = nn.Linear(4, 5)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        x = self.conv(x)
+        out = self.fc(x.mean((2, 3)))
+        return (out, self.aux1(x)) if self.training and self.aux1 is not None else out
+
+
+def test_auxiliary_heads_that_want_larger_images_say_so() -> None:
+    def learner(mode: str, px: int) -> Any:
+        return assemble(Helped().eval(), "fc", 4, TrainConfig(mode=mode), 2, (3, px, px))
+
+    with pytest.raises(OptionError, match="auxiliary heads of Helped do not take images of 8 x 8 px") as caught:
+        learner("scratch", 8)
+    assert "--size 11" in caught.value.hint
+    learner("scratch", 11)
+    learner("finetune", 8)  # goes without them

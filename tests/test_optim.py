@@ -23,6 +23,7 @@ from featx.optim import (
 from featx.train_config import TrainConfig
 
 EPOCHS, STEPS, PEAK = 4, 5, 0.3
+SGD = TrainConfig(mode="finetune", lr=0.01, weight_decay=0.0)
 
 
 def rates(**options: Any) -> list[float]:
@@ -133,3 +134,34 @@ def test_channels_last_kernels_move_as_plain_ones(optimizer: str) -> None:
             made.step()
     for one, other in zip(plain.parameters(), odd.parameters(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_a_first_step_that_the_scaler_refuses_leaves_no_trace() -> None:
+    def trained(refused: int) -> torch.Tensor:
+        module = nn.Linear(3, 2, bias=False)
+        nn.init.ones_(module.weight)
+        optimizer = make_optimizer(groups_of(module, module, SGD), SGD)
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+        for i in range(refused + 3):
+            forget_gradients(optimizer)
+            loss = module(torch.ones(1, 3)).square().sum() * (torch.inf if i < refused else 1.0)
+            torch.autograd.backward(scaler.scale(loss))
+            take_gradients(optimizer)
+            scaler.step(optimizer)
+            scaler.update()
+        return module.weight.detach()
+
+    torch.testing.assert_close(trained(refused=2), trained(refused=0))
+
+
+def test_a_parameter_may_get_its_first_gradient_late() -> None:
+    one, other = nn.Linear(2, 1, bias=False), nn.Linear(2, 1, bias=False)
+    module = nn.ModuleList([one, other])
+    optimizer = make_optimizer(groups_of(module, one, SGD), SGD)
+    before = other.weight.detach().clone()
+    for used in ([one], [one, other]):
+        forget_gradients(optimizer)
+        torch.autograd.backward(sum(part(torch.ones(1, 2)).sum() for part in used))  # type: ignore[arg-type]
+        take_gradients(optimizer)
+        optimizer.step()
+        assert torch.equal(other.weight, before) == (used == [one])

@@ -84,6 +84,17 @@ def test_every_class_gives_its_share_and_at_least_one_of_two(sizes: list[int], s
         assert held[labels == label].sum() == expected
 
 
+@pytest.mark.parametrize("copies", [(20,), (10, 10), (1, 19)])
+def test_no_class_gives_all_of_its_contents(copies: tuple[int, ...]) -> None:
+    others = list(range(100, 140))
+    contents = [*others, *np.repeat(np.arange(len(copies)), copies).tolist()]
+    labels = np.array([0] * len(others) + [1] * sum(copies))
+    for seed in range(6):
+        cut = partition({"all": Rows(contents, labels)}, seed=seed)
+        assert (cut.train.labels == 1).any()
+        assert set(np.asarray(contents)[cut.train.rows]).isdisjoint(np.asarray(contents)[cut.test.rows])
+
+
 def test_another_seed_holds_out_other_rows_and_the_same_seed_the_same() -> None:
     source = balanced(200)
     masks = [hold_out(source.row_hashes(), source.labels, 0.1, seed) for seed in (0, 1, 2, 0)]
@@ -215,7 +226,7 @@ def test_a_split_without_labels_is_refused(empty: str) -> None:
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(SourceError, match="leaves no rows to test on"):
         partition({"all": balanced(4)})
-    with pytest.raises(SourceError, match="leaves no rows to train on"):
+    with pytest.raises(SourceError, match="leaves no rows to test on"):
         partition({"all": Rows([1] * 30, [0, 1] * 15)})
 
 

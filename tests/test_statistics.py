@@ -39,7 +39,7 @@ def pair(b: int, c: int, both: int = 5) -> tuple[list[bool], list[bool]]:
     [
         (1, 7, 18 / 256, 18 / 256 - 8 / 256),  # 2 * (C(8,0) + C(8,1)) / 2^8; mid-p takes one C(8,1) off
         (0, 5, 2 / 32, 1 / 32),
-        (4, 4, 1.0, 1.0),
+        (4, 4, 1.0, 1 - 70 / 256 / 2),  # half of C(8,4), which is one outcome and not two
         (0, 0, 1.0, 1.0),
     ],
 )

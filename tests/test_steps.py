@@ -12,8 +12,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.nn import functional
 
+from featx.chance import own_chance
 from featx.optim import groups_of, make_optimizer
-from featx.steps import AUXILIARY_WEIGHT, Step, balanced, own_chance, set_chance
+from featx.steps import AUXILIARY_WEIGHT, Step, balanced, set_chance
 from featx.train_config import TrainConfig
 
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
@@ -118,7 +119,7 @@ def test_chance_follows_from_seed_epoch_and_step() -> None:
     torch.manual_seed(3)
     expected = float(torch.rand(1))
     torch.manual_seed(3)
-    with own_chance(CPU):
+    with own_chance():
         first = draw(0, 1, 2)
         assert draw(0, 1, 2) == first
         assert len({first, draw(1, 1, 2), draw(0, 2, 2), draw(0, 1, 3), draw(0, 2, 1)}) == 5

@@ -392,6 +392,14 @@ def test_loss_that_is_no_number_stops_the_training(mode: str) -> None:
     assert "--lr" in caught.value.hint
 
 
+@pytest.mark.parametrize("val", [6, 0])
+def test_divergence_in_the_last_step_is_told_by_its_epoch(val: int) -> None:
+    config = TrainConfig(mode="scratch", epochs=1, batch_size=64, lr=1e38, augment="none")
+    with pytest.raises(FeatureError, match="after epoch 1 the network gives no numbers for image") as caught:
+        train(digits(24, val, 6), lenet(), config)
+    assert "--lr" in caught.value.hint
+
+
 def test_wrong_requests_are_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("featx.feeds.load_batches", explode)
     with pytest.raises(OptionError, match="no classifier"):

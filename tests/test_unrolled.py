@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from torch import nn
 from torchvision import models
@@ -19,6 +19,8 @@ SIDES = st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 3), st.in
 
 
 @given(SIDES, SIDES, st.booleans(), st.booleans())
+@example((2, 3, 2, 1), (2, 3, 3, 4), False, False)  # columns that meet padding alone
+@example((3, 1, 3, 2), (1, 5, 2, 2), True, True)
 def test_values_and_gradients_are_those_of_the_convolution(
     y: tuple[int, ...], x: tuple[int, ...], has_bias: bool, is_channels_last: bool
 ) -> None:
@@ -88,6 +90,12 @@ def test_autocast_multiplies_in_its_precision() -> None:
     torch.autograd.backward(got.float().sum())
     weight: Any = module.weight
     assert weight.grad.dtype == torch.float32
+
+
+def test_autocast_lets_float64_be() -> None:
+    module, image = nn.Conv2d(2, 2, 3, padding=1).double(), torch.rand(1, 2, 1, 1, dtype=torch.float64)
+    with torch.autocast("cpu", torch.bfloat16), unrolled(module):
+        assert module(image).dtype == torch.float64
 
 
 @pytest.mark.parametrize(
