@@ -37,7 +37,11 @@ def open_partition(out: Output, source: str, parts: Parts, seed: int, memo: Memo
         sources = load_splits(
             source, limit=parts.limit, per_class=parts.per_class, seed=seed, memo=memo, progress=progress
         )
-    return partition(sources, seed=seed, train_split=parts.train_split, test_split=parts.test_split)
+    found = partition(sources, seed=seed, train_split=parts.train_split, test_split=parts.test_split)
+    if missing := found.untaught():
+        named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        out.note(f"warning: {len(missing)} of {len(found.classes)} classes have no training images: {named}")
+    return found
 
 
 def weights_of_shapes(backbone: str, weights: str) -> str:

@@ -106,7 +106,9 @@ def choice(flag: str, choices: tuple[str, ...], default: str, text: str) -> Call
 
 split = click.option("--split", metavar="NAME", help="Only this split of the source, such as train.")
 stem = click.option(
-    "--stem", type=click.Choice(STEMS), help="First layers of a ResNet: cifar, for images of 32 px.  [default: its own]"
+    "--stem",
+    type=click.Choice(STEMS),
+    help="First layers of a ResNet: cifar, for 32 px, which it then takes.  [default: its own]",
 )
 size = click.option("--size", type=click.IntRange(min=1), metavar="PX", help="Input size.  [default: the weights' own]")
 mean = click.option(

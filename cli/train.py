@@ -31,6 +31,8 @@ SHOWN = (
 )
 """What ``--json`` shows of the record."""
 
+PARTS = ("train", "val", "test")
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -197,8 +199,10 @@ def tell(out: Output, record: dict[str, Any]) -> None:
     columns = (">epoch", ">lr", ">train loss", ">train acc", ">val loss", ">val acc", ">seconds")
     out.table(columns, [_epoch(line) for line in record["history"]])
     accuracy, loss = record["accuracy"], record["loss"]
-    out.say(f"best epoch {record['best_epoch']} by validation; its weights are kept")
-    out.say(", ".join(f"{part} accuracy {accuracy[part]:.4f} loss {loss[part]:.4f}" for part in accuracy))
+    best = f"best epoch {record['best_epoch']} by validation; its weights are kept"
+    out.say(best if "val" in accuracy else "no rows to validate on: the last epoch's weights are kept")
+    parts = [part for part in PARTS if part in accuracy]
+    out.say(", ".join(f"{part} accuracy {accuracy[part]:.4f} loss {loss[part]:.4f}" for part in parts))
     count, size = record["parameters"], record["parameter_bytes"]
     said = [f"{count[name]:,} {name} ({human_bytes(size[name])})" for name in ("total", "trainable", "frozen")]
     out.say(f"parameters: {', '.join(said)}")

@@ -25,6 +25,10 @@ def _choice(flag: str, choices: tuple[str, ...], text: str) -> Callable[[Any], A
     return options.choice(flag, choices, default, text)
 
 
+def _rates(optimizer: str) -> str:
+    return ", ".join(f"{TrainConfig.LR[optimizer][mode]:g}" for mode in MODES)
+
+
 WHAT_TRAINS = (
     click.option("--mode", type=click.Choice(MODES), required=True, help="What trains: all anew, the head, or all on."),
     click.option("--unfreeze-from", metavar="BLOCK", help="With finetune: only this block and those after it train."),
@@ -35,14 +39,14 @@ WHAT_TRAINS = (
     click.option("--init-head", metavar="RUN", help="Begin with the head of a fit or frozen run."),
 )  # fmt: skip
 HOW_LONG = (
-    _number("--epochs", int, "Rounds."),
+    _number("--epochs", int, "Times that it sees each training image."),
     _number("--patience", int, "Stop after N epochs without a better one."),
     options.batch_size(TrainConfig.batch_size),
     _number("--accumulate", int, "Batches a step."),
 )
 OPTIMIZER = (
     _choice("--optimizer", OPTIMIZERS, "SGD is Nesterov's."),
-    _number("--lr", float, "Peak learning rate.  [default: the mode's own]"),
+    _number("--lr", float, f"Peak learning rate.  [default: by mode {_rates('sgd')}; with Adam {_rates('adam')}]"),
     _number("--head-lr-factor", float, "The head's learning rate is X times as high."),
     _choice("--schedule", SCHEDULES, "Of the learning rate."),
     _number("--warmup-epochs", int, "Epochs in which it rises."),

@@ -62,7 +62,7 @@ def inspect_named(name: str, weights: str, stem: str | None, is_file: bool, chan
         options = {"image_size": px}
         preset = preset if px == preset.crop else replace(preset, resize=px, crop=px)
     if stem is not None:
-        options = {"stem": stem}
+        options, preset = {"stem": stem}, replace(preset, resize=networks.STEM_PX, crop=networks.STEM_PX)
     module = drawn(name, weights, options)
     found = _load_facts(module, find_head(name, module), state, weights)
     return found | {

@@ -206,7 +206,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     said = []
     for name in sorted({*before, *now}):
         was, is_now = before.get(name), now.get(name)
-        if was != is_now:
+        if isinstance(was, Mapping) and isinstance(is_now, Mapping):
+            said += [f"{name} {inner}"] if (inner := differences(was, is_now)) else []
+        elif was != is_now:
             long = max(len(str(was)), len(str(is_now))) > 60
             said.append(f"{name} differs" if long else f"{name} was {was}, now {is_now}")
     return "; ".join(said)

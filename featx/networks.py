@@ -99,6 +99,10 @@ def build(name: str, options: dict[str, Any]) -> nn.Module:
     return cifar_stem(found) if "stem" in options else found
 
 
+STEM_PX = 32
+"""The size that a network with `cifar_stem` takes where none is given."""
+
+
 def cifar_stem(network: nn.Module) -> nn.Module:
     """Give a ResNet the first layers that suit images of 32 px, and return it, changed.
 

@@ -31,6 +31,10 @@ from featx.train_config import TrainConfig
 from featx.training import TrainResult
 
 HISTORY_FILE = "history.csv"
+HISTORY_COLUMNS = (
+    *("epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"),
+    *("seconds", "images_per_second"),
+)
 CURVES = "curves"
 """Name of the pictures, which end in .png and .svg."""
 _PROGRAMS = ("featx", "torch", "torchvision", "scikit-learn", "numpy", "h5py", "pillow")
@@ -161,7 +165,8 @@ def _common(
 
 def _csv(history: list[dict[str, float]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(history[-1]), lineterminator="\n")
+    names = [name for name in HISTORY_COLUMNS if name in history[-1]]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
     return text.getvalue()

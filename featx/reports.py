@@ -54,8 +54,8 @@ USUAL_HEADS = ("softmax", "linear")
 """Of a fit and of a training; text names others only."""
 
 TEXT_WIDTH = 80
-MODEL_WIDTH = 14
-"""Characters a line of text has, and the least that its `model` column gets."""
+MODEL_WIDTH = 28
+"""Characters a line of text has, and the least that its `model` column is of use with."""
 
 
 class Recorded(Protocol):
@@ -143,8 +143,10 @@ def _model(row: Mapping[str, Any], varied: Sequence[str]) -> str:
 def _columns(heads: Sequence[str], table: Sequence[Sequence[str]]) -> list[str]:
     # `model` (column 1) is wrapped into what the others leave of a line; numbers stand to the right.
     widths = [max(len(line[i]) for line in [heads, *table]) for i in range(len(heads))]
-    taken = sum(widths) - widths[1] + 2 * (len(widths) - 1)
-    widths[1] = min(widths[1], max(TEXT_WIDTH - taken, MODEL_WIDTH))
+    room = TEXT_WIDTH - (sum(widths) - widths[1] + 2 * (len(widths) - 1))
+    if room < min(widths[1], MODEL_WIDTH):
+        return _model_below(heads, table, widths)
+    widths[1] = min(widths[1], room)
     lines = []
     for line in [heads, *table]:
         wrapped = textwrap.wrap(line[1], widths[1]) or [""]
@@ -152,6 +154,19 @@ def _columns(heads: Sequence[str], table: Sequence[Sequence[str]]) -> list[str]:
         cells += [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
         lines.append("  ".join(cells).rstrip())
         lines += [" " * (widths[0] + 2) + more for more in wrapped[1:]]
+    return lines
+
+
+def _model_below(heads: Sequence[str], table: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
+    """Return the lines where `model` has no room beside the others: it stands below each, indented."""
+    lines = []
+    for run, model, *numbers in [heads, *table]:
+        cells = [run.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(numbers, widths[2:], strict=True))]
+        lines.append("  ".join(cells).rstrip())
+        if numbers != list(heads[2:]):
+            lines += textwrap.wrap(
+                model, TEXT_WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
+            )
     return lines
 
 

@@ -69,6 +69,7 @@ def identity_of(partition: Partition, backbone: Backbone, config: TrainConfig) -
         {
             "source": partition.train.source.spec,
             "rows": rows.hexdigest(),
+            "images": {name: len(part) for name, part in partition.parts().items()},
             "classes": digest_of(list(partition.classes)),
             "backbone": backbone.name,
             "builder": backbone.options,
@@ -76,6 +77,10 @@ def identity_of(partition: Partition, backbone: Backbone, config: TrainConfig) -
             "code": backbone.code,
             "preprocess": backbone.preprocess.as_dict(),
             **{name: value for name, value in asdict(config).items() if name not in HARMLESS},
+            # As they are, whether they were given or are the mode's own.
+            "lr": config.peak_lr,
+            "weight_decay": config.decay,
+            "augment": config.augmentation,
         }
     )
     return found

@@ -21,6 +21,8 @@ SAME = (
 def over_seeds(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return one row for all runs that differ in their seed only, in the order of the first of each.
 
+    Of several runs with the same seed the newest counts.
+
     Seconds and scores are means; ``accuracy_interval`` and ``loss_interval`` hold Student's 95 % intervals by part
     (see `featx.statistics.summary`), and are missing where there is one run. Networks that other runs of these trained
     count as the same where those runs differ in their seed only.
@@ -33,7 +35,13 @@ def over_seeds(rows: Sequence[Row]) -> list[dict[str, Any]]:
     groups: dict[int, list[Row]] = {}
     for row in rows:
         groups.setdefault(kind_of[str(row["run"])], []).append(row)
-    return [_mean(group) if len(group) > 1 else dict(group[0]) for group in groups.values()]
+    return [_mean(group) if len(group) > 1 else dict(group[0]) for group in map(_once_a_seed, groups.values())]
+
+
+def _once_a_seed(group: Sequence[Row]) -> list[Row]:
+    """Leave the newest run of each seed: a command given twice tells nothing of chance."""
+    newest = {str(row.get("seed")): row for row in sorted(group, key=lambda row: str(row["run"]))}
+    return [row for row in group if row is newest[str(row.get("seed"))]]
 
 
 def _what(row: Row, kind_of: Mapping[str, int]) -> Hashable:

@@ -58,6 +58,12 @@ class Part:
         return labels
 
 
+def untaught(train: Part) -> list[str]:
+    """Return the classes of a part's source that none of its rows has."""
+    taught = set(train.labels.tolist())
+    return [name for label, name in enumerate(train.source.classes) if label not in taught]
+
+
 @dataclass(frozen=True)
 class Partition:
     """Disjoint parts: `train` is learnt from, `val` chooses, `test` is scored once."""
@@ -80,6 +86,10 @@ class Partition:
     def sources(self) -> dict[str, Any]:
         """Return each source once, by the name of its split."""
         return {part.source.split: part.source for part in self.parts().values()}
+
+    def untaught(self) -> list[str]:
+        """Return the classes that no training row has."""
+        return untaught(self.train)
 
     def shared_with_test(self) -> int:
         """Count test rows whose very bytes also stand among the training or validation rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from torch import nn
 from featx.backbones import Backbone
 from featx.cache.store import FeatureStore
 from featx.checkpoints import Checkpoints
-from featx.errors import OptionError, SourceError
+from featx.errors import FeatxWarning, OptionError, SourceError
 from featx.feeds import feature_feeds, image_feeds
 from featx.forward import pick_device
 from featx.heads import count_parameters
@@ -25,7 +26,7 @@ from featx.metrics import Scores, score
 from featx.networks import channels_last
 from featx.runs import Runs
 from featx.specs import Progress, Views, no_progress
-from featx.splits import Part, Partition
+from featx.splits import Part, Partition, untaught
 from featx.train_config import TrainConfig
 from featx.unrolled import unrolled
 
@@ -141,6 +142,7 @@ def train(
             feeds, skipped = feature_feeds(partition, backbone, learner.layer, store, config, device, progress)
         else:
             feeds, skipped = image_feeds(partition, backbone, config, device)
+    _check_taught(partition, feeds["train"].part)
     module = learner.head if cached else channels_last(learner.network)
     still = [] if cached else learner.still
     loop = Loop(module.to(device), learner.head, still, feeds, n_classes, config, device, clock, progress, checkpoints)
@@ -183,13 +185,26 @@ def _final(loop: Loop, n_classes: int) -> tuple[dict[str, Scores], npt.NDArray[n
 def _check(partition: Partition, backbone: Backbone) -> None:
     if not backbone.head:
         raise OptionError(f"backbone {backbone.name} has no classifier to train", "use `featx fit --pixels`")
-    if len(np.unique(partition.train.labels)) < 2:
-        raise SourceError("the training rows hold one class, expected two or more", "give images of another class")
+    _check_classes(partition.train)
     if backbone.preprocess.views != Views():
         said = str(backbone.preprocess.views)
         raise OptionError(f"training sees one view of an image, and {said} were asked for", "average views in a fit")
     for part in partition.parts().values():
         _check_labels(part, len(partition.classes))
+
+
+def _check_classes(train: Part) -> None:
+    if len(np.unique(train.labels)) < 2:
+        raise SourceError("the training rows hold one class, expected two or more", "give images of another class")
+
+
+def _check_taught(partition: Partition, train: Part) -> None:
+    """Say which classes no image is left of, where some could not be read."""
+    _check_classes(train)
+    lost = sorted({*untaught(train)} - {*partition.untaught()})
+    if lost:
+        named = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
+        warnings.warn(f"no training image of {named} could be read: it cannot be learnt", FeatxWarning, stacklevel=3)
 
 
 def _check_labels(part: Part, n_classes: int) -> None:

@@ -134,6 +134,7 @@ def test_history_is_a_table_a_line_an_epoch(tmp_path: Path) -> None:
     with (path / HISTORY_FILE).open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [{k: float(v) for k, v in line.items()} for line in lines] == record["history"]
+    assert list(lines[0])[2:6] == ["train_loss", "train_accuracy", "val_loss", "val_accuracy"]
     without_val, _, _ = train_run(tmp_path, parts(some_digits(60), 40, 0), "lenet5")
     assert "val_loss" not in (without_val / HISTORY_FILE).read_text()
 

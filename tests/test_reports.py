@@ -57,6 +57,16 @@ def test_text_fits_80_columns_and_loses_no_word(n: int) -> None:
     assert "features.denseblock4.x:avg" in "".join(text.split())
 
 
+def test_words_that_have_no_room_beside_the_numbers_stand_below_unbroken() -> None:
+    wide = {**FIT, "layer": "features.denseblock4.denselayer16.conv2:avg"}
+    lines = to_text(rows(wide, {**TRAIN, "unfreeze_from": "features.denseblock4"})).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("run"))
+    assert lines[at].split() == ["run", "train", "val", "test", "seconds"]
+    assert lines[at + 1].split() == ["20260102-030400-fit-a1b0", "0.9123", "0.8765", "0.8700", "110"]
+    assert lines[at + 2] == "  features.denseblock4.denselayer16.conv2:avg C=0.01"
+    assert lines[at + 4] == "  finetune from features.denseblock4 epochs=10"
+
+
 def test_text_of_a_record_without_numbers_is_blank_there() -> None:
     row = to_text(rows({"kind": "fit", "accuracy": None, "seconds": 5})).splitlines()[-1]
     assert row.strip() == "20260102-030400-fit-a1b0"

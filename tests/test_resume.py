@@ -153,10 +153,24 @@ def begun(tmp_path: Path) -> Path:
 
 def test_resume_with_changed_options_says_which(begun: Path) -> None:
     with (
-        pytest.raises(OptionError, match=r"batch_size was 8, now 4; lr was None, now 0\.2"),
+        pytest.raises(OptionError, match=r"batch_size was 8, now 4; lr was 0\.05, now 0\.2"),
         open_run(begun, replace(SHORT, lr=0.2, batch_size=4)),
     ):
         pass
+
+
+def test_resume_with_other_images_or_sizes_says_which(begun: Path) -> None:
+    fewer = parts(some_digits(50), 30, 10)
+    with pytest.raises(OptionError, match="images train was 40, now 30; rows differs"):
+        go(begun, fewer, lenet(), SHORT)
+    larger = resolve("lenet5", weights="random:0", channels=1, size=33)
+    with pytest.raises(OptionError, match="preprocess crop was 32, now 33; resize was 32, now 33"):
+        go(begun, digits(), larger, SHORT)
+
+
+def test_resume_takes_what_is_said_for_what_would_be_taken_anyway(begun: Path) -> None:
+    with open_run(begun, replace(SHORT, lr=SHORT.peak_lr, weight_decay=SHORT.decay)) as job:
+        assert job.resumed
 
 
 def test_how_often_it_is_saved_may_change(begun: Path) -> None:

@@ -32,6 +32,14 @@ def test_scores_become_means_with_students_interval() -> None:
     assert f"0.8500 ± {half:.4f}" in to_markdown([row])
 
 
+def test_a_seed_counts_once_by_its_newest_run() -> None:
+    (one,) = over_seeds(rows(seeded(FIT, 0, 0.7), seeded(FIT, 0, 0.8)))
+    assert one["accuracy"]["test"] == 0.8
+    assert "accuracy_interval" not in one
+    (two,) = over_seeds(rows(seeded(FIT, 0, 0.7), seeded(FIT, 1, 0.9), seeded(FIT, 0, 0.8)))
+    assert (two["run"], two["accuracy"]["test"]) == ("2 runs", pytest.approx(0.85))
+
+
 def test_what_differs_in_more_than_the_seed_stays_apart() -> None:
     others: list[dict[str, Any]] = [
         {},

@@ -278,6 +278,11 @@ def test_a_partition_knows_its_sources_and_classes() -> None:
     assert cut.classes == ("a", "b", "c", "d")
 
 
+def test_a_partition_knows_the_classes_that_it_cannot_teach() -> None:
+    learnt, scored = Rows(list(range(20)), [0, 1] * 10, "train"), Rows(list(range(50, 70)), [0, 1, 2, 3] * 5, "test")
+    assert partition({"train": learnt, "test": scored}).untaught() == ["c", "d"]
+
+
 def test_check_split_is_silent_for_what_is_there() -> None:
     check_split("train", {"train": 1})
 

@@ -82,6 +82,12 @@ def test_other_networks_refuse_it_by_name(name: str) -> None:
     assert "resnet18" in caught.value.hint
 
 
+def test_it_takes_32_px_unless_told_otherwise() -> None:
+    found = resolve("resnet18", weights="random:0", stem="cifar").preprocess
+    assert (found.resize, found.crop) == (32, 32)
+    assert resolve("resnet18", weights="random:0", stem="cifar", size=48).preprocess.crop == 48
+
+
 def test_unknown_stem_is_refused() -> None:
     with pytest.raises(OptionError, match="cifar"):
         resolve("resnet18", weights="random:0", stem="svhn")

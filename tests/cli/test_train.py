@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from drawn import drawn, explode
 from PIL import Image
@@ -77,6 +78,16 @@ def test_trained_weights_are_taken_on_by_the_other_commands(featx_json: Any) -> 
     assert code == 0
     assert tuned["loss"]["train"] < trained["loss"]["train"]
     assert featx_json("fit", "digits", "-b", "lenet5", "-l", "relu4", "--limit", "200", *weights)[0] == 0
+
+
+def test_classes_without_training_images_and_missing_validation_are_told(featx: Any, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (14, 32, 32), np.uint8)
+    file = tmp_path / "odd.npz"
+    np.savez(file, X_train=images[:8], y_train=np.arange(8) % 8 // 4, X_test=images[8:], y_test=np.arange(6) % 3)
+    result = featx("train", file, "-b", "lenet5", "--mode", "scratch", "--epochs", "1", "--per-class", "1")
+    assert result.exit_code == 0, result.stderr
+    assert "1 of 3 classes have no training images: 2" in result.stderr
+    assert "no rows to validate on: the last epoch's weights are kept" in result.stdout
 
 
 def test_scratch_refuses_weights_that_it_would_ignore(featx: Any, home: Path) -> None:
@@ -167,7 +178,7 @@ def test_interrupt_is_told_how_to_go_on_and_it_goes_on(
     assert Runs(home).list() == []
     code, wrong = featx_json(*args, "--lr", "0.3", "--resume")
     assert code == 2
-    assert "lr was None, now 0.3" in wrong["error"]
+    assert "lr was 0.05, now 0.3" in wrong["error"]
     code, resumed = featx_json(*args, "--resume")
     assert code == 0
     (folder,) = (home / "runs").iterdir()
@@ -195,6 +206,31 @@ def test_broken_images_may_be_left_out(featx_json: Any, tmp_path: Path) -> None:
     assert code == 3
     assert [Path(image["id"]).name for image in document["skipped"]] == ["23.png"]
     assert sum(document["rows"].values()) == 23
+
+
+@pytest.mark.parametrize("augment", ["none", "flip"])
+def test_a_class_of_which_no_image_is_left_is_told(featx: Any, tmp_path: Path, augment: str) -> None:
+    for i in range(36):
+        path = tmp_path / "photos" / "abc"[i % 3] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((32, 32, 3), 7 * i, np.uint8)).save(path)
+
+    def train() -> Any:
+        how = ("--mode", "frozen", "--augment", augment, "--epochs", "1", "--on-error", "skip")
+        return featx("train", tmp_path / "photos", "-b", "lenet5", *WEIGHTS, *how)
+
+    def spoil(name: str) -> None:
+        for path in (tmp_path / "photos" / name).iterdir():
+            path.write_bytes(path.read_bytes()[:60])
+
+    spoil("b")
+    two = train()
+    assert two.exit_code == 3, two.stderr
+    assert "no training image of b could be read" in two.stderr
+    spoil("c")
+    one = train()
+    assert one.exit_code == 1
+    assert "hold one class" in one.stderr
 
 
 def test_options_reach_the_training(featx_json: Any, home: Path) -> None:
