@@ -21,6 +21,9 @@ from featx.measure import Nodes
 from featx.networks import AUXILIARY
 from featx.train_config import TrainConfig
 
+FIXED_PX = (224, 256, 384, 448, 518)
+"""Sizes that transformers are made for, one each."""
+
 LARGEST_PX = 1024
 """Up to here the least image size that a network takes is looked for."""
 
@@ -155,10 +158,17 @@ def _described(traced: Traced, shape: tuple[int, int, int], *, whole: bool = Tru
     try:
         return traced.describe(shape, whole=whole)
     except OptionError as exc:
-        least = _least_size(shape, lambda px: _runs(traced, (shape[0], px, px)))
-        if least is None:
+
+        def fits(px: int) -> bool:
+            return _runs(traced, (shape[0], px, px))
+
+        least = _least_size(shape, fits)
+        if least is not None:
+            raise OptionError(exc.message, _give(least)) from exc
+        only = next(filter(fits, FIXED_PX), None)
+        if only is None:
             raise
-        raise OptionError(exc.message, _give(least)) from exc
+        raise OptionError(exc.message, f"it takes {only} px: give --size {only}") from exc
 
 
 def _check_auxiliary(network: nn.Module, traced: Traced, shape: tuple[int, int, int]) -> None:

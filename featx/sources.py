@@ -299,7 +299,7 @@ def _loader(spec: str) -> Loader:
     if spec and os.path.isdir(path):
         return _folder
     if not spec or not os.path.isfile(path):
-        raise OptionError(f"source {spec!r} is neither built in nor a file or folder that exists", _near(path))
+        raise _absent(spec, path)
     suffix = path.suffix.lower()
     if suffix in COMPRESSED:  # a row in the middle would cost unpacking all that stands before it
         raise OptionError(
@@ -315,12 +315,16 @@ def _loader(spec: str) -> Loader:
     return BY_SUFFIX[suffix]
 
 
-def _near(path: Path) -> str:
+def _absent(spec: str, path: Path) -> OptionError:
     try:
         beside = [p.name for p in path.parent.iterdir()]
     except (OSError, ValueError):  # ValueError: no name that a file could have
         beside = []
-    return (
+    if os.sep in spec or is_image_name(path.name):  # nobody means a data set's name by it
+        hint = nearest(path.name, beside) or f"look into the folder {path.parent}"
+        return OptionError(f"there is no file or folder {spec!r}", hint)
+    return OptionError(
+        f"source {spec!r} is neither built in nor a file or folder that exists",
         nearest(path.name, [*beside, *BUILT_IN])
-        or f"give a folder, {', '.join(BY_SUFFIX)} or a name: {', '.join(BUILT_IN)}"
+        or f"give a folder, {', '.join(BY_SUFFIX)} or a name: {', '.join(BUILT_IN)}",
     )

@@ -156,6 +156,13 @@ def test_too_small_a_size_says_the_least() -> None:
     on_meta("alexnet", 3, 63)
 
 
+def test_a_network_of_one_size_says_it() -> None:
+    backbone = resolve("vit_b_32", weights="random:0", size=32)
+    with pytest.raises(OptionError, match="32 x 32 px") as caught:
+        learner_of(backbone, TrainConfig(mode="frozen"), 3, (3, 32, 32))
+    assert "--size 224" in caught.value.hint
+
+
 class Helped(nn.Module):
     """A network whose auxiliary head wants larger images than the rest."""
 

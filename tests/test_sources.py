@@ -247,7 +247,7 @@ def test_a_limit_that_is_no_count_is_refused(pets: Path, wrong: dict[str, Any]) 
 
 
 def test_a_mistyped_path_is_answered_with_its_neighbour(pets: Path) -> None:
-    with pytest.raises(OptionError, match="neither built in nor") as caught:
+    with pytest.raises(OptionError, match="there is no file or folder") as caught:
         load_source(pets.parent / "pest")
     assert "did you mean pets" in caught.value.hint
 
@@ -262,7 +262,7 @@ def test_a_mistyped_built_in_is_answered_too(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("spec", ["nowhere/at/all", "", " ", "a\0b", "x" * 5000, "https://example.org/a.zip"])
 def test_what_does_not_exist_is_refused(tmp_path: Path, spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OptionError, match="neither built in nor") as caught:
+    with pytest.raises(OptionError, match="neither built in nor|no file or folder") as caught:
         load_source(spec)
     assert caught.value.hint
 
@@ -402,3 +402,15 @@ def test_tiny_imagenets_validation_labels_are_those_of_its_annotations(shared_da
         f"/{val.classes[label]}/" in name
         for name, label in zip(splits["train"].ids, splits["train"].labels, strict=True)
     )
+
+
+@pytest.mark.parametrize(("spec", "hint"), [("photos/missing", "look into"), ("photo.png", "photos.png")])
+def test_what_can_only_be_a_path_is_not_answered_with_data_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, hint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos.png").touch()
+    with pytest.raises(OptionError, match="there is no file or folder") as caught:
+        load_splits(spec)
+    assert hint in caught.value.hint
+    assert "cifar" not in caught.value.hint
