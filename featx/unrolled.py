@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 LARGEST = 2
-"""The matrix may be this many times as large as the kernel; larger ones did not pay."""
+"""The matrix may be this many times as large as the kernel: 16/9 for maps of 2 x 2 px; 3 x 3 px would make it 9."""
 
 
 class Side(NamedTuple):
