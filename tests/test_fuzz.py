@@ -94,7 +94,7 @@ def test_any_text_is_a_source_or_an_error_that_can_be_printed(spec: str, load: C
 
 @pytest.mark.parametrize("spec", ["~nobody-of-that-name/x.png", "~\0/x", "a\0/b", "\ud800/x", "x" * 300 + "/y"])
 def test_names_that_no_file_can_have(spec: str) -> None:
-    with pytest.raises(OptionError, match="neither built in nor|no file or folder"):
+    with pytest.raises(OptionError, match=r"neither built in nor|no file or folder"):
         load_source(spec)
     with pytest.raises(ImageError):
         as_source([spec])[0]

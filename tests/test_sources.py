@@ -262,7 +262,7 @@ def test_a_mistyped_built_in_is_answered_too(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("spec", ["nowhere/at/all", "", " ", "a\0b", "x" * 5000, "https://example.org/a.zip"])
 def test_what_does_not_exist_is_refused(tmp_path: Path, spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OptionError, match="neither built in nor|no file or folder") as caught:
+    with pytest.raises(OptionError, match=r"neither built in nor|no file or folder") as caught:
         load_source(spec)
     assert caught.value.hint
 
