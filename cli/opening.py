@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from featx.cli.options import Parts
 from featx.cli.output import Output
+from featx.errors import first_few
 from featx.naming import is_run
 from featx.specs import ExtractConfig, Progress
 
@@ -31,16 +32,16 @@ def opening_source(out: Output) -> Iterator[Progress]:
 def open_partition(out: Output, source: str, parts: Parts, seed: int, memo: Memo) -> Partition:
     """Open a source and choose the rows that train, validate and test."""
     from featx.sources import load_splits
-    from featx.splits import partition
+    from featx.splits import partition, untaught
 
     with opening_source(out) as progress:
         sources = load_splits(
             source, limit=parts.limit, per_class=parts.per_class, seed=seed, memo=memo, progress=progress
         )
     found = partition(sources, seed=seed, train_split=parts.train_split, test_split=parts.test_split)
-    if missing := found.untaught():
-        named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        out.note(f"warning: {len(missing)} of {len(found.classes)} classes have no training images: {named}")
+    if missing := untaught(found.train):
+        said = f"{len(missing)} of {len(found.classes)} classes have no training images: {first_few(missing)}"
+        out.note(f"warning: {said}")
     return found
 
 

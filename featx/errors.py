@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def printable(text: object) -> str:
@@ -70,6 +70,11 @@ class OutOfMemoryError(FeatxError):
 
 class FeatxWarning(UserWarning):
     """What the user should know while the work goes on; the command line prints it as a note."""
+
+
+def first_few(names: Sequence[str], n: int = 3) -> str:
+    """Return ``a, b, c and 4 more``."""
+    return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
 
 
 def nearest(name: str, choices: Iterable[str], n: int = 3) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 OPTIONS = (
+    "size",
     *("precision", "batch_size", "optimizer", "lr", "schedule", "augment", "accumulate", "head_lr_factor", "momentum"),
     *("weight_decay", "warmup_epochs", "clip", "label_smoothing", "class_weight", "mixup", "cutmix", "patience"),
     *("penalty", "l1_ratio", "standardize", "normalize", "fit_intercept", "tol"),
@@ -74,7 +75,8 @@ def rows_of(runs: Iterable[Recorded]) -> list[dict[str, Any]]:
     rows = []
     for run in runs:
         record = run.read()
-        rows.append({name: record.get(name) for name in FIELDS} | {"run": record.get("run") or run.id})
+        own = {"run": record.get("run") or run.id, "size": part_of(record, "preprocess", "crop")}
+        rows.append({name: record.get(name) for name in FIELDS} | own)
     return rows
 
 

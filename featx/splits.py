@@ -87,10 +87,6 @@ class Partition:
         """Return each source once, by the name of its split."""
         return {part.source.split: part.source for part in self.parts().values()}
 
-    def untaught(self) -> list[str]:
-        """Return the classes that no training row has."""
-        return untaught(self.train)
-
     def shared_with_test(self) -> int:
         """Count test rows whose very bytes also stand among the training or validation rows."""
         learnt = set[bytes]()

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from featx.augment import Mix
 from featx.chance import reseed
-from featx.errors import FeatureError, OptionError
+from featx.errors import FeatureError, OptionError, first_few
 from featx.forward import arithmetic
 from featx.optim import forget_gradients, take_gradients
 from featx.train_config import TrainConfig
@@ -126,9 +126,8 @@ def lone_image_errors() -> Iterator[None]:
 
 def diverged(said: str, epoch: int, step: int, ids: list[str], lr: float) -> FeatureError:
     """Return the error of a loss that is no number, naming the step and the batch's images."""
-    named = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
     return FeatureError(
-        f"the loss is {said} in epoch {epoch}, step {step} (images {named})", f"use a smaller --lr than {lr:g}"
+        f"the loss is {said} in epoch {epoch}, step {step} (images {first_few(ids)})", f"use a smaller --lr than {lr:g}"
     )
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from featx.backbones import Backbone
 from featx.cache.store import FeatureStore
 from featx.checkpoints import Checkpoints
-from featx.errors import FeatxWarning, OptionError, SourceError
+from featx.errors import FeatxWarning, OptionError, SourceError, first_few
 from featx.feeds import feature_feeds, image_feeds
 from featx.forward import pick_device
 from featx.heads import count_parameters
@@ -201,10 +201,11 @@ def _check_classes(train: Part) -> None:
 def _check_taught(partition: Partition, train: Part) -> None:
     """Say which classes no image is left of, where some could not be read."""
     _check_classes(train)
-    lost = sorted({*untaught(train)} - {*partition.untaught()})
+    lost = sorted({*untaught(train)} - {*untaught(partition.train)})
     if lost:
-        named = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
-        warnings.warn(f"no training image of {named} could be read: it cannot be learnt", FeatxWarning, stacklevel=3)
+        warnings.warn(
+            f"no training image of {first_few(lost)} could be read: it cannot be learnt", FeatxWarning, stacklevel=3
+        )
 
 
 def _check_labels(part: Part, n_classes: int) -> None:

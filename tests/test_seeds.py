@@ -102,3 +102,9 @@ def test_runs_that_stand_on_themselves_or_on_each_other_are_rows_like_others() -
 def test_a_run_without_scores_is_left_without() -> None:
     (row,) = over_seeds(rows({**FIT, "accuracy": None, "seed": 0}, {**FIT, "accuracy": None, "seed": 1}))
     assert row["accuracy"] is None
+
+
+def test_networks_that_saw_images_of_other_sizes_stay_apart() -> None:
+    found = over_seeds(rows(*(seeded(TRAIN, 0, 0.8, preprocess={"crop": px}) for px in (32, 64))))
+    assert [row["size"] for row in found] == [32, 64]
+    assert "size=64" in to_text(found)

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from featx.errors import OptionError, SourceError
-from featx.splits import Partition, check_split, hold_out, partition, thin
+from featx.splits import Partition, check_split, hold_out, partition, thin, untaught
 
 
 @dataclass
@@ -280,7 +280,7 @@ def test_a_partition_knows_its_sources_and_classes() -> None:
 
 def test_a_partition_knows_the_classes_that_it_cannot_teach() -> None:
     learnt, scored = Rows(list(range(20)), [0, 1] * 10, "train"), Rows(list(range(50, 70)), [0, 1, 2, 3] * 5, "test")
-    assert partition({"train": learnt, "test": scored}).untaught() == ["c", "d"]
+    assert untaught(partition({"train": learnt, "test": scored}).train) == ["c", "d"]
 
 
 def test_check_split_is_silent_for_what_is_there() -> None:
