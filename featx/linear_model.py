@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -79,10 +80,8 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         X = validated(self, X, reset=False, accept_sparse="csr", stream=True)
         logits = np.empty((X.shape[0], len(self.coef_)))
-        step = rows_a_block(X)
-        for start in range(0, X.shape[0], step):
-            block = dense(X[start : start + step]).astype(np.float64, copy=False)
-            logits[start : start + step] = self._normalized(block) @ self.coef_.T + self.intercept_
+        for rows in row_slices(X):
+            logits[rows] = logits_of(self._normalized(dense(X[rows])), self.coef_, self.intercept_)
         return logits[:, 0] if len(self.coef_) == 1 else logits
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -192,6 +191,18 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for name in ("fit_intercept", "standardize", "warm_start"):
             if hasattr(self, name):
                 check_type(name, getattr(self, name), (bool, np.bool_), "True or False")
+
+
+def row_slices(X: Any) -> Iterator[slice]:
+    """Cut the rows of X into slices of a size that may be copied."""
+    step = rows_a_block(X)
+    return (slice(start, min(start + step, X.shape[0])) for start in range(0, X.shape[0], step))
+
+
+def logits_of(X: NDArray[Any], coef: Floats, intercept: Floats) -> Floats:
+    """Return the logits (n, k) in float64, whatever the type of X: coefficients of far columns cancel."""
+    logits: Floats = X.astype(np.float64, copy=False) @ coef.T + intercept
+    return logits
 
 
 def check_type(name: str, value: object, types: Any, expected: str) -> None:

@@ -8,8 +8,10 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from featx.objective import Problem
-from featx.solvers import CurvatureMetrics, Solution, fit_softmax
+from featx.curvature import CurvatureMetrics
+from featx.problem import Problem
+from featx.softmax_solver import fit_softmax
+from featx.solvers import Solution
 
 
 def fit_path(problem: Problem, Cs: Sequence[float], *, tol: float, max_iter: int) -> Iterator[Solution]:

@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import _check_sample_weight
 
-from featx.certificate import objective_gap
+from featx.certificate import coefficients_gap
 from featx.checks import check_choice, check_positive, check_range
 from featx.device import fitting_on, to_device, torch_device
 from featx.errors import OptionError
@@ -20,9 +20,17 @@ from featx.fit_config import PENALTIES, FitConfig
 from featx.linear_model import LinearClassifier, NotConvergedWarning, Rows
 from featx.matrices import dense, validated
 from featx.minibatch import Adam, step_through
-from featx.objective import Problem, from_coefficients, make_problem, to_coefficients, working_blocks
+from featx.problem import Problem, from_coefficients, make_problem, to_coefficients, working_blocks
 from featx.saga import fit_saga
-from featx.solvers import Solution, fit_softmax
+from featx.softmax_solver import fit_softmax, refine
+from featx.solvers import Solution
+
+PROMISED = 1000.0
+"""A converged fit leaves at most so many times tol^2 of the objective."""
+
+FINER = 0.03
+"""Where the bound proves less than `tol` promises, Newton steps go on to this part of it: nearer to the minimum the
+bound is tighter."""
 
 
 def _takes_minibatches(model: SoftmaxRegression) -> bool:
@@ -54,7 +62,7 @@ class SoftmaxRegression(LinearClassifier):
     tol : float
         Stop once the scale-free gradient norm ``sqrt(g . M^-1 g / (2 f))`` is at most this, M being the curvature
         (`featx.solvers.gradient_norm`). Its square estimates the part of the objective still to be had: the default
-        leaves less than 1e-6 of it.
+        leaves less than 1e-6 of it (`converged_`).
     max_iter : int
         Steps at most; a ConvergenceWarning names the norm reached.
     standardize : bool
@@ -85,11 +93,15 @@ class SoftmaxRegression(LinearClassifier):
     objective_ : float
         The objective reached (in its standardised form with `standardize`).
     objective_gap_ : float or None
-        The objective is at most so much above its minimum (`featx.certificate`); None where nothing is proven.
+        The objective at `coef_` and `intercept_` is at most so much above its minimum, in exact arithmetic on X as
+        given, whatever its type: the proof's own rounding is counted (`featx.certificate`). None where nothing is
+        proven.
     gradient_norm_ : float or None
         The scale-free gradient norm reached; None by saga.
     converged_ : bool
-        Whether `gradient_norm_` is at most `tol`.
+        Whether the fit is within ``1000 tol^2`` of the minimum, relative to the objective: proven by `objective_gap_`,
+        or else by what a Newton step with the true Hessian would still gain. Its warning says what ended a fit that
+        is not.
 
     Notes
     -----
@@ -165,9 +177,15 @@ class SoftmaxRegression(LinearClassifier):
             problem = self._problem(rows, device)
             start = self._last_point(problem) if self.warm_start and same_classes else None
             solution = fit_softmax(problem, tol=float(self.tol), max_iter=int(self.max_iter), start=start)
-            gap = objective_gap(problem, solution.point)
+            self._keep(problem, solution)
+            # Without a penalty, columns may be copies of each other, along which there is only rounding to follow.
+            if solution.converged and not self._is_proven() and self.penalty is not None:
+                finer = refine(problem, solution, tol=float(self.tol) * FINER, max_iter=int(self.max_iter))
+                self._keep(problem, finer)
         self.classes_ = rows.classes
-        self._keep(problem, solution, gap)
+        self.converged_ = (self.converged_ or self._is_proven()) and not self._has_no_minimum(rows)
+        if not self.converged_:
+            warnings.warn(self._why_not(), NotConvergedWarning, stacklevel=2)
         return self
 
     @available_if(_takes_minibatches)  # type: ignore[untyped-decorator]
@@ -248,18 +266,39 @@ class SoftmaxRegression(LinearClassifier):
             return None
         return from_coefficients(problem, coefficients, torch.from_numpy(self.intercept_).to(problem.X.device))
 
-    def _keep(self, problem: Problem, solution: Solution, gap: float | None) -> None:
+    def _keep(self, problem: Problem, solution: Solution) -> None:
         coefficients, intercept = to_coefficients(problem, solution.point)
         self.coef_ = coefficients.cpu().numpy()
         self.intercept_ = intercept.cpu().numpy()
         self.n_iter_ = solution.n_iter
         self.objective_ = solution.value
-        self.objective_gap_ = gap
         self.gradient_norm_: float | None = solution.gradient_norm
         self.converged_ = solution.converged
+        self.objective_gap_ = coefficients_gap(problem, self.coef_, self.intercept_, enough=self._promised())
         self._state = None
-        if not solution.converged:
-            warnings.warn(_not_converged(solution, self.tol, self.max_iter), NotConvergedWarning, stacklevel=3)
+
+    def _promised(self) -> float:
+        """Return the distance from the minimum that `tol` stands for: less than 1e-6 of the objective by default."""
+        return PROMISED * float(self.tol) ** 2 * self.objective_
+
+    def _is_proven(self) -> bool:
+        return self.objective_gap_ is not None and self.objective_gap_ <= self._promised()
+
+    def _has_no_minimum(self, rows: Rows) -> bool:
+        """Tell whether there is no penalty and every row's loss is below log 2: longer weights are always better."""
+        weight = rows.weight * rows.class_weight
+        return self.penalty is None and self.objective_ < float(self.C) * float(weight[weight > 0].min()) * np.log(2)
+
+    def _why_not(self) -> str:
+        """Return what ended the fit before its minimum, and what would mend it, in one line."""
+        norm = f"gradient norm {self.gradient_norm_:.3g} after {self.n_iter_} steps, expected at most {self.tol:g}"
+        if self.penalty is None and self.objective_gap_ is None:
+            why = "without a penalty, classes that a plane separates have no minimum (penalty='l2')"
+        elif self.n_iter_ >= int(self.max_iter):
+            why = "raise max_iter, or standardize"
+        else:
+            why = "rounding ends the decrease (raise tol; or columns or weights differ too much: standardize, lower C)"
+        return f"softmax regression did not converge: {norm}; {why}"
 
     def _fit_saga(self, rows: Rows) -> SoftmaxRegression:
         found = fit_saga(
@@ -283,13 +322,6 @@ class SoftmaxRegression(LinearClassifier):
             said = f"saga did not converge in {found.n_iter} epochs, expected changes of at most {self.tol:g}"
             warnings.warn(f"{said} (raise max_iter or tol, or standardize)", NotConvergedWarning, stacklevel=3)
         return self
-
-
-def _not_converged(solution: Solution, tol: float, max_iter: int) -> str:
-    norm = f"gradient norm {solution.gradient_norm:.3g} after {solution.n_iter} steps, expected at most {tol:g}"
-    if solution.n_iter >= max_iter:
-        return f"softmax regression did not converge: {norm} (raise max_iter, or standardize)"
-    return f"softmax regression did not converge: {norm}; rounding ends the decrease (raise tol, or standardize)"
 
 
 def unpenalised(problem: Problem) -> Problem:

@@ -16,10 +16,10 @@ from featx.checks import check_count, check_positive
 from featx.device import fitting_on, to_device, torch_device
 from featx.errors import OptionError
 from featx.fit_config import SWEEPS, FitConfig
-from featx.linear_model import Floats, LinearClassifier, NotConvergedWarning, Rows
+from featx.linear_model import Floats, LinearClassifier, NotConvergedWarning, Rows, logits_of, row_slices
 from featx.matrices import as_matrix
-from featx.objective import make_problem, to_coefficients
 from featx.paths import fit_path
+from featx.problem import make_problem, to_coefficients
 from featx.softmax import SoftmaxRegression
 
 SAME = 1e-12
@@ -243,7 +243,9 @@ def take(X: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
 
 
 def predicted(X: NDArray[Any], coef: Floats, intercept: Floats) -> NDArray[np.int64]:
-    """Return the most probable class's number for each row."""
-    logits = X @ coef.T.astype(X.dtype) + intercept
-    found: NDArray[np.int64] = (logits[:, 0] > 0).astype(np.int64) if len(coef) == 1 else logits.argmax(1)
+    """Return the most probable class's number for each row, as `predict` would."""
+    found = np.empty(len(X), dtype=np.int64)
+    for rows in row_slices(X):
+        logits = logits_of(X[rows], coef, intercept)
+        found[rows] = logits[:, 0] > 0 if len(coef) == 1 else logits.argmax(1)
     return found

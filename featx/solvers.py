@@ -1,23 +1,17 @@
-"""Pure functions that minimise a smooth convex function: L-BFGS in the metric of the curvature.
-
-Only `fit_softmax` and what stands below it know of `featx.objective`.
-"""
+"""Pure functions that minimise a smooth convex function: L-BFGS in the metric of the curvature."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from featx.objective import Evaluation, Problem, curvature_matrix, evaluate, start_point
+from featx.curvature import STALE, Metric
+from featx.objective import Evaluation
 
 Function = Callable[[Tensor], Evaluation]
-Metric = Callable[[Tensor], Tensor]
-"""Maps a gradient to the step it asks for: the inverse of an approximate Hessian."""
-
 MEMORY = 10
 """Pairs of steps and gradient differences that L-BFGS keeps."""
 
@@ -26,12 +20,6 @@ DECREASE, FLATTEN = 1e-4, 0.9
 """The strong Wolfe conditions' constants: of the value and of the slope."""
 
 STALL_ITERATIONS = 20
-STALE = 3.0
-"""The metric is built anew when the curvature has moved by this factor."""
-
-FULL_METRIC_COLUMNS = 4096
-ALWAYS_FULL_COLUMNS = 512
-FULL_METRIC_ROWS_PER_COLUMN = 0.25
 
 
 @dataclass(frozen=True)
@@ -219,110 +207,3 @@ def _next_length(low: float, low_slope: float, high: float, high_slope: float) -
     secant = low + (high - low) * low_slope / (low_slope - high_slope)
     edge = 0.1 * (high - low)
     return min(max(secant, low + edge), high - edge)
-
-
-def fit_softmax(
-    problem: Problem,
-    *,
-    tol: float,
-    max_iter: int,
-    start: Tensor | None = None,
-    metrics: CurvatureMetrics | None = None,
-) -> Solution:
-    """Minimise the objective of `featx.objective`.
-
-    Parameters
-    ----------
-    problem : Problem
-    tol : float
-        Bound of the scale-free gradient norm.
-    max_iter : int
-    start : Tensor of shape (k, p), optional
-        In working units; zero weights by default.
-    metrics : CurvatureMetrics, optional
-        From fits of the same data with another C.
-
-    Notes
-    -----
-    A float32 problem whose matrix products become too coarse before `tol` is reached is finished in float64, still
-    one block of rows at a time.
-    """
-    start = start_point(problem) if start is None else start
-    metrics = metrics or CurvatureMetrics()
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")  # fp32 means fp32: neither TF32 nor bf16
-    try:
-        first = _fit_in(problem, start, tol, max_iter, metrics)
-        if first.converged or first.n_iter >= max_iter or problem.dtype == torch.float64:
-            return first
-        fine = replace(problem, dtype=torch.float64)
-        second = _fit_in(fine, first.point, tol, max_iter - first.n_iter, metrics)
-    finally:
-        torch.set_float32_matmul_precision(before)
-    return replace(
-        second,
-        n_iter=first.n_iter + second.n_iter,
-        n_evaluations=first.n_evaluations + second.n_evaluations,
-    )
-
-
-def _fit_in(problem: Problem, start: Tensor, tol: float, max_iter: int, metrics: CurvatureMetrics) -> Solution:
-    return minimise(
-        lambda theta: evaluate(problem, theta),
-        start,
-        lambda theta, curvature: metrics(problem, theta, curvature),
-        tol=tol,
-        max_iter=max_iter,
-        noise=torch.finfo(problem.dtype).eps,
-    )
-
-
-class CurvatureMetrics:
-    """Builds metrics; the loss's curvature is measured only where the last one is too far from it.
-
-    One matrix serves several C in turn: only its inverse is another.
-    """
-
-    def __init__(self) -> None:
-        self._matrix: Tensor | None = None
-        self._curvature = math.nan
-
-    def __call__(self, problem: Problem, theta: Tensor, curvature: float) -> Metric:
-        """Return the inverse of the Hessian that `curvature_matrix` stands for, or of its diagonal.
-
-        The matrix costs about ``n p^2`` once, and cuts the steps ten times over where columns are correlated. It is
-        left out above 4,096 columns, and where rows are so few that its inverse costs more than the steps it saves.
-
-        Parameters
-        ----------
-        problem, theta : Problem, Tensor
-            Where the metric is wanted.
-        curvature : float
-            `Evaluation.curvature` there.
-        """
-        p, n = len(problem.ridge), problem.X.shape[0]
-        full = p <= ALWAYS_FULL_COLUMNS or (p <= FULL_METRIC_COLUMNS and n >= FULL_METRIC_ROWS_PER_COLUMN * p)
-        unit = curvature / problem.C
-        if self._matrix is None or not self._curvature / STALE <= unit <= self._curvature * STALE:
-            self._matrix, self._curvature = curvature_matrix(problem, theta, diagonal=not full), unit
-        matrix = problem.C * self._matrix
-        if full:
-            inverse = _inverse(matrix + torch.diag(problem.ridge))
-            if inverse is not None:
-                return lambda gradient: gradient @ inverse
-        diagonal = (matrix.diagonal() if full else matrix) + problem.ridge
-        inverse_diagonal = 1 / diagonal.clamp_min(1e-12 * float(diagonal.max()))
-        return lambda gradient: gradient * inverse_diagonal
-
-
-def _inverse(matrix: Tensor) -> Tensor | None:
-    """Invert a symmetric matrix; rounding may have made it indefinite, so raise its diagonal as little as will do."""
-    diagonal = matrix.diagonal().clone()
-    for lift in (0.0, 1e-7, 1e-5, 1e-3):
-        matrix.diagonal().copy_(diagonal * (1 + lift))
-        factor, failed = torch.linalg.cholesky_ex(matrix)
-        if not int(failed):
-            inverse = torch.cholesky_inverse(factor)
-            if bool(torch.isfinite(inverse).all()):
-                return inverse
-    return None

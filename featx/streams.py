@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from featx.objective import row_blocks
+from featx.problem import row_blocks
 
 Array = np.ndarray[Any, Any]
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from featx import certificate
+from featx import certificate_sums
 from featx.certificate import objective_gap
-from featx.objective import Problem, evaluate, make_problem, start_point
+from featx.objective import evaluate, start_point
+from featx.problem import Problem, make_problem
 from featx.softmax import unpenalised
-from featx.solvers import fit_softmax
+from featx.softmax_solver import fit_softmax
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -80,7 +81,7 @@ def test_float32_rows_and_standardised_ones() -> None:
 
 
 def test_without_the_curvature_the_intercept_alone_is_balanced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certificate, "FULL_COLUMNS", 3)
+    monkeypatch.setattr(certificate_sums, "FULL_COLUMNS", 3)
     for k in (2, 5):
         for fit_intercept in (True, False):
             of = problem(k, C=1e-2, fit_intercept=fit_intercept)

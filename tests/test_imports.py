@@ -17,8 +17,12 @@ FOLDERS = {"featx": "featx", "featx.cache": "cache", "featx.cli": "cli"}
 
 # A module imports only from rows above its own. A new module needs a place here before it needs anything else.
 LEVELS = (
-    "errors minibatch saga objective reports figures litter statistics stopping unrolled chance",
-    "checks home certificate streams matrices solvers code head_spec board report_tables",
+    "errors minibatch saga problem reports figures litter statistics stopping unrolled chance",
+    "checks home objective streams matrices code head_spec board report_tables",
+    "curvature",
+    "solvers certificate_sums",
+    "newton",
+    "certificate softmax_solver",
     "specs fit_config device",
     "cache.atomic cache.claims cache.schema images pooling train_config bench_config metrics heads networks weights "
     "splits knn paths factories folding naming tracing measure",

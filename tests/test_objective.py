@@ -10,17 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from featx import objective
-from featx.objective import (
+from featx import problem as problems
+from featx.curvature import curvature_matrix
+from featx.objective import evaluate, row_terms, start_point
+from featx.problem import (
     Problem,
     column_stats,
-    curvature_matrix,
-    evaluate,
     from_coefficients,
     make_problem,
     row_blocks,
-    row_terms,
-    start_point,
     to_coefficients,
     working_blocks,
 )
@@ -151,7 +149,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, dtype: torch.dty
     problem = problem_of(3, dtype)
     theta = some_point(problem)
     whole, matrix = evaluate(problem, theta), curvature_matrix(problem, theta)
-    monkeypatch.setitem(objective.BLOCK_VALUES, "cpu", 64 * D)
+    monkeypatch.setitem(problems.BLOCK_VALUES, "cpu", 64 * D)
     assert [rows.stop - rows.start for rows in row_blocks(*problem.X.shape, problem.X.device)] == [64, 64, 22]
     cut = evaluate(problem, theta)
     rtol = 1e-12 if dtype == torch.float64 else 1e-5
@@ -239,7 +237,7 @@ def test_columns_near_zero_are_used_as_they_lie_there(
     assert near.is_near_zero
     theta = some_point(near)
     found = evaluate(near, theta)
-    monkeypatch.setattr(objective, "NEAR_ZERO", {torch.float32: 0.0, torch.float64: 0.0})
+    monkeypatch.setattr(problems, "NEAR_ZERO", {torch.float32: 0.0, torch.float64: 0.0})
     centred = evaluate(replace(near, X=X.double(), dtype=torch.float64), theta)
     assert found.value == pytest.approx(centred.value, rel=1e-6)
     size = float(centred.gradient.abs().max())

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from featx.objective import Problem, make_problem
 from featx.paths import fit_path
-from featx.solvers import fit_softmax
+from featx.problem import Problem, make_problem
+from featx.softmax_solver import fit_softmax
 
 CS = np.logspace(-3, 2, 11).tolist()
 

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from featx import streams
-from featx.objective import Rows, column_stats, evaluate, make_problem
-from featx.solvers import Solution, fit_softmax
+from featx.objective import evaluate
+from featx.problem import Rows, column_stats, make_problem
+from featx.softmax_solver import fit_softmax
+from featx.solvers import Solution
 from featx.streams import Stream
 
 RNG = np.random.default_rng(0)
