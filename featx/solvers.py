@@ -174,12 +174,14 @@ def line_search(function: Function, point: Tensor, at: Evaluation, along: Tensor
     """Find a step that meets the strong Wolfe conditions, first trying the whole of `along`.
 
     On a convex function the slope rises along the line, so it alone says on which side of the minimum a trial lies.
-    Where the value's change drowns in `noise`, the slope decides alone (as with Hager and Zhang 2005).
+    Where the value's change drowns in `noise`, the slope decides alone (as with Hager and Zhang 2005). Where the slope
+    turns too sharply to be met, the furthest trial that lowers the value will do.
     """
     slope = float((at.gradient * along).sum())
     if not slope < 0:
         return Search(along, None, 0)
     low, low_slope, high, high_slope = 0.0, slope, math.inf, math.nan
+    lowest: Evaluation | None = None
     length = 1.0
     for trial in range(1, MAX_TRIALS + 1):
         found = function(point + length * along)
@@ -190,11 +192,12 @@ def line_search(function: Function, point: Tensor, at: Evaluation, along: Tensor
         if lower and abs(new_slope) <= FLATTEN * -slope:
             return Search(length * along, found, trial)
         if usable and new_slope < 0 and lower:
-            low, low_slope = length, new_slope
+            low, low_slope, lowest = length, new_slope, found
         else:
             high, high_slope = length, new_slope if usable else math.nan
-        length = _next_length(low, low_slope, high, high_slope)
-    return Search(along, None, MAX_TRIALS)
+        # The secant creeps along a bracket with a bend in it: every third trial halves it.
+        length = _next_length(low, low_slope, high, high_slope if trial % 3 else math.nan)
+    return Search(low * along, lowest, MAX_TRIALS)
 
 
 def _next_length(low: float, low_slope: float, high: float, high_slope: float) -> float:
