@@ -63,6 +63,7 @@ def extract(
     with opening_source(out) as progress:
         sources = load_splits(
             source,
+            root=pick.root,
             split=pick.split,
             limit=pick.limit,
             per_class=pick.per_class,

@@ -76,7 +76,7 @@ def test_an_image_may_stand_in_several_rows(pets: Path) -> None:
         ("path,split\ncat/1.png,tset\n", "line 2: its split is 'tset', expected train, val or test"),
         ("path,split\ncat/1.png,\n", "line 2: its split is ''"),
         ("path,label,path\n", "two columns called path"),
-        ("filename,class\ncat/1.png,cat\n", "line 1: it is neither a header"),
+        ("photo,class\ncat/1.png,cat\n", "line 1: it is neither a header"),
         ("a.png,b,c,d\n", "line 1: it is neither a header"),
         ('path\n"cat/1.png\n', "it is no CSV"),
         ("path,label\n", "names no images"),
