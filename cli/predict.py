@@ -65,6 +65,7 @@ def predict(
     """
     from featx import predict as engine
     from featx.cache.memo import Memo
+    from featx.coverage import check_readable
     from featx.runs import Runs
 
     if out.json and format != FORMATS[0]:
@@ -74,6 +75,8 @@ def predict(
     with opening_source(out) as progress:
         sources = engine.image_sources(images, split, root=root, memo=memo, progress=progress)
     predictor = engine.open_predictor(found, memo)
+    if on_error == "raise":
+        check_readable(sources)
     top = min(top, len(predictor.classes))
     tally = Tally(frozenset(predictor.classes))
     with out.progress() as progress:

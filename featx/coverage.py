@@ -50,11 +50,13 @@ def lacking(partition: Partition) -> Missing:
 
 def conflicts(sources: Iterable[Labelled]) -> Conflicts:
     """Return which images stand under more than one class, in whatever split; rows without a label do not count."""
-    ids, labels, hashes, classes = [], [], [], ()
+    ids: list[str] = []
+    labels, hashes = [], []
+    classes: tuple[str, ...] = ()
     for source in sources:
         found = source.row_hashes()
         rows = np.flatnonzero((source.labels >= 0) & ~unreadable(found))
-        ids += [source.ids[row] for row in rows]
+        ids += [source.ids[row] for row in rows.tolist()]
         labels.append(source.labels[rows])
         hashes.append(found[rows])
         classes = source.classes
@@ -69,7 +71,7 @@ def _conflicts(ids: list[str], labels: Any, content: Any, classes: tuple[str, ..
     kinds = np.unique(np.stack([content, labels], axis=1), axis=0)
     several = np.bincount(kinds[:, 0]) > 1
     rows = np.flatnonzero(several[content])
-    examples = []
+    examples: list[str] = []
     for number in dict.fromkeys(content[rows].tolist()):
         if len(examples) == EXAMPLES:
             break
@@ -81,9 +83,15 @@ def _conflicts(ids: list[str], labels: Any, content: Any, classes: tuple[str, ..
 
 def notes(partition: Partition, sources: Mapping[str, Labelled]) -> list[str]:
     """Return in words what a user should know of the rows that were chosen among those of the sources."""
+    return [*label_notes(partition, sources), *missing_lines(lacking(partition), len(partition.classes))]
+
+
+def label_notes(partition: Partition, sources: Mapping[str, Labelled]) -> list[str]:
+    """Return in words which rows have no label, and which images have several."""
     said = []
     for split, count in partition.unlabelled.items():
-        said.append(f"{count:,} of {len(sources[split].ids):,} rows of {split} have no label: they are left out")
+        where = "" if split == "all" else f" of {split}"
+        said.append(f"{count:,} of {len(sources[split].ids):,} rows{where} have no label: they are left out")
     found = conflicts(partition.sources().values())
     if found.images:
         stand = "image stands" if found.images == 1 else "images stand"
@@ -91,7 +99,7 @@ def notes(partition: Partition, sources: Mapping[str, Labelled]) -> list[str]:
         said.append(
             f"{found.images:,} {stand} under several classes, in {found.rows:,} rows: {', '.join(found.examples)}{more}"
         )
-    return said + missing_lines(lacking(partition), len(partition.classes))
+    return said
 
 
 def check_readable(sources: Iterable[Any]) -> None:

@@ -110,16 +110,12 @@ def _folder(root: str | os.PathLike[str]) -> Path:
 
 def read_list(text: str, where: str, below: Below | None = None) -> Layout:
     """Understand a list's text; see `open_list`."""
-    below = below or Below(Path(where).parent)
     lines = separated(text, where)
     columns, has_header = columns_of(lines)
-    width = len(lines.first()[0])
+    table = _Table(lines, columns, below or Below(Path(where).parent))
     splits: dict[str, list[Row]] = {}
     for number, cells in islice(lines, int(has_header), None):
-        if len(cells) != width:
-            hint = f"quote {SEPARATORS[lines.separator]} in values"
-            raise line_error(where, number, f"it has {len(cells)} columns, expected {width}", hint)
-        split, row = _row(cells, columns, where, number, below)
+        split, row = table.row(number, cells)
         splits.setdefault(split, []).append(row)
     if not splits:
         raise SourceError(f"list {where} names no images", EXAMPLE)
@@ -145,32 +141,46 @@ def _decoded(data: bytes, where: str) -> str:
         raise line_error(where, number, "it is no UTF-8 text", "save the list again as CSV UTF-8") from exc
 
 
-def _row(cells: Sequence[str], columns: Mapping[str, int], where: str, number: int, below: Below) -> tuple[str, Row]:
-    """Return a row's split and the row."""
-    values = {name: cells[i] for name, i in columns.items()}
-    name = _relative(values["path"], where, number, below)
-    split = "all"
-    if "split" in values:
-        split = SPLIT_FOLDERS.get(values["split"].lower(), "")
+class _Table:
+    """A list whose columns are known."""
+
+    def __init__(self, lines: Lines, columns: Mapping[str, int], below: Below) -> None:
+        self.lines, self.columns, self.below = lines, columns, below
+        self.width = len(lines.first()[0])
+
+    def row(self, number: int, cells: Sequence[str]) -> tuple[str, Row]:
+        """Return a row's split and the row."""
+        if len(cells) != self.width:
+            hint = f"quote {SEPARATORS[self.lines.separator]} in values"
+            raise self._error(number, f"it has {len(cells)} columns, expected {self.width}", hint)
+        values = {name: cells[i] for name, i in self.columns.items()}
+        name = self._name(values["path"], number)
+        split = SPLIT_FOLDERS.get(values["split"].lower(), "") if "split" in values else "all"
         if not split:
             found = repr(values["split"])[:80]
-            raise line_error(
-                where, number, f"its split is {found}, expected train, val or test", "name one in each row"
-            )
-    return split, Row(name, name, values.get("label") or None)
+            raise self._error(number, f"its split is {found}, expected train, val or test", "name one in each row")
+        return split, Row(name, name, values.get("label") or None)
 
+    def _name(self, path: str, number: int) -> str:
+        """Return a path as it is called below the folder; SourceError for one that could lead out of it."""
+        name = self.below.name_of(path) if PurePosixPath(path).parts else "."
+        if name is None:
+            what = f"its path is {path!r:.200}, expected one below {self.below.name}"
+            raise self._error(number, what, self._other_root(path))
+        if name == ".":
+            raise self._error(number, "it has no path, expected an image's", "remove the line")
+        return name
 
-def _relative(path: str, where: str, number: int, below: Below) -> str:
-    """Return a path as it is called below its folder."""
-    if not PurePosixPath(path).parts:
-        raise line_error(where, number, "it has no path, expected an image's", "remove the line")
-    name = below.name_of(path)
-    if name is None:
-        what = f"its path is {path!r:.200}, expected one below {below.name}"
-        raise line_error(where, number, what, f"without .. in it; {ROOT} names a folder that holds all images")
-    if name == ".":
-        raise line_error(where, number, "its path is the folder itself, expected an image's", "remove the line")
-    return name
+    def _other_root(self, path: str) -> str:
+        """Return a hint that names the folder which all absolute paths lie below."""
+        if ".." in PurePosixPath(path).parts or not path.startswith("/"):
+            return f"write paths without .. and drives; {ROOT} names another folder"
+        rows = (cells for _, cells in self.lines if len(cells) == self.width)
+        folders = {os.path.dirname(at) for cells in rows if (at := cells[self.columns["path"]]).startswith("/")}
+        return f"name the folder that holds them all, perhaps --root {os.path.commonpath(folders)} (in Python root=)"
+
+    def _error(self, number: int, what: str, hint: str) -> SourceError:
+        return line_error(self.lines.where, number, what, hint)
 
 
 def _check_any_there(files: FolderFiles, layout: Layout, path: Path, below: Below) -> None:

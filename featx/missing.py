@@ -56,7 +56,7 @@ def all_missing(several: Iterable[Missing]) -> Missing:
 def missing_lines(
     missing: Mapping[str, Sequence[str]], total: int | None = None, named: int | None = NAMED
 ) -> list[str]:
-    """Return a line a part in words.
+    """Return in words what is missing, a line for parts that lack the same classes.
 
     Parameters
     ----------
@@ -67,9 +67,16 @@ def missing_lines(
     named : int, optional
         So many are named at most; None for all.
     """
-    lines = []
+    together: dict[tuple[str, ...], list[str]] = {}
     for part, names in missing.items():
-        of = f" of {total}" if total else ""
-        verb = "class has" if len(names) == 1 and not of else "classes have"
-        lines.append(f"{len(names)}{of} {verb} no {PARTS[part]} images: {first_few(names, named or len(names))}")
-    return lines
+        together.setdefault(tuple(names), []).append(PARTS[part])
+    return [
+        f"{_count(len(names), total)} no {' or '.join(parts)} images: {first_few(names, named or len(names))}"
+        for names, parts in together.items()
+    ]
+
+
+def _count(n: int, total: int | None) -> str:
+    if total is not None:
+        return f"{n} of {total} classes have"
+    return f"{n} class has" if n == 1 else f"{n} classes have"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Protocol
 
+from featx.errors import first_few
 from featx.missing import missing_lines, missing_of
 
 OPTIONS = (
@@ -106,8 +107,12 @@ def to_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _missing(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return what the scores above are not of."""
-    lines = [f"{line_text(row.get('run'))}: {line}" for row in rows for line in missing_lines(missing_of(row))]
-    wrapped = [textwrap.wrap(line_text(line), TEXT_WIDTH, subsequent_indent="  ") for line in lines]
+    runs: dict[str, list[str]] = {}
+    for row in rows:
+        for line in missing_lines(missing_of(row)):
+            runs.setdefault(line_text(line), []).append(line_text(row.get("run")))
+    lines = [f"{line} ({first_few(names)})" if len(names) < len(rows) else line for line, names in runs.items()]
+    wrapped = [textwrap.wrap(line, TEXT_WIDTH, subsequent_indent="  ") for line in lines]
     return ["", *chain.from_iterable(wrapped)] if lines else []
 
 
