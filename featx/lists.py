@@ -188,9 +188,8 @@ def _check_any_there(files: FolderFiles, layout: Layout, path: Path, below: Belo
     names = list(dict.fromkeys(row.name for rows in layout.splits.values() for row in rows))
     if any(_is_there(files, name) for name in names):
         return
-    raise SourceError(
-        f"none of the {len(names):,} files that list {path} names is there: {first_few(names)}", _where(names[0], below)
-    )
+    found = "the one file" if len(names) == 1 else f"all of the {len(names):,} files"
+    raise SourceError(f"{found} that list {path} names cannot be found: {first_few(names)}", _where(names[0], below))
 
 
 def _is_there(files: FolderFiles, name: str) -> bool:

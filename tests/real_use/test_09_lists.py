@@ -248,7 +248,7 @@ def test_too_many_missing_files_are_named_instead_of_rows_that_are_left(write: W
 
 def test_a_list_of_nothing_that_is_there_says_where_it_would_be(write: Write, photos: Path) -> None:
     path = write([(f"photos/{name}", label) for name, label in ROWS])
-    with pytest.raises(SourceError, match=r"none of the 24 files .* photos/cat/0.png") as caught:
+    with pytest.raises(SourceError, match=r"all of the 24 files .* cannot be found: photos/cat/0.png") as caught:
         load_source(path)
     assert f"--root {photos.parent}" in caught.value.hint
     assert len(load_source(path, root=photos.parent)) == 24
