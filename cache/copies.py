@@ -15,7 +15,7 @@ import numpy as np
 
 from featx.cache.entries import digests_in
 from featx.cache.folder import KeyFolder
-from featx.cache.schema import Plan, Receipt, unreadable
+from featx.cache.schema import Plan, Receipt, is_unreadable
 from featx.errors import StoreError
 from featx.specs import FeatureKey, canonical_json
 
@@ -35,7 +35,7 @@ def first_rows(hashes: Array) -> Array:
         return rows
     _, index, inverse = np.unique(_short(hashes), return_index=True, return_inverse=True)
     first: Array = index[inverse.reshape(-1)].astype(np.int64)
-    equal = (hashes == hashes[first]).all(axis=1) & ~unreadable(hashes)
+    equal = (hashes == hashes[first]).all(axis=1) & ~is_unreadable(hashes)
     return np.where(equal, first, rows)
 
 
@@ -111,7 +111,7 @@ class Lenders:
         hashes : ndarray of uint8, shape (n, 32)
             Its row hashes.
         """
-        lacking = ~unreadable(hashes)
+        lacking = ~is_unreadable(hashes)
         found: list[Loan] = []
         for folder in self._families.get(_family(key.as_dict()), []):
             if folder.digest != key.digest and lacking.any():

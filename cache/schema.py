@@ -251,7 +251,7 @@ def same_digest(value: Any, digest: Any) -> bool:
         return False
 
 
-def unreadable(hashes: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def is_unreadable(hashes: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return the (n,) mask of rows whose content could not be read, by their hashes (n, 32)."""
     mask: np.ndarray[Any, np.dtype[np.bool_]] = (hashes == np.frombuffer(UNREADABLE, np.uint8)).all(axis=1)
     return mask

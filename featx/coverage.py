@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.cache.schema import unreadable
+from featx.cache.schema import is_unreadable
 from featx.errors import ImageError, first_few
 from featx.missing import PARTS, Missing, missing_lines
 from featx.splits import Labelled, Part, Partition
@@ -55,7 +55,7 @@ def conflicts(sources: Iterable[Labelled]) -> Conflicts:
     classes: tuple[str, ...] = ()
     for source in sources:
         found = source.row_hashes()
-        rows = np.flatnonzero((source.labels >= 0) & ~unreadable(found))
+        rows = np.flatnonzero((source.labels >= 0) & ~is_unreadable(found))
         ids += [source.ids[row] for row in rows.tolist()]
         labels.append(source.labels[rows])
         hashes.append(found[rows])

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from featx.cache.schema import unreadable
+from featx.cache.schema import is_unreadable
 from featx.checks import check_count
 from featx.errors import OptionError, SourceError, first_few, nearest
 
@@ -60,7 +60,7 @@ class Part:
 
     def unreadable(self) -> Rows:
         """Return the rows whose content could not be read, such as those of files that are missing."""
-        rows: Rows = self.rows[unreadable(self.source.row_hashes()[self.rows])]
+        rows: Rows = self.rows[is_unreadable(self.source.row_hashes()[self.rows])]
         return rows
 
 
@@ -237,7 +237,7 @@ def hold_out(hashes: npt.NDArray[np.uint8], labels: Rows, fraction: float, seed:
     """
     scores = np.array([_score(seed, key) for key in _keys(hashes)], dtype="S32")
     held = np.zeros(len(labels), dtype=bool)
-    readable = ~unreadable(hashes)
+    readable = ~is_unreadable(hashes)
     for label in np.unique(labels):
         members = np.flatnonzero((labels == label) & readable)
         if not len(members):
