@@ -184,9 +184,8 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         held = hold_out(source.row_hashes()[rows], source.labels[rows], VAL_FRACTION, self.seed)
         none = np.empty(0, np.int64)
         unlabelled = {source.split: len(source) - len(rows)} if len(rows) < len(source) else {}
-        parts = Partition(
-            Part(source, rows[~held]), Part(source, rows[held]), Part(source, none), self.seed, unlabelled
-        )
+        taught, val, test = (Part(source, some) for some in (rows[~held], rows[held], none))
+        parts = Partition(taught, val, test, self.seed, unlabelled=unlabelled)
         for line in label_notes(parts, {source.split: source}):
             warnings.warn(line, FeatxWarning, stacklevel=2)
         result = train(parts, found, config, store=store)

@@ -171,8 +171,9 @@ def partition(
     for part, use in ((learnt, "train"), (test, "test")):
         if len(part) == len(part.unreadable()):
             raise _nothing_left(sources, train_name, use)
-    unlabelled = {name: int((source.labels < 0).sum()) for name, source in sources.items()}
-    return Partition(learnt, val, test, seed, {name: count for name, count in unlabelled.items() if count})
+    counts = {name: int((source.labels < 0).sum()) for name, source in sources.items()}
+    unlabelled = {name: count for name, count in counts.items() if count}
+    return Partition(learnt, val, test, seed, unlabelled=unlabelled)
 
 
 def _nothing_left(sources: Mapping[str, Any], train_name: str, use: str) -> SourceError:
