@@ -251,6 +251,12 @@ def same_digest(value: Any, digest: Any) -> bool:
         return False
 
 
+def is_unreadable(hashes: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return the (n,) mask of rows whose content could not be read, by their hashes (n, 32)."""
+    mask: np.ndarray[Any, np.dtype[np.bool_]] = (hashes == np.frombuffer(UNREADABLE, np.uint8)).all(axis=1)
+    return mask
+
+
 def fingerprint(hashes: np.ndarray[Any, Any]) -> str:
     """Return the SHA-256, in hexadecimal, over the (n, 32) uint8 row hashes in order and their number."""
     if hashes.ndim != 2 or hashes.shape[1] != HASH_BYTES or hashes.dtype != np.uint8:

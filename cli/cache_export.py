@@ -88,8 +88,10 @@ def export_keys(
 def open_sources(out: Output, source: str | None, kind: str, pick: options.Pick, memo: Memo) -> list[Source]:
     """Open the splits that may give labels."""
     if source is None:
-        if pick.split is not None or pick.limit is not None or pick.per_class is not None:
-            raise OptionError("--split, --limit and --per-class choose rows of --source, which is not given", "add it")
+        if any(value is not None for value in (pick.split, pick.limit, pick.per_class, pick.root)):
+            raise OptionError(
+                "--split, --limit, --per-class and --root choose rows of --source, which is not given", "add it"
+            )
         return []
     if kind == "npy":
         raise OptionError("an .npy file holds no labels, --source has no use", "write .npz, or leave --source out")

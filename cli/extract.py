@@ -38,9 +38,9 @@ def extract(
 ) -> None:
     """Compute a backbone's features and store them.
 
-    SOURCE is a data set's name (digits, cifar10, flowers102, ...), a folder, a .zip or .tar, a .csv list, a .parquet
-    file, or a file of arrays (.npz, .npy, .h5). What the store has already is read back, not computed; an interrupted
-    extraction goes on where it stopped.
+    SOURCE is a data set's name (digits, cifar10, flowers102, ...), a folder, a .zip or .tar, a list (.csv, .tsv), a
+    .parquet file, or a file of arrays (.npz, .npy, .h5). What the store has already is read back, not computed; an
+    interrupted extraction goes on where it stopped.
 
     FILE is .h5 with all layers and splits, or .npz, .npy (the features alone) or .parquet with a single one.
 
@@ -54,6 +54,7 @@ def extract(
     from featx.cache.export import check_one, export, format_of
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
+    from featx.coverage import check_readable
     from featx.sources import load_splits
 
     if output is not None:
@@ -63,6 +64,7 @@ def extract(
     with opening_source(out) as progress:
         sources = load_splits(
             source,
+            root=pick.root,
             split=pick.split,
             limit=pick.limit,
             per_class=pick.per_class,
@@ -72,6 +74,8 @@ def extract(
         )
     if output is not None:
         check_one(format_of(output), len(sources) * len(layers))
+    if config.on_error == "raise":  # all at once, and before hours of work
+        check_readable(sources.values())
     network = open_backbone(out, backbone, config, next(iter(sources.values())).channels, memo)
     out.kept = "finished shards stay in the store, the same command goes on from there"
     with out.progress() as progress:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from featx.cli import fit_options, options
-from featx.cli.opening import open_backbone, open_partition
+from featx.cli.opening import open_backbone, open_partition, tell_of_rows
 from featx.cli.output import Output
 from featx.cli.text import human_bytes
 from featx.errors import OptionError
@@ -23,7 +23,7 @@ SHOWN = (
     *("run", "path", "source", "backbone", "layer", "head", "accuracy", "loss", "converged", "gradient_norm"),
     *("objective", "objective_gap", "n_iter", "C", "k", "sweep", "search", "standardize", "normalize", "shots"),
     *("draw_scores", "columns", "bytes", "rows", "computed", "reused", "skipped", "seconds", "views", "batch_size"),
-    "notes",
+    *("missing_classes", "unlabelled", "conflicting", "shared_with_test", "notes"),
 )
 """What ``--json`` shows of the record; beside it, ``layers`` without the test scores of those not chosen."""
 
@@ -82,7 +82,7 @@ def fit(
     from featx.records import new_run, record_fit
 
     memo = Memo(home)
-    chosen = open_partition(out, source, parts, probe.seed, memo)
+    chosen = open_partition(out, source, parts, probe.seed, memo, config.on_error)
     network = open_backbone(out, name, config, chosen.train.source.channels, memo)
     out.kept = "finished shards stay in the store, the same command goes on from there"
     with new_run(home, "fit", ["featx", *sys.argv[1:]]) as run:
@@ -153,9 +153,8 @@ def tell(out: Output, record: dict[str, Any]) -> None:
     out.say(f"{_certificate(record)}{record['columns']} columns, {human_bytes(record['bytes'])}")
     stages = ", ".join(f"{stage} {seconds[stage]:.2f} s" for stage in ("extract", "read", "fit", "score"))
     out.say(f"{stages}; {record['computed']} rows computed, {record['reused']} reused")
+    tell_of_rows(out, record)
     out.say(f"run {record['run']}")
-    if record["shared_with_test"]:
-        out.note(f"warning: {record['shared_with_test']} test images also stand in the training rows")
 
 
 def _tell_layers(out: Output, record: Mapping[str, Any]) -> None:

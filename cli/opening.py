@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from featx.cli.options import Parts
 from featx.cli.output import Output
-from featx.errors import first_few
 from featx.naming import is_run
 from featx.specs import ExtractConfig, Progress
 
@@ -29,20 +28,38 @@ def opening_source(out: Output) -> Iterator[Progress]:
         out.note(f"warning: {warning.message}")
 
 
-def open_partition(out: Output, source: str, parts: Parts, seed: int, memo: Memo) -> Partition:
-    """Open a source and choose the rows that train, validate and test."""
+def open_partition(out: Output, source: str, parts: Parts, seed: int, memo: Memo, on_error: str) -> Partition:
+    """Open a source and choose the rows that train, validate and test; say what they leave open."""
+    from featx.coverage import check_readable, notes
     from featx.sources import load_splits
-    from featx.splits import partition, untaught
+    from featx.splits import partition
 
     with opening_source(out) as progress:
         sources = load_splits(
-            source, limit=parts.limit, per_class=parts.per_class, seed=seed, memo=memo, progress=progress
+            source,
+            root=parts.root,
+            limit=parts.limit,
+            per_class=parts.per_class,
+            seed=seed,
+            memo=memo,
+            progress=progress,
         )
     found = partition(sources, seed=seed, train_split=parts.train_split, test_split=parts.test_split)
-    if missing := untaught(found.train):
-        said = f"{len(missing)} of {len(found.classes)} classes have no training images: {first_few(missing)}"
-        out.note(f"warning: {said}")
+    if on_error == "raise":  # before hours of work, and all at once
+        check_readable(found.sources().values())
+    for line in notes(found, sources):
+        out.note(f"warning: {line}")
     return found
+
+
+def tell_of_rows(out: Output, record: Mapping[str, Any]) -> None:
+    """Say what a run's scores are not of."""
+    from featx.missing import missing_lines
+
+    for line in missing_lines(record["missing_classes"], len(record["classes"])):
+        out.say(line)
+    if record["shared_with_test"]:
+        out.note(f"warning: {record['shared_with_test']} test images also stand in the training rows")
 
 
 def weights_of_shapes(backbone: str, weights: str) -> str:

@@ -173,6 +173,11 @@ seed = click.option(
 )
 
 
+root = click.option(
+    "--root", metavar="DIR", help="The folder that a list's paths lie below.  [default: the list's own]"
+)
+
+
 @dataclass(frozen=True)
 class Pick:
     """Which rows of a source are wanted."""
@@ -181,6 +186,7 @@ class Pick:
     limit: int | None
     per_class: int | None
     seed: int
+    root: str | None = None
 
 
 def gather(name: str, kind: type, members: tuple[Any, ...]) -> Callable[[Command], Command]:
@@ -215,13 +221,14 @@ class Parts:
     test_split: str | None
     limit: int | None
     per_class: int | None
+    root: str | None = None
 
 
-parts = gather("parts", Parts, (train_split, test_split, limit, per_class))
-"""--train-split, --test-split, --limit, --per-class: the command gets `parts`, a `Parts`."""
+parts = gather("parts", Parts, (train_split, test_split, limit, per_class, root))
+"""--train-split, --test-split, --limit, --per-class, --root: the command gets `parts`, a `Parts`."""
 
-pick = gather("pick", Pick, (split, limit, per_class, seed))
-"""--split, --limit, --per-class, --seed: the command gets `pick`, a `Pick`."""
+pick = gather("pick", Pick, (split, limit, per_class, seed, root))
+"""--split, --limit, --per-class, --seed, --root: the command gets `pick`, a `Pick`."""
 
 views = gather("views", Views, (crops, flip, scales))
 """--crops, --flip, --scales: the command gets `views`, a `Views`."""

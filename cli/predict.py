@@ -32,6 +32,7 @@ FORMATS = ("text", "csv")
 @click.option("--top", type=click.IntRange(min=1), metavar="K", default=1, show_default=True, help="Classes an image.")
 @options.choice("--format", FORMATS, "text", "Of the table.")
 @options.split
+@options.root
 @options.batch_size()
 @options.device
 @options.workers
@@ -45,6 +46,7 @@ def predict(
     top: int,
     format: str,
     split: str | None,
+    root: str | None,
     batch_size: int,
     device: str,
     workers: int | None,
@@ -63,6 +65,7 @@ def predict(
     """
     from featx import predict as engine
     from featx.cache.memo import Memo
+    from featx.coverage import check_readable
     from featx.runs import Runs
 
     if out.json and format != FORMATS[0]:
@@ -70,8 +73,10 @@ def predict(
     memo, found = Memo(home), Runs(home).open(run)
     config = ExtractConfig(batch_size=batch_size, device=device, workers=workers, on_error=on_error)
     with opening_source(out) as progress:
-        sources = engine.image_sources(images, split, memo, progress)
+        sources = engine.image_sources(images, split, root=root, memo=memo, progress=progress)
     predictor = engine.open_predictor(found, memo)
+    if on_error == "raise":
+        check_readable(sources)
     top = min(top, len(predictor.classes))
     tally = Tally(frozenset(predictor.classes))
     with out.progress() as progress:

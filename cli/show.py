@@ -19,6 +19,7 @@ from featx.specs import ExtractConfig, Views
 @click.option("-n", "--images", type=click.IntRange(1, 400), default=32, show_default=True, help="How many.")
 @options.picture("featx-show.png")
 @options.split
+@options.root
 @options.seed
 @options.weights("random:0")
 @options.stem
@@ -35,6 +36,7 @@ def show(
     images: int,
     output: Path,
     split: str | None,
+    root: str | None,
     seed: int,
     weights: str,
     stem: str | None,
@@ -62,7 +64,7 @@ def show(
 
     memo = Memo(home)
     with opening_source(out) as progress:
-        found = load_source(source, split, memo=memo, progress=progress)
+        found = load_source(source, split, root=root, memo=memo, progress=progress)
     preprocess, seen = None, "as decoded"
     if backbone is not None:
         config = ExtractConfig(

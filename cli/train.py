@@ -12,7 +12,7 @@ import click
 
 from featx.bench_config import BenchConfig
 from featx.cli import options, train_options
-from featx.cli.opening import open_backbone, open_partition
+from featx.cli.opening import open_backbone, open_partition, tell_of_rows
 from featx.cli.output import Output
 from featx.cli.text import human_bytes
 from featx.naming import RUN, is_run, scratch_weights
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 SHOWN = (
     *("run", "path", "source", "backbone", "mode", "head", "seed", "accuracy", "loss", "parameters"),
     *("parameter_bytes", "epochs", "best_epoch", "images_per_second", "cached", "rows", "skipped", "seconds"),
-    *("seconds_per_epoch", "inference", "processor"),
+    *("seconds_per_epoch", "inference", "processor", "missing_classes", "unlabelled", "conflicting"),
+    "shared_with_test",
 )
 """What ``--json`` shows of the record."""
 
@@ -141,7 +142,7 @@ def _one(out: Output, home: Path, wish: Wish, *, resume: bool, tensorboard: bool
     from featx.training import train as run_training
 
     memo, config = Memo(home), wish.config
-    chosen = open_partition(out, wish.source, wish.parts, config.seed, memo)
+    chosen = open_partition(out, wish.source, wish.parts, config.seed, memo, config.on_error)
     network = open_backbone(out, wish.backbone, wish.extraction, chosen.train.source.channels, memo)
     _tell_of_head(out, wish)
     identity = identity_of(chosen, network, config)
@@ -213,6 +214,7 @@ def tell(out: Output, record: dict[str, Any]) -> None:
         ms, rate = timing["ms_per_image"], timing["images_per_second"]
         speed = "memory ran out" if ms is None else f"{ms:.4f} ms an image, {rate:.0f} images/s"
         out.say(f"forward pass alone, batch of {timing['batch_size']}, {timing['precision']}: {speed}")
+    tell_of_rows(out, record)
     out.say(f"run {record['run']}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Self
@@ -17,6 +18,8 @@ from sklearn.utils.validation import check_is_fitted
 from featx.backbones import resolve
 from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
+from featx.coverage import label_notes
+from featx.errors import FeatxWarning
 from featx.feeds import ImageFeed, chunks
 from featx.forward import arithmetic, pick_device
 from featx.inputs import Images, as_source, as_store, relabelled
@@ -154,6 +157,11 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             For parameters, labels, images or losses that cannot be worked with.
         ValueError
             Labels that are no classes: continuous numbers, NaN.
+
+        Warns
+        -----
+        FeatxWarning
+            Images have no label, and are left out, or several.
         """
         if y is not None:
             check_classification_targets(y)
@@ -175,7 +183,11 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         rows = np.flatnonzero(source.labels >= 0).astype(np.int64)
         held = hold_out(source.row_hashes()[rows], source.labels[rows], VAL_FRACTION, self.seed)
         none = np.empty(0, np.int64)
-        parts = Partition(Part(source, rows[~held]), Part(source, rows[held]), Part(source, none), self.seed)
+        unlabelled = {source.split: len(source) - len(rows)} if len(rows) < len(source) else {}
+        taught, val, test = (Part(source, some) for some in (rows[~held], rows[held], none))
+        parts = Partition(taught, val, test, self.seed, unlabelled=unlabelled)
+        for line in label_notes(parts, {source.split: source}):
+            warnings.warn(line, FeatxWarning, stacklevel=2)
         result = train(parts, found, config, store=store)
         self.classes_ = classes
         self.module_, self.history_, self.best_epoch_ = result.module, result.history, result.best_epoch

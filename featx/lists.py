@@ -1,62 +1,136 @@
-"""A CSV file that lists images, their labels and splits: ``path,label,split``."""
+"""A table in text that lists images, their labels and splits: ``path,label,split``."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from featx.cache.memo import Memo
-from featx.errors import SourceError
+from featx.errors import FeatxWarning, ImageError, OptionError, SourceError, first_few
 from featx.files import FolderFiles
-from featx.images import is_image_name
+from featx.home import expanded
 from featx.layouts import SPLIT_FOLDERS, Layout, Row, arrange
+from featx.list_columns import COLUMNS, EXAMPLE, SEPARATORS, Lines, columns_of, line_error, separated, unread
 
-COLUMNS = ("path", "label", "split")
-"""The columns that are read; also their order in a list without a header."""
-
-_EXAMPLE = "its first line should be path,label or path,label,split"
+ROOT = "--root DIR (in Python root=DIR)"
 
 
-def open_list(path: Path, memo: Memo | None = None) -> tuple[FolderFiles, Layout]:
-    """Read a list and return the files beside it, and its rows by split.
+class Below:
+    """The folder that the paths of a list lie below.
 
-    Paths are relative to the list's folder. A header names the columns in any order (others are ignored);
-    without one they are path, label, split, as many as there are. Spaces around a value do not count, an
+    Parameters
+    ----------
+    folder : Path
+        The list's own, or another one.
+    name : str
+        What to call it in an error.
+    """
+
+    def __init__(self, folder: Path, name: str = "the list's folder") -> None:
+        self.folder, self.name = folder, name
+        self._real = os.path.realpath(folder)
+        self._spellings = (os.path.abspath(folder), self._real)
+        self._folders: dict[str, str] = {}
+
+    def name_of(self, path: str) -> str | None:
+        """Return a path relative to the folder, with single slashes; None for one that could lead out of it."""
+        pure = PurePosixPath(path)
+        if ".." in pure.parts or "\0" in path:
+            return None
+        if pure.is_absolute():
+            return self._inside("/" + path.lstrip("/"))
+        return None if PureWindowsPath(path).drive else str(pure)
+
+    def _inside(self, path: str) -> str | None:
+        for folder in self._spellings:
+            if PurePosixPath(path).is_relative_to(folder):
+                return str(PurePosixPath(path).relative_to(folder))
+        # By way of a link outside, such as a home folder that lies on another disk.
+        above, _, name = str(PurePosixPath(path)).rpartition("/")
+        if above not in self._folders:
+            self._folders[above] = os.path.realpath(above or "/")
+        real = PurePosixPath(self._folders[above], name)
+        return str(real.relative_to(self._real)) if real.is_relative_to(self._real) else None
+
+
+def open_list(
+    path: Path, memo: Memo | None = None, root: str | os.PathLike[str] | None = None
+) -> tuple[FolderFiles, Layout]:
+    """Read a list and return the files that it names, and its rows by split.
+
+    Paths are relative to the list's folder or to `root`, or absolute and below it. Values are separated by commas,
+    semicolons or tabs. A header names the columns in any order (see `featx.list_columns.COLUMNS`; others are
+    ignored); without one they are path, label, split, as many as there are. Spaces around a value do not count, an
     empty label is none, an image may stand in several rows.
+
+    Parameters
+    ----------
+    path : Path
+        The list.
+    memo : Memo, optional
+        Remembers content hashes.
+    root : str or path, optional
+        Another folder than the list's own; nothing outside of it is read.
 
     Raises
     ------
+    OptionError
+        `root` is no folder.
     SourceError
         Naming the line: for another encoding than UTF-8, broken quotes, an unknown split, a path that
-        leads out of the folder.
+        leads out of the folder. Where none of the files is there.
+
+    Warns
+    -----
+    FeatxWarning
+        There are no labels, and columns that are not read.
     """
+    below = Below(path.parent) if root is None else Below(_folder(root), os.fspath(root))
     try:
         text = _decoded(path.read_bytes(), str(path))
     except OSError as exc:
         raise SourceError(f"list {path} cannot be read: {exc.strerror}", "look at its permissions") from exc
-    return FolderFiles(path.parent, memo), read_list(text, str(path))
+    layout = read_list(text, str(path), below)
+    files = FolderFiles(below.folder, memo)
+    _check_any_there(files, layout, path, below)
+    return files, layout
 
 
-def read_list(text: str, where: str) -> Layout:
+def _folder(root: str | os.PathLike[str]) -> Path:
+    folder = expanded(root)
+    if not os.fspath(root) or not os.path.isdir(folder):
+        raise OptionError(
+            f"root {os.fspath(root)!r} is no folder, expected the one that a list's paths lie below", "look at its name"
+        )
+    return folder
+
+
+def read_list(text: str, where: str, below: Below | None = None) -> Layout:
     """Understand a list's text; see `open_list`."""
-    lines = _lines(text, where)
-    number, first = next(lines, (1, []))
-    columns = _header(first, where)
-    rows: Iterable[tuple[int, list[str]]] = lines
-    if not columns:
-        columns, rows = _no_header(first, where, number), chain([(number, first)], lines)
+    lines = separated(text, where)
+    columns, has_header = columns_of(lines)
+    table = _Table(lines, columns, below or Below(Path(where).parent))
     splits: dict[str, list[Row]] = {}
-    for number, cells in rows:
-        if len(cells) != len(first):
-            raise _error(where, number, f"it has {len(cells)} columns, expected {len(first)}", "quote commas in values")
-        split, row = _row(cells, columns, where, number)
+    for number, cells in islice(lines, int(has_header), None):
+        split, row = table.row(number, cells)
         splits.setdefault(split, []).append(row)
     if not splits:
-        raise SourceError(f"list {where} names no images", _EXAMPLE)
+        raise SourceError(f"list {where} names no images", EXAMPLE)
+    if has_header:
+        _tell_of_columns(lines, columns)
     return arrange(splits)
+
+
+def _tell_of_columns(lines: Lines, columns: Mapping[str, int]) -> None:
+    """Say which columns are not read where one of them may hold what is missing."""
+    names = unread(lines, columns)
+    missing = [column for column in ("label", "split") if column not in columns]
+    if names and ("label" in missing or any(name in COLUMNS["split"] for name in names)):
+        text = f"list {lines.where} has no column {' or '.join(missing)}; not read: {first_few(names, 10)}"
+        warnings.warn(text, FeatxWarning, stacklevel=4)
 
 
 def _decoded(data: bytes, where: str) -> str:
@@ -64,64 +138,73 @@ def _decoded(data: bytes, where: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         number = exc.object[: exc.start].count(b"\n") + 1
-        raise _error(where, number, "it is no UTF-8 text", "save the list again as CSV UTF-8") from exc
+        raise line_error(where, number, "it is no UTF-8 text", "save the list again as CSV UTF-8") from exc
 
 
-def _lines(text: str, where: str) -> Iterator[tuple[int, list[str]]]:
-    """Give each row's cells and the line it ends in; rows without any value are left out."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        for cells in reader:
-            values = [cell.strip() for cell in cells]
-            if any(values):
-                yield reader.line_num, values
-    except csv.Error as exc:
-        raise _error(where, reader.line_num, f"it is no CSV: {exc}", "look at its quotes") from exc
+class _Table:
+    """A list whose columns are known."""
 
+    def __init__(self, lines: Lines, columns: Mapping[str, int], below: Below) -> None:
+        self.lines, self.columns, self.below = lines, columns, below
+        self.width = len(lines.first()[0])
 
-def _header(cells: Sequence[str], where: str) -> dict[str, int]:
-    """Return the position of each known column, nothing where the row is no header."""
-    names = [cell.lower() for cell in cells]
-    if "path" not in names or is_image_name(names[0]):  # a class may be called path
-        return {}
-    twice = [name for name in COLUMNS if names.count(name) > 1]
-    if twice:
-        raise SourceError(f"list {where} has two columns called {twice[0]}, expected one", "rename one of them")
-    return {name: names.index(name) for name in COLUMNS if name in names}
-
-
-def _no_header(cells: Sequence[str], where: str, number: int) -> dict[str, int]:
-    if not cells:
-        raise SourceError(f"list {where} names no images", _EXAMPLE)
-    if len(cells) > len(COLUMNS) or not is_image_name(cells[0].rpartition("/")[2]):
-        raise _error(where, number, "it is neither a header with a column 'path' nor an image's path first", _EXAMPLE)
-    return {name: i for i, name in enumerate(COLUMNS[: len(cells)])}
-
-
-def _row(cells: Sequence[str], columns: dict[str, int], where: str, number: int) -> tuple[str, Row]:
-    """Return a row's split and the row."""
-    values = {name: cells[i] for name, i in columns.items()}
-    name = _relative(values["path"], where, number)
-    split = "all"
-    if "split" in values:
-        split = SPLIT_FOLDERS.get(values["split"].lower(), "")
+    def row(self, number: int, cells: Sequence[str]) -> tuple[str, Row]:
+        """Return a row's split and the row."""
+        if len(cells) != self.width:
+            hint = f"quote {SEPARATORS[self.lines.separator]} in values"
+            raise self._error(number, f"it has {len(cells)} columns, expected {self.width}", hint)
+        values = {name: cells[i] for name, i in self.columns.items()}
+        name = self._name(values["path"], number)
+        split = SPLIT_FOLDERS.get(values["split"].lower(), "") if "split" in values else "all"
         if not split:
             found = repr(values["split"])[:80]
-            raise _error(where, number, f"its split is {found}, expected train, val or test", "name one in each row")
-    return split, Row(name, name, values.get("label") or None)
+            raise self._error(number, f"its split is {found}, expected train, val or test", "name one in each row")
+        return split, Row(name, name, values.get("label") or None)
+
+    def _name(self, path: str, number: int) -> str:
+        """Return a path as it is called below the folder; SourceError for one that could lead out of it."""
+        name = self.below.name_of(path) if PurePosixPath(path).parts else "."
+        if name is None:
+            what = f"its path is {path!r:.200}, expected one below {self.below.name}"
+            raise self._error(number, what, self._other_root(path))
+        if name == ".":
+            raise self._error(number, "it has no path, expected an image's", "remove the line")
+        return name
+
+    def _other_root(self, path: str) -> str:
+        """Return a hint that names the folder which all absolute paths lie below."""
+        if ".." in PurePosixPath(path).parts or not path.startswith("/"):
+            return f"write paths without .. and drives; {ROOT} names another folder"
+        rows = (cells for _, cells in self.lines if len(cells) == self.width)
+        folders = {os.path.dirname(at) for cells in rows if (at := cells[self.columns["path"]]).startswith("/")}
+        return f"name the folder that holds them all, perhaps --root {os.path.commonpath(folders)} (in Python root=)"
+
+    def _error(self, number: int, what: str, hint: str) -> SourceError:
+        return line_error(self.lines.where, number, what, hint)
 
 
-def _relative(path: str, where: str, number: int) -> str:
-    """Return the path with single slashes; SourceError for one that could lead out of the list's folder."""
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or PureWindowsPath(path).drive or ".." in pure.parts or "\0" in path:
-        raise _error(
-            where, number, f"its path is {path!r:.200}, expected one below the list's folder", "put the list higher up"
-        )
-    if not pure.parts:
-        raise _error(where, number, "it has no path, expected an image's", "remove the line")
-    return str(pure)
+def _check_any_there(files: FolderFiles, layout: Layout, path: Path, below: Below) -> None:
+    """Raise SourceError where a list names not a single file that is there; of some, reading says which."""
+    names = list(dict.fromkeys(row.name for rows in layout.splits.values() for row in rows))
+    if any(_is_there(files, name) for name in names):
+        return
+    found = "the one file" if len(names) == 1 else f"all of the {len(names):,} files"
+    raise SourceError(f"{found} that list {path} names cannot be found: {first_few(names)}", _where(names[0], below))
 
 
-def _error(where: str, number: int, what: str, hint: str) -> SourceError:
-    return SourceError(f"list {where}, line {number}: {what}", hint)
+def _is_there(files: FolderFiles, name: str) -> bool:
+    try:
+        return os.path.exists(files.path(name))
+    except ImageError:  # behind a link that leads out: there, and refused when it is read
+        return True
+
+
+def _where(name: str, below: Below) -> str:
+    """Return a hint where files could be that are not below the folder they should be in."""
+    real = Path(os.path.realpath(below.folder))
+    for folder in (Path(), *real.parents):
+        if os.path.exists(folder / name):
+            return f"with --root {folder} (in Python root=) they would be found"
+    if "\\" in name and os.path.exists(real / name.replace("\\", "/")):
+        return r"write / instead of \ between folders"
+    return f"its paths are looked for below {below.folder.absolute()}; {ROOT} names another folder"

@@ -21,7 +21,7 @@ from featx.naming import RUN, is_factory, is_run
 from featx.portable import LinearModel
 from featx.predictors import LinearPredictor, Logits, NetworkPredictor, Predictor
 from featx.runs import MODEL_FILE, Run, Runs
-from featx.sources import Source, load_source
+from featx.sources import Source, is_list, load_source
 from featx.specs import ExtractConfig, LayerSpec, PreprocessSpec, Progress, no_progress
 
 PROBABILISTIC = ("softmax", "lda")
@@ -146,7 +146,12 @@ def fitted_on(run: Run, record: dict[str, Any], memo: Memo, size: int | None = N
 
 
 def image_sources(
-    names: Sequence[str], split: str | None = None, memo: Memo | None = None, progress: Progress = no_progress
+    names: Sequence[str],
+    split: str | None = None,
+    *,
+    root: str | None = None,
+    memo: Memo | None = None,
+    progress: Progress = no_progress,
 ) -> list[Source]:
     """Open images as they are named: image files that follow each other are one source, all else is one each.
 
@@ -156,12 +161,16 @@ def image_sources(
         Image files, and whatever `load_source` understands.
     split : str, optional
         Of the sources.
+    root : str, optional
+        Of the lists among them.
 
     Raises
     ------
     OptionError, SourceError
-        As `load_source`.
+        As `load_source`; and for a `root` where there is no list.
     """
+    if root is not None and not any(map(is_list, names)):
+        raise OptionError(f"root is the folder of what a list names, and {names[0]!r} is no list", "leave --root out")
     found: list[Source] = []
     files: list[str] = []
     for name in names:
@@ -171,7 +180,8 @@ def image_sources(
         if files:
             found.append(as_source(files))
             files = []
-        found.append(load_source(name, split, memo=memo, progress=progress))
+        below = root if is_list(name) else None
+        found.append(load_source(name, split, root=below, memo=memo, progress=progress))
     return [*found, as_source(files)] if files else found
 
 

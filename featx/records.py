@@ -17,9 +17,11 @@ import torch
 
 from featx.backbones import Backbone
 from featx.bench import Timing
+from featx.coverage import conflicts
 from featx.device import processor_name
 from featx.fit_record import fit_fields, layer_lines, save_model
 from featx.metrics import Scores
+from featx.missing import missing_classes
 from featx.naming import versions
 from featx.predictions import save_predictions
 from featx.probe import ProbeResult
@@ -140,6 +142,9 @@ def _common(
         "splits": {name: part.source.split for name, part in parts.items()},
         "fingerprints": {name: source.fingerprint() for name, source in partition.sources().items()},
         "shared_with_test": partition.shared_with_test(),
+        "missing_classes": missing_classes({name: s.confusion for name, s in scores.items()}, partition.classes),
+        "unlabelled": dict(partition.unlabelled),
+        "conflicting": conflicts(partition.sources().values()).as_dict(),
         "backbone": backbone.name,
         "options": backbone.options,
         "code": backbone.code,

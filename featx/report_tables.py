@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from featx.missing import missing_lines, missing_of
 from featx.reports import OPTIONS, decimal, is_number, line_text, part_of, seconds_text, varied_options
 
 Row = Mapping[str, Any]
@@ -60,6 +61,17 @@ class Score(Column):
         return decimal(self.read(row), part_of(row, f"{self._name}_interval", self._part))
 
 
+class Lack(Column):
+    """The classes that some part of the rows has no images of."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda row: "; ".join(missing_lines(missing_of(row), named=None)) or None, words=True)
+
+    def text(self, row: Row) -> str:
+        """Return a row's cell, which names the first of many."""
+        return line_text("; ".join(missing_lines(missing_of(row))))
+
+
 def _field(name: str, *, words: bool = False) -> Column:
     return Column(lambda row: row.get(name), words=words)
 
@@ -105,6 +117,7 @@ COLUMNS: dict[str, Column] = {
     "s/epoch": Column(lambda row: row.get("seconds_per_epoch"), seconds_text),
     "seconds": _of("seconds", "total", seconds_text),
     "processor": _field("processor", words=True),
+    "missing": Lack(),
 }
 """By their heads, in order; a table has those that any of its rows fills, and of `OPTIONS` those that differ."""
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Protocol
+
+from featx.errors import first_few
+from featx.missing import missing_lines, missing_of
 
 OPTIONS = (
     "size",
@@ -44,6 +48,7 @@ FIELDS = (
     "seconds_per_epoch",
     "inference",
     "processor",
+    "missing_classes",
     *OPTIONS,
 )
 """What a row takes from a run's record; None where the record has nothing."""
@@ -76,6 +81,7 @@ def rows_of(runs: Iterable[Recorded]) -> list[dict[str, Any]]:
     for run in runs:
         record = run.read()
         own = {"run": record.get("run") or run.id, "size": part_of(record, "preprocess", "crop")}
+        own["missing_classes"] = missing_of(record)
         rows.append({name: record.get(name) for name in FIELDS} | own)
     return rows
 
@@ -96,7 +102,18 @@ def to_text(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     said = "same for all: " + ", ".join(f"{name}={line_text(rows[0][name])}" for name in shared)
     above = [*textwrap.wrap(said, TEXT_WIDTH, break_long_words=True), ""] if shared else []
-    return "\n".join([*above, *_columns(heads, table)]) + "\n"
+    return "\n".join([*above, *_columns(heads, table), *_missing(rows)]) + "\n"
+
+
+def _missing(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the scores above are not of."""
+    runs: dict[str, list[str]] = {}
+    for row in rows:
+        for line in missing_lines(missing_of(row)):
+            runs.setdefault(line_text(line), []).append(line_text(row.get("run")))
+    lines = [f"{line} ({first_few(names)})" if len(names) < len(rows) else line for line, names in runs.items()]
+    wrapped = [textwrap.wrap(line, TEXT_WIDTH, subsequent_indent="  ") for line in lines]
+    return ["", *chain.from_iterable(wrapped)] if lines else []
 
 
 def names_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:

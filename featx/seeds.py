@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+from featx.missing import all_missing, missing_of
 from featx.naming import DRAWN, RUN
 from featx.reports import OPTIONS, is_number, line_text, part_of
 from featx.statistics import summary
@@ -65,6 +66,7 @@ def _mean(group: Sequence[Row]) -> dict[str, Any]:
         "run": f"{len(group)} runs",
         "seed": ", ".join(str(row.get("seed")) for row in group),
         **{name: f"{str(first[name]).partition(':')[0]}, one a seed" for name in differ},
+        "missing_classes": all_missing(missing_of(row) for row in group),
         **{name: _together([row.get(name) for row in group]) for name in ("C", "seconds_per_epoch")},
         **{name: _parts(group, name)[0] for name in ("accuracy", "loss", "seconds", "inference")},
         **{f"{name}_interval": _parts(group, name)[1] for name in ("accuracy", "loss")},

@@ -179,8 +179,8 @@ def _parquet(spec: str, memo: Memo | None) -> Splits:
     return _split(spec, *open_parquet(spec, [expanded(spec)], memo, whole=False))
 
 
-def _listed(spec: str, memo: Memo | None) -> Splits:
-    return _split(spec, *open_list(expanded(spec), memo))
+def _listed(spec: str, memo: Memo | None, root: str | os.PathLike[str] | None = None) -> Splits:
+    return _split(spec, *open_list(expanded(spec), memo, root))
 
 
 def _named_images(spec: str, memo: Memo | None, progress: Progress) -> Splits:
@@ -201,6 +201,7 @@ BY_SUFFIX: dict[str, Loader] = {
     ".zip": _files(ZipFiles),
     ".tar": _files(TarFiles),
     ".csv": _listed,
+    ".tsv": _listed,
     ".parquet": _parquet,
     ".npz": npz,
     ".npy": npy,
@@ -209,9 +210,15 @@ BY_SUFFIX: dict[str, Loader] = {
 }
 
 
+def is_list(spec: str | os.PathLike[str]) -> bool:
+    """Tell whether a source is a list, whose paths may lie below another folder."""
+    return os.fspath(spec) not in BUILT_IN and BY_SUFFIX.get(expanded(spec).suffix.lower()) is _listed
+
+
 def load_splits(
     spec: str | os.PathLike[str],
     *,
+    root: str | os.PathLike[str] | None = None,
     split: str | None = None,
     limit: int | None = None,
     per_class: int | None = None,
@@ -226,6 +233,8 @@ def load_splits(
     spec : str or path
         A name in `BUILT_IN` (``digits``, ``cifar10``, ...), a folder, or a file of a kind in `BY_SUFFIX`. A name
         wins over a folder that is called the same: ``./cifar10`` means the folder.
+    root : str or path, optional
+        The folder that a list's paths are relative to, or absolute and below it; without it, the list's own.
     split : str, optional
         Return this one alone.
     limit : int, optional
@@ -243,12 +252,12 @@ def load_splits(
     Raises
     ------
     OptionError
-        For a source or split that does not exist.
+        For a source or split that does not exist, and for a `root` that is no folder, or of what is no list.
     SourceError
         For one that cannot be read.
     """
     name = os.fspath(spec)
-    splits = BUILT_IN[name](name, memo, progress) if _is_built_in(name) else _loader(name)(name, memo)
+    splits = _opened(name, root, memo, progress)
     if split is not None:
         check_split(split, splits)
         splits = {split: splits[split]}
@@ -260,10 +269,30 @@ def load_splits(
     return filled
 
 
+def _opened(name: str, root: str | os.PathLike[str] | None, memo: Memo | None, progress: Progress) -> Splits:
+    if _is_built_in(name):
+        _refuse_root(name, root)
+        return BUILT_IN[name](name, memo, progress)
+    load = _loader(name)
+    if load is _listed:
+        return _listed(name, memo, root)
+    _refuse_root(name, root)
+    return load(name, memo)
+
+
+def _refuse_root(name: str, root: str | os.PathLike[str] | None) -> None:
+    if root is not None:
+        kinds = " or ".join(suffix for suffix, load in BY_SUFFIX.items() if load is _listed)
+        raise OptionError(
+            f"root is the folder of what a list names ({kinds}), and source {name!r} is no list", "leave --root out"
+        )
+
+
 def load_source(
     spec: str | os.PathLike[str],
     split: str | None = None,
     *,
+    root: str | os.PathLike[str] | None = None,
     limit: int | None = None,
     per_class: int | None = None,
     seed: int = 0,
@@ -273,7 +302,9 @@ def load_source(
     """Open one split of a source, or all of its rows; see `load_splits`."""
     if split == "all":
         split = None
-    found = load_splits(spec, split=split, limit=limit, per_class=per_class, seed=seed, memo=memo, progress=progress)
+    found = load_splits(
+        spec, root=root, split=split, limit=limit, per_class=per_class, seed=seed, memo=memo, progress=progress
+    )
     parts = list(found.values())
     return parts[0] if len(parts) == 1 else JoinedSource(parts)
 
@@ -289,7 +320,7 @@ def _is_built_in(spec: str) -> bool:
     """Tell whether `spec` is a name; where something in the working folder is called the same, warn."""
     if spec in BUILT_IN and os.path.lexists(spec):
         text = f"{spec} means the data set of that name; the one in this folder is ./{spec}"
-        warnings.warn(text, FeatxWarning, stacklevel=4)
+        warnings.warn(text, FeatxWarning, stacklevel=5)
     return spec in BUILT_IN
 
 

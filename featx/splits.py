@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from featx.cache.schema import is_unreadable
 from featx.checks import check_count
-from featx.errors import OptionError, SourceError, nearest
+from featx.errors import OptionError, SourceError, first_few, nearest
 
 VAL_FRACTION = 0.1
 """Share of the training rows held out for validation; a source without splits gives as much again to test."""
@@ -57,6 +58,11 @@ class Part:
         labels: Rows = self.source.labels[self.rows]
         return labels
 
+    def unreadable(self) -> Rows:
+        """Return the rows whose content could not be read, such as those of files that are missing."""
+        rows: Rows = self.rows[is_unreadable(self.source.row_hashes()[self.rows])]
+        return rows
+
 
 def untaught(train: Part) -> list[str]:
     """Return the classes of a part's source that none of its rows has."""
@@ -66,12 +72,23 @@ def untaught(train: Part) -> list[str]:
 
 @dataclass(frozen=True)
 class Partition:
-    """Disjoint parts: `train` is learnt from, `val` chooses, `test` is scored once."""
+    """Disjoint parts: `train` is learnt from, `val` chooses, `test` is scored once.
+
+    Parameters
+    ----------
+    train, val, test : Part
+        The rows.
+    seed : int
+        Of the choice.
+    unlabelled : mapping of str to int
+        By split, the rows that have no label and are in no part.
+    """
 
     train: Part
     val: Part
     test: Part
     seed: int
+    unlabelled: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -150,13 +167,29 @@ def partition(
         val_mask = hold_out(train.row_hashes()[labelled], train.labels[labelled], fraction, seed)
         val = Part(train, labelled[val_mask])
         labelled = labelled[~val_mask]
-    for rows, use in ((labelled, "train"), (test.rows, "test")):
-        if not len(rows):
-            raise SourceError(
-                f"split {train_name!r} leaves no rows to {use} on",
-                "give more images a class, or a larger --limit or --per-class",
-            )
-    return Partition(Part(train, labelled), val, test, seed)
+    learnt = Part(train, labelled)
+    for part, use in ((learnt, "train"), (test, "test")):
+        if len(part) == len(part.unreadable()):
+            raise _nothing_left(sources, train_name, use)
+    counts = {name: int((source.labels < 0).sum()) for name, source in sources.items()}
+    unlabelled = {name: count for name, count in counts.items() if count}
+    return Partition(learnt, val, test, seed, unlabelled=unlabelled)
+
+
+def _nothing_left(sources: Mapping[str, Any], train_name: str, use: str) -> SourceError:
+    """Return the error for a part without rows: which images cannot be read, if that is why."""
+    rows = {name: Part(source, np.arange(len(source.ids))) for name, source in sources.items()}
+    bad = [part.source.ids[row] for part in rows.values() for row in part.unreadable()]
+    if bad:
+        return SourceError(
+            f"{len(bad):,} of {sum(map(len, rows.values())):,} images cannot be read, which leaves none to {use} on: "
+            f"{first_few(bad, 10)}",
+            "look whether these files are there",
+        )
+    return SourceError(
+        f"split {train_name!r} leaves no rows to {use} on",
+        "give more images a class, or a larger --limit or --per-class",
+    )
 
 
 def check_split(name: str, splits: Mapping[str, Any]) -> None:
@@ -176,7 +209,7 @@ def _labelled_rows(source: Labelled) -> Rows:
     if not len(rows):
         raise SourceError(
             f"split {source.split!r} has no labels, and fitting needs them",
-            "put the images into class folders",
+            "put the images into class folders, or name a list with the columns path and label",
         )
     return rows
 
@@ -186,6 +219,7 @@ def hold_out(hashes: npt.NDArray[np.uint8], labels: Rows, fraction: float, seed:
 
     Each class gives its rows of lowest ``SHA-256(seed, row hash)``, at least one where it has two or more.
     Rows with the same content go together, so that no image stands on both sides; no class gives all of its contents.
+    Rows that could not be read are not marked: nothing tells whether they are the same.
 
     Parameters
     ----------
@@ -204,8 +238,11 @@ def hold_out(hashes: npt.NDArray[np.uint8], labels: Rows, fraction: float, seed:
     """
     scores = np.array([_score(seed, key) for key in _keys(hashes)], dtype="S32")
     held = np.zeros(len(labels), dtype=bool)
+    readable = ~is_unreadable(hashes)
     for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
+        members = np.flatnonzero((labels == label) & readable)
+        if not len(members):
+            continue
         count = round(fraction * len(members))
         if count == 0 and len(members) >= 2:
             count = 1

@@ -17,44 +17,37 @@ FOLDERS = {"featx": "featx", "featx.cache": "cache", "featx.cli": "cli"}
 
 # A module imports only from rows above its own. A new module needs a place here before it needs anything else.
 LEVELS = (
-    "errors minibatch saga problem reports figures litter statistics stopping unrolled chance",
-    "checks home objective streams matrices code head_spec board report_tables",
-    "curvature",
-    "solvers certificate_sums",
-    "newton",
-    "certificate softmax_solver",
-    "specs fit_config device",
-    "cache.atomic cache.claims cache.schema images pooling train_config bench_config metrics heads networks weights "
-    "splits knn paths factories folding naming tracing measure",
-    "cache.memo cache.folder seeds runs portable arrays layouts graph hub augment optim flat",
-    "linear_model cache.contents cache.entries cache.matrix columns fetch tables timm_networks checkpoints predictions "
-    "run_backbone",
-    "cache.copies cache.table softmax",
-    "cache.writer classical softmax_cv sgd_probe",
-    "protocols cache.store cache.verify cache.plain files building imagesets published",
-    "cache.hdf5 cache.npz cache.parquet archives lists stacks parquet datasets trained",
-    "cache cache.export cache.upkeep cache.merge cache.compare sources backbones",
-    "loading inputs forward learners resume",
-    "activations passes steps init_head",
+    "cache.claims chance errors figures folding home litter measure minibatch problem saga statistics stopping "
+    "unrolled",
+    "board cache.atomic checks code columns head_spec matrices metrics missing objective streams tracing weights",
+    "curvature device factories fit_config flat heads hub portable reports runs specs",
+    "bench_config cache.memo cache.schema certificate_sums checkpoints images knn linear_model naming networks "
+    "pooling report_tables solvers train_config",
+    "arrays augment cache.contents cache.folder fetch graph layouts newton optim run_backbone seeds sgd_probe "
+    "splits tables timm_networks",
+    "building cache.entries cache.matrix certificate coverage files imagesets list_columns predictions published "
+    "softmax_solver",
+    "archives cache.copies cache.table cache.verify datasets lists parquet paths softmax stacks trained",
+    "backbones cache.plain cache.writer classical softmax_cv sources",
+    "cache.hdf5 cache.npz cache.parquet cache.store forward learners loading protocols resume sheet",
+    "activations bench cache cache.compare cache.export cache.merge cache.upkeep init_head inputs passes steps",
     "filling predictors",
-    "extract",
-    "extractor feeds probe sheet predict bench",
-    "loop fit_record",
+    "extract predict",
+    "extractor feeds probe",
+    "fit_record loop",
     "training",
     "end_to_end records",
     "demo",
     "featx",
 )
 CLI_LEVELS = (
-    "text amounts completion",
+    "amounts completion targets text",
     "progress",
     "output",
     "failures options",
-    "opening targets fit_options train_options",
-    "groups",
-    "bench cache cache_export cache_look doctor extract fit layers predict report train",
-    "cache_remove cache_verify demo show",
-    "cache_merge main",
+    "cache_look demo doctor fit_options groups opening report train_options",
+    "bench cache cache_export cache_remove cache_verify extract fit layers main predict show train",
+    "cache_merge",
     "cli",
 )
 
@@ -71,6 +64,7 @@ LIGHT = (
     "featx.files",
     "featx.archives",
     "featx.lists",
+    "featx.coverage",
     "featx.stacks",
     "featx.layouts",
     "featx.arrays",

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featx.errors import FeatxError, ImageError, SourceError
-from featx.lists import read_list
+from featx.lists import Below, read_list
 from featx.sources import load_source, load_splits
 
 
@@ -76,7 +76,7 @@ def test_an_image_may_stand_in_several_rows(pets: Path) -> None:
         ("path,split\ncat/1.png,tset\n", "line 2: its split is 'tset', expected train, val or test"),
         ("path,split\ncat/1.png,\n", "line 2: its split is ''"),
         ("path,label,path\n", "two columns called path"),
-        ("filename,class\ncat/1.png,cat\n", "line 1: it is neither a header"),
+        ("photo,class\ncat/1.png,cat\n", "line 1: it is neither a header"),
         ("a.png,b,c,d\n", "line 1: it is neither a header"),
         ('path\n"cat/1.png\n', "it is no CSV"),
         ("path,label\n", "names no images"),
@@ -115,6 +115,26 @@ def test_links_that_lead_out_are_refused_unread(pets: Path, tmp_path: Path, link
         source[0]
 
 
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(["/", "//", "..", ".", "a", "root", "root/sub", "\\", "C:", " ", "\0"]), max_size=8))
+def test_any_path_is_a_name_below_the_folder_or_none(pieces: list[str]) -> None:
+    path = "".join(pieces)
+    for text in (path, f"/root{path}", f"/root/{path}"):
+        name = Below(Path("/root")).name_of(text)
+        if name is not None:
+            pure = PurePosixPath(name)
+            assert not pure.is_absolute()
+            assert ".." not in pure.parts
+            assert not text.startswith("/") or PurePosixPath("/" + text.lstrip("/")).is_relative_to("/root")
+
+
+def test_a_path_that_only_begins_like_the_folder_lies_outside(tmp_path: Path) -> None:
+    (tmp_path / "ab").mkdir()
+    (tmp_path / "a").mkdir()
+    assert Below(tmp_path / "a").name_of(f"{tmp_path}/ab/x.png") is None
+    assert Below(tmp_path / "a").name_of(f"{tmp_path}/a/x.png") == "x.png"
+
+
 PIECES = st.sampled_from(
     [
         "path",
@@ -134,6 +154,11 @@ PIECES = st.sampled_from(
         "\0",
         "\ufeff",
         "é",
+        ";",
+        "\t",
+        "class",
+        "image",
+        "0",
     ]
 )
 
