@@ -54,7 +54,7 @@ def main() -> int:
     with Pool(options.jobs) as pool:
         rows = pool.map(judged, range(options.first, options.first + options.fits), chunksize=8)
     print(
-        "| columns | fits | violations | no bound | not converged | converged above 1e-6 | median excess | worst | bound |"
+        "| columns | fits | violations | no bound | not converged | above 1e-6 | median excess | worst | bound |"
     )
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     for kind in KINDS:
