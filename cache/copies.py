@@ -15,7 +15,7 @@ import numpy as np
 
 from featx.cache.entries import digests_in
 from featx.cache.folder import KeyFolder
-from featx.cache.schema import UNREADABLE, Plan, Receipt
+from featx.cache.schema import Plan, Receipt, is_unreadable
 from featx.errors import StoreError
 from featx.specs import FeatureKey, canonical_json
 
@@ -35,18 +35,13 @@ def first_rows(hashes: Array) -> Array:
         return rows
     _, index, inverse = np.unique(_short(hashes), return_index=True, return_inverse=True)
     first: Array = index[inverse.reshape(-1)].astype(np.int64)
-    equal = (hashes == hashes[first]).all(axis=1) & ~_unreadable(hashes)
+    equal = (hashes == hashes[first]).all(axis=1) & ~is_unreadable(hashes)
     return np.where(equal, first, rows)
 
 
 def _short(hashes: Array) -> Array:
     """Return the first eight bytes of each hash: what is found by them is compared whole."""
     return np.ascontiguousarray(hashes[:, :8]).view(np.uint64).reshape(-1)
-
-
-def _unreadable(hashes: Array) -> Array:
-    mask: Array = (hashes == np.frombuffer(UNREADABLE, np.uint8)).all(axis=1)
-    return mask
 
 
 @dataclass(frozen=True)
@@ -116,7 +111,7 @@ class Lenders:
         hashes : ndarray of uint8, shape (n, 32)
             Its row hashes.
         """
-        lacking = ~_unreadable(hashes)
+        lacking = ~is_unreadable(hashes)
         found: list[Loan] = []
         for folder in self._families.get(_family(key.as_dict()), []):
             if folder.digest != key.digest and lacking.any():

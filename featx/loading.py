@@ -177,7 +177,7 @@ class _Crew:
             except ImageError as exc:
                 if self.on_error == "raise":
                     raise
-                skipped.append((row, exc.message))
+                skipped.append((row, exc.reason))
         return Batch(rows, views, skipped)
 
     def _views(self, row: int) -> list[Pixels]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.cache.memo import Memo, file_stamp
+from featx.cache.schema import unreadable
 from featx.columns import check_group, find_columns, need_pyarrow
 from featx.errors import ImageError, SourceError
 from featx.files import Hashes, changed, check_size
@@ -119,9 +120,17 @@ class ParquetFiles:
             raise
         except Exception as exc:  # pyarrow passes on OSError, ArrowInvalid, ... for damage
             reason = " ".join(str(exc).split())[:200]
-            raise ImageError(f"image {name} in {shard.path} cannot be read: {reason}", "copy the file again") from exc
+            raise ImageError(
+                f"image {name} in {shard.path} cannot be read: {reason}",
+                "copy the file again",
+                reason=f"image {name} cannot be read: {reason}",
+            ) from exc
         if data is None:
-            raise ImageError(f"image {name} in {shard.path} has no bytes", "use --on-error skip")
+            raise ImageError(
+                f"image {name} in {shard.path} has no bytes",
+                "use --on-error skip",
+                reason=f"image {name} has no bytes",
+            )
         check_size(name, len(data))
         return bytes(data)
 
@@ -148,11 +157,11 @@ class ParquetFiles:
                     found[mine] = shard.hashes.get(rows[mine], lambda row: self._digest(f"{split}/{start + row:08d}"))  # noqa: B023
         return found
 
-    def _digest(self, name: str) -> bytes | None:
+    def _digest(self, name: str) -> bytes:
         try:
             return hashlib.sha256(self.read(name)).digest()
-        except ImageError:
-            return None
+        except ImageError as exc:
+            return unreadable(exc.reason)
 
 
 def open_parquet(
