@@ -30,7 +30,7 @@ HASH_BYTES = 32
 """Bytes of one row's hash in rows.bin."""
 
 UNREADABLE = hashlib.sha256(b"featx: unreadable").digest()
-"""Begins like everything that stands for a row that could not be read; older keys have it whole, whatever the reason."""
+"""Begins as whatever stands for a row that could not be read; older keys have it whole, whatever the reason."""
 
 _UNREADABLE_BYTES = 16
 """So many bytes of it tell such a row from content."""

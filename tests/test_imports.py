@@ -17,7 +17,8 @@ FOLDERS = {"featx": "featx", "featx.cache": "cache", "featx.cli": "cli"}
 
 # A module imports only from rows above its own. A new module needs a place here before it needs anything else.
 LEVELS = (
-    "errors minibatch saga objective reports figures litter statistics stopping unrolled chance",
+    "errors minibatch saga objective reports figures litter statistics stopping unrolled chance tar_members "
+    "zip_members",
     "checks home certificate streams matrices solvers code head_spec board report_tables",
     "specs fit_config device",
     "cache.atomic cache.claims cache.schema images pooling train_config bench_config metrics heads networks weights "
