@@ -40,6 +40,9 @@ class ArraySource:
         For another type or shape.
     """
 
+    unlabelled = "give labels beside the images, for example np.savez(path, X=images, y=labels)"
+    """What would give labels, where there are none."""
+
     def __init__(
         self,
         images: npt.NDArray[Any],

@@ -12,7 +12,8 @@ from featx.cache.memo import Memo
 from featx.errors import SourceError
 from featx.files import FolderFiles
 from featx.images import is_image_name
-from featx.layouts import SPLIT_FOLDERS, Layout, Row, arrange
+from featx.layouts import Layout, Row, arrange
+from featx.split_names import name_splits, split_of
 
 COLUMNS = ("path", "label", "split")
 """The columns that are read; also their order in a list without a header."""
@@ -56,7 +57,8 @@ def read_list(text: str, where: str) -> Layout:
         splits.setdefault(split, []).append(row)
     if not splits:
         raise SourceError(f"list {where} names no images", _EXAMPLE)
-    return arrange(splits)
+    named = name_splits(splits, f"list {where}") if "split" in columns else {"all": "all"}
+    return arrange({named[spelt]: rows for spelt, rows in splits.items()})
 
 
 def _decoded(data: bytes, where: str) -> str:
@@ -99,13 +101,13 @@ def _no_header(cells: Sequence[str], where: str, number: int) -> dict[str, int]:
 
 
 def _row(cells: Sequence[str], columns: dict[str, int], where: str, number: int) -> tuple[str, Row]:
-    """Return a row's split and the row."""
+    """Return a row's split, as it is spelt, and the row."""
     values = {name: cells[i] for name, i in columns.items()}
     name = _relative(values["path"], where, number)
     split = "all"
     if "split" in values:
-        split = SPLIT_FOLDERS.get(values["split"].lower(), "")
-        if not split:
+        split = values["split"].lower()
+        if split_of(split) is None:
             found = repr(values["split"])[:80]
             raise _error(where, number, f"its split is {found}, expected train, val or test", "name one in each row")
     return split, Row(name, name, values.get("label") or None)

@@ -176,7 +176,7 @@ def _labelled_rows(source: Labelled) -> Rows:
     if not len(rows):
         raise SourceError(
             f"split {source.split!r} has no labels, and fitting needs them",
-            "put the images into class folders",
+            getattr(source, "unlabelled", "") or "put the images into class folders",
         )
     return rows
 

@@ -19,16 +19,16 @@ FOLDERS = {"featx": "featx", "featx.cache": "cache", "featx.cli": "cli"}
 LEVELS = (
     "errors minibatch saga objective reports figures litter statistics stopping unrolled chance tar_members "
     "zip_members",
-    "checks home certificate streams matrices solvers code head_spec board report_tables",
+    "checks home certificate streams matrices solvers code head_spec board report_tables foreign split_names",
     "specs fit_config device",
     "cache.atomic cache.claims cache.schema images pooling train_config bench_config metrics heads networks weights "
     "splits knn paths factories folding naming tracing measure",
     "cache.memo cache.folder seeds runs portable arrays layouts graph hub augment optim flat",
-    "linear_model cache.contents cache.entries cache.matrix columns fetch tables timm_networks checkpoints predictions "
-    "run_backbone",
-    "cache.copies cache.table softmax",
+    "linear_model cache.contents cache.entries cache.matrix columns unpacked tables timm_networks checkpoints "
+    "predictions run_backbone",
+    "cache.copies cache.table softmax fetch",
     "cache.writer classical softmax_cv sgd_probe",
-    "protocols cache.store cache.verify cache.plain files building imagesets published",
+    "protocols cache.store cache.verify cache.plain files building imagesets published published_rows",
     "cache.hdf5 cache.npz cache.parquet archives lists stacks parquet datasets trained",
     "cache cache.export cache.upkeep cache.merge cache.compare sources backbones",
     "loading inputs forward learners resume",
