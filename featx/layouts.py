@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -106,7 +107,7 @@ def _wrapping_folder(images: list[str]) -> str:
     top = images[0].split("/")[0]
     if not all(name.startswith(top + "/") for name in images):
         return ""
-    splits = {split_of(name.split("/")[1]) for name in images if name.count("/") > 1} - {None}
+    splits = {split_of(folder) for folder in {name.split("/")[1] for name in images if name.count("/") > 1}} - {None}
     if split_of(top) and len(splits) < 2:
         return ""
     # One folder with the images directly inside is a class, not a wrapping.
@@ -157,7 +158,7 @@ def _refuse_repeated(tops: Folders, others: list[str], where: str) -> None:
                 raise SourceError(
                     f"{where} holds {other} beside {top}, with the same folders in it ({first_few(same)}): "
                     "a split, but its name does not say which",
-                    f"call it train, val or test (for example mv {other} test), or move it elsewhere",
+                    f"call it train, val or test (for example mv {shlex.quote(other)} test), or move it elsewhere",
                 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
 from collections.abc import Iterable
@@ -32,6 +33,8 @@ SPLIT_WORDS = {
 _EVALUATION = ("eval", "evaluate", "evaluation")
 """Validate where something else is there to test."""
 
+_IN_TWO_WORDS = ("holdout", "heldout", "trainval")
+
 _FILLERS = (
     *("set", "data", "dataset", "split", "folder", "samples"),
     *("images", "image", "imgs", "img", "pictures", "photos", "pics"),
@@ -39,6 +42,7 @@ _FILLERS = (
 _YEAR = re.compile(r"(19|20)[0-9]{2}")
 
 
+@functools.lru_cache(maxsize=1024)  # lists and listings ask for few names, a million times
 def split_of(name: str) -> str | None:
     """Return the split that a name means (``train``, ``val`` or ``test``), or None: ``Training Set``, ``val2017``."""
     return SPLIT_WORDS.get(_word(name))
@@ -85,9 +89,10 @@ def _decide_evaluation(found: dict[str, str], where: str) -> None:
 
 def _word(name: str) -> str:
     """Return a name without what says nothing: spaces, signs, years, ``set``, ``images``."""
-    word = "".join(part for part in _words(name) if part not in _FILLERS and not _YEAR.fullmatch(part))
-    if word in SPLIT_WORDS:
-        return word
+    parts = [part for part in _words(name) if part not in _FILLERS and not _YEAR.fullmatch(part)]
+    word = "".join(parts)
+    if len(parts) != 1 or word in SPLIT_WORDS:
+        return word if len(parts) == 1 or word in _IN_TWO_WORDS else ""
     return next((word.removesuffix(f) for f in _FILLERS if word.removesuffix(f) in SPLIT_WORDS), word)
 
 

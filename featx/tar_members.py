@@ -5,7 +5,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 Members = dict[str, list[int]]
 
@@ -58,7 +58,8 @@ def _place(info: tarfile.TarInfo, found: Members) -> list[int]:
         return found.get(plain_name(info.linkname), [])
     if not info.isreg():
         return []
-    pieces = [] if info.sparse is None else [number for piece in info.sparse or [(0, 0)] for number in piece]
+    sparse: Any = info.sparse  # pairs of start and length, whatever its stub says
+    pieces = [] if sparse is None else [number for piece in sparse or [(0, 0)] for number in piece]
     return [info.offset_data, info.size, *pieces]
 
 

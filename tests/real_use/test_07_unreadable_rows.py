@@ -143,3 +143,14 @@ def test_a_damaged_row_of_an_hdf5_file_is_one_skipped_image(tmp_path: Path) -> N
     found = skipped(path)
     assert [entry["id"] for entry in found] == ["X/000002"]
     assert found[0]["reason"].startswith("image 2 cannot be read")
+
+
+@pytest.mark.parametrize("command", [["extract", "-b", "pixels", "-l", "pixels"], ["fit", "--pixels"]])
+@pytest.mark.parametrize("how", [[], ["--on-error", "skip"]])
+def test_an_archive_of_which_nothing_can_be_read_says_why(
+    tmp_path: Path, files: dict[str, bytes], command: list[str], how: list[str]
+) -> None:
+    path = zip_of(tmp_path / "x.zip", files, flags=1, method=99)
+    done = CliRunner().invoke(cli, [command[0], str(path), *command[1:], *how])
+    assert done.exit_code == 1
+    assert "image cat/0.png cannot be read: it is encrypted (AES)" in done.stderr
