@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from featx.checks import check_choice
-from featx.errors import CorruptStoreError, OptionError
+from featx.errors import CorruptStoreError, OptionError, printable
 from featx.specs import DTYPES, SCHEMA, digest_of
 
 DATASET = "X"
@@ -30,7 +30,12 @@ HASH_BYTES = 32
 """Bytes of one row's hash in rows.bin."""
 
 UNREADABLE = hashlib.sha256(b"featx: unreadable").digest()
-"""Stands for the content of a row that could not be read, and of which decoding says why; never a copy of another."""
+"""Begins as whatever stands for a row that could not be read; older keys have it whole, whatever the reason."""
+
+_UNREADABLE_BYTES = 16
+"""So many bytes of it tell such a row from content."""
+
+_BEGINNING = np.frombuffer(UNREADABLE, np.uint8, _UNREADABLE_BYTES)
 
 SHARD_BYTES = 64_000_000
 """Most bytes of features in one shard, unless a single row is larger."""
@@ -216,6 +221,30 @@ def _check_table(name: str, table: Any, kinds: tuple[type, ...]) -> None:
         raise OptionError(f"the receipt's {name} are no table of {kinds[-1].__name__} values")
 
 
+def unreadable(reason: str) -> bytes:
+    """Return what stands for the content of a row that cannot be read for this reason, which names it; 32 bytes.
+
+    Rows that cannot be read for other reasons, or under other names, are other rows: what is told of them is kept with
+    the features.
+    """
+    told = hashlib.sha256(reason.encode("utf-8", "backslashreplace")).digest()
+    return UNREADABLE[:_UNREADABLE_BYTES] + told[:_UNREADABLE_BYTES]
+
+
+def is_unreadable(hashes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the (n,) mask of row hashes, uint8 (n, 32), that stand for rows which could not be read."""
+    mask: np.ndarray[Any, Any] = (hashes[:, :_UNREADABLE_BYTES] == _BEGINNING).all(axis=1)
+    return mask
+
+
+def renamed(reason: str, name: str, other: str) -> str:
+    """Return why an image was skipped, told of one of equal content that has another id."""
+    told = f"image {printable(name)}"
+    if not reason.startswith((f"{told} ", f"{told}:")):
+        return reason
+    return f"image {printable(other)}{reason.removeprefix(told)}"
+
+
 def check_whole(name: str, value: Any, low: int, high: int) -> None:
     """Raise OptionError unless `value` is a whole number from `low` to `high`."""
     if type(value) is not int or not low <= value <= high:
@@ -249,12 +278,6 @@ def same_digest(value: Any, digest: Any) -> bool:
         return bool(digest_of(value) == digest)
     except (ValueError, RecursionError):
         return False
-
-
-def is_unreadable(hashes: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return the (n,) mask of rows whose content could not be read, by their hashes (n, 32)."""
-    mask: np.ndarray[Any, np.dtype[np.bool_]] = (hashes == np.frombuffer(UNREADABLE, np.uint8)).all(axis=1)
-    return mask
 
 
 def fingerprint(hashes: np.ndarray[Any, Any]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from featx.cache.folder import KeyFolder, StoredPlan
 from featx.cache.matrix import Array, FeatureMatrix
-from featx.cache.schema import Receipt
+from featx.cache.schema import Receipt, renamed
 
 __all__ = ["FeatureMatrix", "FeatureTable"]
 
@@ -56,8 +56,12 @@ class FeatureTable:
             self._all_ids = list(source.ids)
 
     @functools.cached_property
-    def _all_ids(self) -> list[str]:
+    def _stored_ids(self) -> list[str]:
         return self._folder.ids(self.key, self._stored)
+
+    @functools.cached_property
+    def _all_ids(self) -> list[str]:
+        return self._stored_ids
 
     @functools.cached_property
     def ids(self) -> list[str]:
@@ -67,7 +71,8 @@ class FeatureTable:
     @property
     def skipped(self) -> list[tuple[int, str, str]]:
         """Rows that have no features: (row of the source, id, reason)."""
-        return [(row, self._all_ids[row], why) for row, why in self._reasons]
+        names, stored = self._all_ids, self._stored_ids if self._reasons else []
+        return [(row, names[row], renamed(why, stored[row], names[row])) for row, why in self._reasons]
 
     @property
     def shape(self) -> tuple[int, int]:

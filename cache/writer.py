@@ -20,7 +20,7 @@ from featx.cache import atomic, schema
 from featx.cache.claims import Claims
 from featx.cache.copies import Loan, first_rows, lent, read_rows
 from featx.cache.folder import KeyFolder, receipt_name, sealed_file
-from featx.cache.schema import MAX_REASON, SHARD_NAME, Receipt
+from featx.cache.schema import MAX_REASON, SHARD_NAME, Receipt, renamed
 from featx.errors import OptionError, StoreError
 
 _ORPHAN_SECONDS = 3600
@@ -235,7 +235,9 @@ class FeatureWriter:
         self._values(part)[rows - self.rows_of(shard)[0]] = X
         part.put += len(rows)
         self.n_put += len(rows)
-        part.skipped |= {row: str(reasons[row])[:MAX_REASON] for row in rows.tolist() if row in reasons}
+        for row in rows.tolist():
+            if row in reasons:
+                part.skipped[row] = self._kept(str(reasons[row]), self._ids[row], row)
         for stage, spent in seconds.items():
             part.seconds[stage] = part.seconds.get(stage, 0.0) + float(spent)
         self._advance()
@@ -293,7 +295,15 @@ class FeatureWriter:
         known = {row: why for receipt in receipts.values() for row, why in receipt.skipped} | part.skipped
         for row, first in zip(rows.tolist(), self._first[rows].tolist(), strict=True):
             if first in known:  # equal bytes fail equally, under a name of their own
-                part.skipped[row] = known[first].replace(self._ids[first], self._ids[row], 1)[:MAX_REASON]
+                part.skipped[row] = self._kept(known[first], self._stored_ids[first], row)
+
+    @functools.cached_property
+    def _stored_ids(self) -> list[str]:
+        """The ids under which the key was begun: reasons are kept under them, whoever goes on."""
+        return self.folder.ids(self.folder.key(), self.folder.plan())
+
+    def _kept(self, reason: str, name: str, row: int) -> str:
+        return renamed(reason, name, self._stored_ids[row])[:MAX_REASON]
 
     def _write(self, part: _Open) -> None:
         """Write a gathered shard, then its receipt."""

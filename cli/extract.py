@@ -11,7 +11,7 @@ from featx.cli import options
 from featx.cli.opening import open_backbone, opening_source
 from featx.cli.output import Output
 from featx.cli.targets import check_target
-from featx.cli.text import human_bytes
+from featx.cli.text import class_line, human_bytes
 from featx.specs import ExtractConfig, LayerSpec
 
 if TYPE_CHECKING:
@@ -80,11 +80,14 @@ def extract(
     out.kept = "finished shards stay in the store, the same command goes on from there"
     with out.progress() as progress:
         found = engine.extract(sources, network, layers, FeatureStore(home), config, progress)
-    document = found.as_dict()
+    classes = next(iter(sources.values())).classes
+    document = found.as_dict() | {"classes": list(classes)}
     if output is not None:
         names = [(entry["layer"], entry["split"]) for entry in found.layers]
         written = export(output, [(layer, split, found.tables[split, layer]) for layer, split in names])
         document |= {"output": str(output), "output_bytes": written}
+    if classes:
+        out.say(class_line(classes))
     tell(out, found)
     if output is not None:
         out.say(f"wrote {output}, {human_bytes(document['output_bytes'])}")

@@ -13,7 +13,7 @@ import click
 from featx.cli import fit_options, options
 from featx.cli.opening import open_backbone, open_partition, tell_of_rows
 from featx.cli.output import Output
-from featx.cli.text import human_bytes
+from featx.cli.text import class_line, human_bytes
 from featx.errors import OptionError
 from featx.fit_config import SWEEPS, FitConfig
 from featx.specs import ExtractConfig, LayerSpec
@@ -23,7 +23,7 @@ SHOWN = (
     *("run", "path", "source", "backbone", "layer", "head", "accuracy", "loss", "converged", "gradient_norm"),
     *("objective", "objective_gap", "n_iter", "C", "k", "sweep", "search", "standardize", "normalize", "shots"),
     *("draw_scores", "columns", "bytes", "rows", "computed", "reused", "skipped", "seconds", "views", "batch_size"),
-    *("missing_classes", "unlabelled", "conflicting", "shared_with_test", "notes"),
+    *("classes", "missing_classes", "unlabelled", "conflicting", "shared_with_test", "notes"),
 )
 """What ``--json`` shows of the record; beside it, ``layers`` without the test scores of those not chosen."""
 
@@ -134,6 +134,7 @@ def _without_test(lines: list[dict[str, Any]] | None) -> list[dict[str, Any]] | 
 
 def tell(out: Output, record: dict[str, Any]) -> None:
     """Print a fit's result for people."""
+    out.say(class_line(record["classes"]))
     if record["layers"]:
         _tell_layers(out, record)
     seconds, accuracy, loss = record["seconds"], record["accuracy"], record["loss"]

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from featx.errors import first_few
+
 PREFIXES = "KMGTP"
+FEW = 20
+"""So many classes are named, each of them."""
 
 
 def human_count(n: float) -> str:
@@ -41,3 +47,9 @@ def human_age(seconds: float) -> str:
 def counted(n: int, one: str, many: str) -> str:
     """Return a number with its noun: ``1 run``, ``3 runs``."""
     return f"{n} {one if n == 1 else many}"
+
+
+def class_line(classes: Sequence[str]) -> str:
+    """Return how many classes there are, and all their names where they are few."""
+    named = first_few(classes, FEW if len(classes) <= FEW else 3)
+    return f"{counted(len(classes), 'class', 'classes')}: {named}"

@@ -14,7 +14,7 @@ from featx.bench_config import BenchConfig
 from featx.cli import options, train_options
 from featx.cli.opening import open_backbone, open_partition, tell_of_rows
 from featx.cli.output import Output
-from featx.cli.text import human_bytes
+from featx.cli.text import class_line, human_bytes
 from featx.naming import RUN, is_run, scratch_weights
 from featx.specs import ExtractConfig
 from featx.train_config import TrainConfig
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from featx.training import TrainResult
 
 SHOWN = (
-    *("run", "path", "source", "backbone", "mode", "head", "seed", "accuracy", "loss", "parameters"),
+    *("run", "path", "source", "classes", "backbone", "mode", "head", "seed", "accuracy", "loss", "parameters"),
     *("parameter_bytes", "epochs", "best_epoch", "images_per_second", "cached", "rows", "skipped", "seconds"),
     *("seconds_per_epoch", "inference", "processor", "missing_classes", "unlabelled", "conflicting"),
     "shared_with_test",
@@ -197,6 +197,7 @@ def _timed(result: TrainResult, network: Backbone, config: TrainConfig) -> Timin
 
 def tell(out: Output, record: dict[str, Any]) -> None:
     """Print a training's result for people."""
+    out.say(class_line(record["classes"]))
     columns = (">epoch", ">lr", ">train loss", ">train acc", ">val loss", ">val acc", ">seconds")
     out.table(columns, [_epoch(line) for line in record["history"]])
     accuracy, loss = record["accuracy"], record["loss"]

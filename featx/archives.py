@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tarfile
 import threading
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,16 +11,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from featx.arrays import check_packing
 from featx.cache.memo import Memo, file_stamp, is_settled
-from featx.cache.schema import UNREADABLE
-from featx.errors import ImageError, SourceError
+from featx.cache.schema import is_unreadable
+from featx.errors import FeatxWarning, ImageError, SourceError, first_few
 from featx.files import Hashes, changed, check_size, hash_all, read_at
+from featx.images import is_image_name
+from featx.tar_members import assembled, stored_bytes, tar_members
+from featx.zip_members import check_readable, member_names
 
 Members = dict[str, list[int]]
 """Where each member lies: name -> ``[offset, size]`` in bytes, or ``[]`` where it is no ordinary file."""
 
-_BLOCK = 512
+_READER = 2
+"""Rises when archives of some kind are listed otherwise: what was remembered before counts no more."""
 
 
 class ArchiveFiles:
@@ -40,9 +43,11 @@ class ArchiveFiles:
         self._stamp = file_stamp(path)
         known = memo.get(f"{self.kind}-members", self._about) if memo else None
         self._members: Members | None = known["members"] if known else None
+        self._twice: list[str] = known["twice"] if known else []
         self._known: dict[str, str] = known["hashes"] if known else {}
 
     def _list(self) -> Members:
+        """Return where each member lies; names that stand there more than once are put into `_twice`."""
         raise NotImplementedError
 
     def _get(self, name: str) -> bytes:
@@ -50,7 +55,7 @@ class ArchiveFiles:
 
     @property
     def _about(self) -> dict[str, Any]:
-        return {"stamp": self._stamp}
+        return {"stamp": self._stamp, "reader": _READER}
 
     def _is_unchanged(self) -> bool:
         try:
@@ -78,7 +83,11 @@ class ArchiveFiles:
         return self._members
 
     def names(self) -> list[str]:
-        return sorted(self.members())
+        found = sorted(self.members())
+        if twice := [name for name in self._twice if is_image_name(name)]:
+            text = f"archive {self.where} holds more than one image of a name, of which the last one counts: "
+            warnings.warn(text + first_few(twice), FeatxWarning, stacklevel=2)
+        return found
 
     def read(self, name: str) -> bytes:
         try:
@@ -89,9 +98,11 @@ class ArchiveFiles:
         except Exception as exc:
             if not self._is_unchanged():  # not one bad image: nothing that was listed holds any more
                 raise changed(f"archive {self.where}") from exc
+            why = " ".join(str(exc).split())[:200] or type(exc).__name__
             raise ImageError(
-                f"image {name} in {self.where} cannot be read: {' '.join(str(exc).split())[:200]}",
-                "make the archive again, or use --on-error skip",
+                f"image {name} in {self.where} cannot be read: {why}",
+                "make the archive again (zip -r, without a password), or use --on-error skip",
+                reason=f"image {name} cannot be read: {why}",
             ) from exc
 
     def hashes(self, names: Sequence[str]) -> Hashes:
@@ -99,12 +110,19 @@ class ArchiveFiles:
         if missing:
             found = hash_all(self, missing, self.threads)
             self._known.update((name, row.tobytes().hex()) for name, row in zip(missing, found, strict=True))
-            readable = {name: digest for name, digest in self._known.items() if digest != UNREADABLE.hex()}
             if self._memo and is_settled(self._stamp) and self._is_unchanged():
-                value = {"members": self.members(), "hashes": readable}
+                value = {"members": self.members(), "twice": self._twice, "hashes": self._readable()}
                 self._memo.put(f"{self.kind}-members", self._about, value)
+        return self._digests(names)
+
+    def _digests(self, names: Sequence[str]) -> Hashes:
         digests = bytes.fromhex("".join(self._known[name] for name in names))
         return np.frombuffer(digests, np.uint8).reshape(-1, 32)
+
+    def _readable(self) -> dict[str, str]:
+        names = list(self._known)
+        bad = is_unreadable(self._digests(names))
+        return {name: self._known[name] for name, is_bad in zip(names, bad.tolist(), strict=True) if not is_bad}
 
 
 class ZipFiles(ArchiveFiles):
@@ -116,65 +134,57 @@ class ZipFiles(ArchiveFiles):
     def __init__(self, path: Path, memo: Memo | None = None) -> None:
         super().__init__(path, memo)
         self._lock = threading.Lock()
-        self._archive: zipfile.ZipFile | None = None
+        self._opened: tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]] | None = None
 
-    def _open(self) -> zipfile.ZipFile:
+    def _open(self) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
         with self._lock:
-            if self._archive is None:
-                self._archive = zipfile.ZipFile(self._path)
-            return self._archive
+            if self._opened is None:
+                archive = zipfile.ZipFile(self._path)
+                found: dict[str, zipfile.ZipInfo] = {}
+                twice: dict[str, None] = {}
+                for name, info in zip(member_names(archive.infolist()), archive.infolist(), strict=True):
+                    if name in found:
+                        twice[name] = None
+                    found[name] = info
+                self._opened, self._twice = (archive, found), list(twice)
+            return self._opened
 
     def _list(self) -> Members:
-        return {i.filename: [i.header_offset, i.file_size] for i in self._open().infolist() if not i.is_dir()}
+        infos = self._open()[1]
+        return {name: [i.header_offset, i.file_size] for name, i in infos.items() if not name.endswith("/")}
 
     def _get(self, name: str) -> bytes:
-        archive = self._open()
-        info = archive.getinfo(name)
+        archive, infos = self._open()
+        info = infos[name]
         check_size(name, info.file_size)
-        check_packing(info)
+        check_readable(info)
         with archive.open(info) as member:
             # Without a number zipfile unpacks all there is first, however little the listing says that is.
             return member.read(info.file_size + 1)
 
 
 class TarFiles(ArchiveFiles):
-    """The members of an uncompressed tar archive, read by offset. Links inside are never followed."""
+    """The members of an uncompressed tar archive, read by offset; of links only hard ones, to what it holds itself."""
 
     kind = "tar"
     hint = "it must be an uncompressed tar; make or download it again"
 
     def _list(self) -> Members:
-        found: Members = {}
-        before = -1
-        with self._path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            for info in archive:
-                if info.offset <= before:  # a negative size would lead Python's reader in a circle for ever
-                    raise ValueError("its members overlap")
-                before = info.offset
-                archive.members = []  # type: ignore[attr-defined]  # or it keeps them all
-                if not info.isdir():
-                    plain = info.isreg() and not info.issparse()
-                    found[_plain(info.name)] = [info.offset_data, info.size] if plain else []
-            file.seek(archive.offset)
-            # Python's reader stops without a word at a damaged header and where the file was cut off.
-            if file.read(_BLOCK) != bytes(_BLOCK):
-                raise ValueError("it is damaged or cut off")
+        found, self._twice = tar_members(self._path)
         return found
 
     def _get(self, name: str) -> bytes:
         place = self.members().get(name)
         if not place:
-            raise ImageError(f"image {name} is no ordinary file in {self.where}", "links in it are not followed")
-        offset, size = place
-        check_size(name, size)
-        data = read_at(self._path, self._stamp, offset, size)
-        if len(data) < size:
-            raise ImageError(f"image {name} in {self.where} is cut off", self.hint)
-        return data
-
-
-def _plain(name: str) -> str:
-    # `tar cf x.tar .` writes ./cats/1.jpg
-    while name.startswith("./"):
-        name = name[2:].lstrip("/")
-    return name
+            raise ImageError(
+                f"image {name} is no ordinary file in {self.where}",
+                "links in it are followed where they are hard, and what they mean stands before them",
+                reason=f"image {name} is no ordinary file",
+            )
+        offset, size, *pieces = place
+        wanted = stored_bytes(place)
+        check_size(name, max(size, wanted))
+        data = read_at(self._path, self._stamp, offset, wanted)
+        if len(data) < wanted:
+            raise ImageError(f"image {name} in {self.where} is cut off", self.hint, reason=f"image {name} is cut off")
+        return assembled(data, size, pieces) if pieces else data

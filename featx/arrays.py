@@ -16,6 +16,7 @@ from featx.cache.schema import fingerprint
 from featx.errors import SourceError
 from featx.home import expanded
 from featx.images import Pixels
+from featx.zip_members import check_readable
 
 Labels = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint8]
@@ -38,6 +39,9 @@ class ArraySource:
     SourceError
         For another type or shape.
     """
+
+    unlabelled = "give labels beside the images, for example np.savez(path, X=images, y=labels)"
+    """What would give labels, where there are none."""
 
     def __init__(
         self,
@@ -184,22 +188,13 @@ def _npz_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     arrays = {}
     with zipfile.ZipFile(path) as archive:
         for info in (archive.getinfo(name) for name in archive.namelist() if name.endswith(".npy")):
-            check_packing(info)
+            check_readable(info)
             with archive.open(info) as member:
                 arrays[info.filename.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
                 # np.load leaves it at that; the checksum is looked at where the member ends.
                 if member.read(1):
                     raise ValueError(f"{info.filename} is longer than its header says")
     return arrays
-
-
-def check_packing(info: zipfile.ZipInfo) -> None:
-    """Raise ValueError for a zip's member that Python can only unpack at one go, whatever memory that takes."""
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        packing = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA"}.get(
-            info.compress_type, f"way {info.compress_type}"
-        )
-        raise ValueError(f"it is packed by {packing}, expected deflate or none")
 
 
 def _names(spec: str, arrays: Mapping[str, Any], name: str) -> list[str]:

@@ -25,12 +25,17 @@ LABEL_NAMES = ("label", "labels", "fine_label", "class", "category", "target")
 
 @dataclass(frozen=True)
 class Columns:
-    """The image's and the label's name, whether the image is a struct, and the class names or None."""
+    """The image's and the label's name, whether the image is a struct, and the class names or None.
+
+    `unlabelled` says why there is no label, and what would give one; a flag is a label of two values.
+    """
 
     image: str
     is_struct: bool
     label: str | None
     classes: tuple[str, ...] | None
+    unlabelled: str = ""
+    is_flag: bool = False
 
 
 def need_pyarrow(where: str) -> Any:
@@ -44,6 +49,8 @@ def need_pyarrow(where: str) -> Any:
 
 def find_columns(file: pq.ParquetFile, where: str) -> Columns:
     """Find images and labels; SourceError where there are none, or class names that cannot be used."""
+    import pyarrow as pa
+
     schema = file.schema_arrow
     features = _features(schema.metadata or {}, where)
     images = {name: kind for name in schema.names if (kind := _image_kind(schema.field(name).type))}
@@ -59,7 +66,18 @@ def find_columns(file: pq.ParquetFile, where: str) -> Columns:
     told = [name for name in labels if _kind(features, name) == "ClassLabel"]
     named = [name for name in LABEL_NAMES if name in labels]
     label = next(iter(named), told[0] if len(told) == 1 else None)
-    return Columns(image, images[image] == "struct", label, _class_names(features, label, where))
+    why = _unlabelled(schema, [name for name in schema.names if name not in images]) if label is None else ""
+    is_flag = label is not None and pa.types.is_boolean(schema.field(label).type)
+    return Columns(image, images[image] == "struct", label, _class_names(features, label, where), why, is_flag)
+
+
+def _unlabelled(schema: pa.Schema, others: Sequence[str]) -> str:
+    """Say what the columns beside the images hold instead of labels, and what to do."""
+    if name := next((name for name in LABEL_NAMES if name in others), None):
+        kind = schema.field(name).type
+        return f"its column {name} holds {kind}, expected one whole number, string or bool a row: write such a column"
+    held = f" (it has {', '.join(others)[:200]})" if others else ""
+    return f"add a column 'label' of whole numbers or strings{held}"
 
 
 def _features(metadata: Mapping[bytes, bytes], where: str) -> Mapping[str, Any]:
@@ -105,7 +123,10 @@ def _is_label(kind: pa.DataType) -> bool:
 
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return bool(pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return any(
+        is_one(kind)
+        for is_one in (pa.types.is_integer, pa.types.is_boolean, pa.types.is_string, pa.types.is_large_string)
+    )
 
 
 def _chosen(found: Sequence[str], names: Sequence[str]) -> str | None:

@@ -28,6 +28,7 @@ from featx.home import data_folder
 from featx.imagesets import IMAGE_SETS, read_rows
 from featx.layouts import Layout
 from featx.published import ARRAY_SETS, ArraySet
+from featx.published_rows import check_rows
 from featx.specs import Progress
 
 T = TypeVar("T")
@@ -39,12 +40,15 @@ def open_arrays(name: str, memo: Memo | None, progress: Progress) -> dict[str, A
     Raises
     ------
     SourceError
-        Naming the file, its digest and the folder where it belongs: where it is missing or damaged.
+        Naming the file, its digest and the folder where it belongs: where it is missing or damaged. A set that
+        was unpacked and is no longer whole is refused too.
     """
     chosen = ARRAY_SETS[name]
     root = data_folder()
     fetch_all(name, chosen.remotes, root, memo, progress)
-    return _read(name, root, functools.partial(_array_sources, name, chosen, root))
+    found = _read(name, root, functools.partial(_array_sources, name, chosen, root))
+    check_rows(name, chosen.remotes, {split: len(source) for split, source in found.items()}, str(root))
+    return found
 
 
 def open_images(name: str, memo: Memo | None, progress: Progress) -> tuple[FolderFiles, Layout]:
@@ -52,7 +56,9 @@ def open_images(name: str, memo: Memo | None, progress: Progress) -> tuple[Folde
     chosen = IMAGE_SETS[name]
     root = data_folder()
     fetch_all(name, chosen.remotes, root, memo, progress)
-    return FolderFiles(root / chosen.base, memo), _read(name, root, functools.partial(read_rows, chosen, root))
+    layout = _read(name, root, functools.partial(read_rows, chosen, root))
+    check_rows(name, chosen.remotes, {split: len(rows) for split, rows in layout.splits.items()}, str(root))
+    return FolderFiles(root / chosen.base, memo), layout
 
 
 def _array_sources(name: str, chosen: ArraySet, root: Path) -> dict[str, ArraySource]:

@@ -41,7 +41,20 @@ class SourceError(FeatxError):
 
 
 class ImageError(SourceError):
-    """One image that cannot be decoded; names it."""
+    """One image that cannot be decoded; names it.
+
+    Parameters
+    ----------
+    message, hint : str
+        As of every error.
+    reason : str, optional
+        The message without the place where the image lies: what is kept of it beside an image's features, which
+        outlive a move. The message itself where it names no place.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, reason: str = "") -> None:
+        super().__init__(message, hint)
+        self.reason = printable(reason) or self.message
 
 
 class WeightsError(FeatxError):

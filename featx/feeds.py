@@ -13,10 +13,9 @@ from featx.activations import compute
 from featx.augment import Augment
 from featx.backbones import Backbone
 from featx.cache.store import FeatureStore
-from featx.errors import ImageError
 from featx.extract import extract
 from featx.forward import Normalize
-from featx.loading import image_shape, load_batches
+from featx.loading import image_shape, load_batches, none_decoded
 from featx.specs import ExtractConfig, Progress
 from featx.splits import Part, Partition
 from featx.train_config import TrainConfig
@@ -96,7 +95,7 @@ class ImageFeed:
                 good[place[row]] = False
                 self.skipped.append({"id": self.part.source.ids[row], "reason": reason})
         if len(good) and not good.any():
-            raise ImageError("none of the images can be decoded", "look at one of them")
+            raise none_decoded([image["reason"] for image in self.skipped])
         self.part = Part(self.part.source, self.part.rows[good])
         if holds:
             self._pixels = torch.from_numpy(pixels if good.all() else pixels[good]).to(self.device)

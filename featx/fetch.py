@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from featx.cache.atomic import make_folder, replacing
-from featx.cache.memo import Memo, file_stamp, is_settled
+from featx.cache.memo import Memo
 from featx.errors import SourceError, StoreError
 from featx.specs import Progress, no_progress
+from featx.unpacked import check_contents, md5_of, note_contents
 
 DOWNLOAD_SECONDS = 30.0
 """How long a silent server is waited for."""
@@ -84,15 +85,16 @@ def fetch_all(
     ------
     SourceError
         Naming the file, its digest and its folder: where it can be neither found nor downloaded, or is not
-        the published one.
+        the published one; and a file that changed since it was unpacked.
     DiskFullError, StoreError
         Where there is no room, or the folder cannot be written.
     """
     for remote in remotes:
         folder = Path(os.path.normpath(root / remote.folder))
-        if remote.unpacked and all((folder / made).exists() for made in remote.unpacked):
-            continue
         path = folder / remote.name
+        if remote.unpacked and all((folder / made).exists() for made in remote.unpacked):
+            check_contents(name, folder, _note(path), memo)
+            continue
         try:
             if not path.is_file():
                 make_folder(folder)
@@ -167,7 +169,7 @@ def _check(name: str, remote: Remote, path: Path, memo: Memo | None) -> None:
     if not remote.md5:
         return
     try:
-        found = _md5(path, memo)
+        found = md5_of(path, memo)
     except OSError as exc:
         raise SourceError(f"{path} of data set {name} cannot be read: {exc.strerror}", "look at the file") from exc
     if found != remote.md5:
@@ -175,19 +177,6 @@ def _check(name: str, remote: Remote, path: Path, memo: Memo | None) -> None:
             f"{path} is not the {remote.name} of data set {name}: its md5 is {found}, expected {remote.md5}",
             f"delete it to have it downloaded, or put {remote.urls[0]} in its place",
         )
-
-
-def _md5(path: Path, memo: Memo | None) -> str:
-    stamp = file_stamp(path)
-    about = {"path": str(path), "stamp": stamp}
-    known = memo.get("md5", about) if memo else None
-    if known:
-        return str(known)
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if memo and is_settled(stamp) and file_stamp(path) == stamp:
-        memo.put("md5", about, found)
-    return found
 
 
 def _unpack(name: str, remote: Remote, path: Path) -> None:
@@ -198,6 +187,7 @@ def _unpack(name: str, remote: Remote, path: Path) -> None:
             _extract(path, temporary)
             if remote.inner:
                 _extract(Path(temporary, remote.inner), temporary)
+            note_contents(Path(temporary), remote.unpacked, _note(path))
             for made in remote.unpacked:
                 target = folder / made
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -214,6 +204,11 @@ def _unpack(name: str, remote: Remote, path: Path) -> None:
     except Exception as exc:
         reason = " ".join(str(exc).split())[:120] or type(exc).__name__
         raise SourceError(f"{path} of data set {name} cannot be unpacked: {reason}", "delete it") from exc
+
+
+def _note(path: Path) -> Path:
+    """Return where it is noted what was taken out of an archive."""
+    return path.with_name(f"{path.name}.contents.json")
 
 
 def _extract(path: Path, folder: str) -> None:

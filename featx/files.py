@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featx.cache.memo import Memo, file_stamp, is_settled
-from featx.cache.schema import UNREADABLE
+from featx.cache.schema import is_unreadable, unreadable
 from featx.errors import ImageError, SourceError
 from featx.litter import is_litter
 from featx.tables import FileTable, FileTags, Stamps, tags
@@ -109,11 +109,17 @@ class FolderFiles:
             self._inside[folder] = Path(os.path.realpath(self._root / folder)).is_relative_to(self._root)
         if not self._inside[folder]:
             raise ImageError(
-                f"image {name} lies behind a link that leads out of {self.where}", "copy the files instead"
+                f"image {name} lies behind a link that leads out of {self.where}",
+                "copy the files instead",
+                reason=f"image {name} lies behind a link that leads out of its folder",
             )
         path = f"{self._base}/{name}"
         if os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(self._root):
-            raise ImageError(f"image {name} is a link that leads out of {self.where}", "copy the file instead")
+            raise ImageError(
+                f"image {name} is a link that leads out of {self.where}",
+                "copy the file instead",
+                reason=f"image {name} is a link that leads out of its folder",
+            )
         return path
 
     def read(self, name: str) -> bytes:
@@ -151,7 +157,7 @@ class FolderFiles:
 
         Not what could not be read, what changed while it was hashed, or could again within its clock's tick.
         """
-        if not stamp.any() or digest.tobytes() == UNREADABLE:
+        if not stamp.any() or is_unreadable(digest[None])[0]:
             return False
         return is_settled(stamp.view(np.int64).tolist()) and self._stamp(name) == tuple(stamp.tolist())
 
@@ -183,7 +189,7 @@ _TASK = 64
 
 
 def hash_all(files: Files, names: Sequence[str], threads: int | None = None) -> Hashes:
-    """Read every file and return its SHA-256, or `UNREADABLE`, shape (n, 32)."""
+    """Read every file and return its SHA-256, or what stands for it (`unreadable`), shape (n, 32)."""
 
     def some(start: int) -> bytes:
         return b"".join(_digest(files, name) for name in names[start : start + _TASK])
@@ -200,8 +206,8 @@ def hash_all(files: Files, names: Sequence[str], threads: int | None = None) -> 
 def _digest(files: Files, name: str) -> bytes:
     try:
         return hashlib.sha256(files.read(name)).digest()
-    except ImageError:
-        return UNREADABLE
+    except ImageError as exc:
+        return unreadable(exc.reason)
 
 
 def _read_file(path: Path, name: str, where: str) -> bytes:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from featx.errors import SourceError
+from featx.errors import FeatxWarning, SourceError, first_few
+from featx.foreign import no_images, no_labels
 from featx.images import is_image_name
-
-SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""Folder names that are splits, and what they are called."""
+from featx.split_names import name_splits, split_of, splits_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +25,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Layout:
-    """Rows by split (``all`` where there are none), and the class names, sorted."""
+    """Rows by split (``all`` where there are none), and the class names, sorted.
+
+    `unlabelled` is what would give the rows labels, where none has one and it is known.
+    """
 
     splits: dict[str, list[Row]]
     classes: tuple[str, ...]
+    unlabelled: str = ""
 
 
 def read_layout(names: list[str], read: Callable[[str], bytes], where: str) -> Layout:
@@ -45,23 +50,27 @@ def read_layout(names: list[str], read: Callable[[str], bytes], where: str) -> L
     Raises
     ------
     SourceError
-        Where there is no image at all, or split folders stand among others.
+        Where there is no image at all, split folders stand among others, or two of them mean the same.
+
+    Warns
+    -----
+    FeatxWarning
+        Where classes hold split folders, which are not told apart there.
     """
     images = [name for name in names if is_image_name(name)]
     if not images:
-        raise SourceError(
-            f"{where} holds no images ({len(names)} other files), expected class folders with images",
-            "for example cats/1.jpg and dogs/2.jpg, or train/cats/1.jpg",
-        )
+        raise no_images(names, where)
     wrap = _wrapping_folders(images, where)
     short = {name.removeprefix(wrap): name for name in images}
     if wrap + "wnids.txt" in names and wrap + "val/val_annotations.txt" in names:
         splits = _tiny_imagenet(short, read(wrap + "val/val_annotations.txt"))
-    elif _is_split(short, where):
-        splits = _split_folders(short)
+    elif named := _named_splits(short, where):
+        splits = _split_folders(short, named)
     else:
         splits = {"all": [Row(name, key, _folder(key, 0)) for key, name in short.items()]}
-    return arrange(splits)
+        _warn_of_splits_below(short, where)
+    found = arrange(splits)
+    return found if found.classes else Layout(found.splits, (), no_labels(names))
 
 
 def arrange(splits: dict[str, list[Row]]) -> Layout:
@@ -96,30 +105,79 @@ def _refuse_stray(images: list[str], where: str) -> None:
 def _wrapping_folder(images: list[str]) -> str:
     """Return the one folder that wraps everything ('cifar10/'), or '' where there is none."""
     top = images[0].split("/")[0]
-    if top.lower() in SPLIT_FOLDERS or not all(name.startswith(top + "/") for name in images):
+    if not all(name.startswith(top + "/") for name in images):
+        return ""
+    splits = {split_of(folder) for folder in {name.split("/")[1] for name in images if name.count("/") > 1}} - {None}
+    if split_of(top) and len(splits) < 2:
         return ""
     # One folder with the images directly inside is a class, not a wrapping.
-    is_class = any(name.count("/") < 2 for name in images) and len(_split_names(n.split("/")[1] for n in images)) < 2
+    is_class = any(name.count("/") < 2 for name in images) and len(splits) < 2
     return "" if is_class else top + "/"
 
 
-def _split_names(folders: Iterable[str]) -> set[str]:
-    return {SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS}
+Folders = dict[str, set[str]]
+"""The folders at the top, each with the folders in it."""
+
+_LOOSE = "images without a folder"
 
 
-def _is_split(keys: Iterable[str], where: str) -> bool:
-    """Tell whether everything lies in split folders; SourceError where ``train`` and ``test`` have company."""
-    tops = {key.partition("/")[0] if "/" in key else "images without a folder" for key in keys}
-    others = sorted(top for top in tops if top.lower() not in SPLIT_FOLDERS)
-    found = _split_names(tops)
+def _folders(keys: Iterable[str]) -> Folders:
+    found: Folders = {}
+    for key in keys:
+        top, *below = key.split("/")[:-1] or [_LOOSE]
+        found.setdefault(top, set()).update(below[:1])
+    return found
+
+
+def _named_splits(keys: Collection[str], where: str) -> dict[str, str]:
+    """Return what the folders at the top mean where all are splits; nothing where they are classes.
+
+    SourceError where they are neither: ``train`` and ``test`` with company, a split beside what repeats its folders.
+    """
+    tops = _folders(keys)
+    others = sorted(top for top in tops if split_of(top) is None)
+    if not others:
+        return name_splits(sorted(tops), where)
+    found = {split for top in tops if (split := split_of(top))}
     # 'train' alone beside others may be a class of vehicles; two such names are no coincidence.
-    if others and "train" in found and len(found) > 1:
+    if "train" in found and len(found) > 1:
         raise SourceError(
             f"{where} holds {' and '.join(sorted(found))} folders beside {', '.join(others)[:200]}: "
             "splits or classes, but not both",
             "move what is no split elsewhere",
         )
-    return not others
+    _refuse_repeated(tops, others, where)
+    return {}
+
+
+def _refuse_repeated(tops: Folders, others: list[str], where: str) -> None:
+    """Raise SourceError for a folder that repeats a split's folders: it would become a class, and the split too."""
+    for other in others:
+        for top in tops:
+            if _is_pair_of_splits(top, other) and (same := _repeated(tops[top], tops[other])):
+                raise SourceError(
+                    f"{where} holds {other} beside {top}, with the same folders in it ({first_few(same)}): "
+                    "a split, but its name does not say which",
+                    f"call it train, val or test (for example mv {shlex.quote(other)} test), or move it elsewhere",
+                )
+
+
+def _is_pair_of_splits(top: str, other: str) -> bool:
+    said, meant = splits_in(other), split_of(top)
+    return meant is not None or bool(said and splits_in(top) and said != splits_in(top))
+
+
+def _repeated(folders: set[str], others: set[str]) -> list[str]:
+    same = folders & others
+    return sorted(same) if 2 * len(same) > len(others) else []
+
+
+def _warn_of_splits_below(keys: Iterable[str], where: str) -> None:
+    """Warn of ``cat/train/1.jpg`` and ``cat/test/2.jpg``: what was set aside would be learnt from."""
+    holding = [top for top, below in _folders(keys).items() if len({split_of(name) for name in below} - {None}) > 1]
+    if holding:
+        text = f"{where} holds splits below its classes ({first_few(sorted(holding))}), which are not told apart there"
+        warnings.warn(f"{text}: put train and test above the classes", FeatxWarning, stacklevel=3)
 
 
 def _folder(key: str, level: int) -> str | None:
@@ -127,12 +185,21 @@ def _folder(key: str, level: int) -> str | None:
     return sys.intern(parts[level]) if len(parts) > level + 1 else None
 
 
-def _split_folders(short: dict[str, str]) -> dict[str, list[Row]]:
-    splits: dict[str, list[Row]] = {}
-    for key, name in short.items():
-        split = SPLIT_FOLDERS[key.split("/")[0].lower()]
-        splits.setdefault(split, []).append(Row(name, key, _folder(key, 1)))
-    return splits
+def _split_folders(short: Mapping[str, str], named: Mapping[str, str]) -> dict[str, list[Row]]:
+    tops: dict[str, list[str]] = {}
+    for key in short:
+        tops.setdefault(key.split("/")[0], []).append(key)
+    return {
+        named[top]: [Row(short[key], key, _folder(key, 2 if _is_doubled(keys) else 1)) for key in keys]
+        for top, keys in tops.items()
+    }
+
+
+def _is_doubled(keys: list[str]) -> bool:
+    """Tell whether a split's classes lie in a folder of its own name in it: ``test_set/test_set/cats/1.jpg``."""
+    top, second = keys[0].split("/")[:2]
+    inside = all(key.startswith(f"{top}/{second}/") and key.count("/") > 2 for key in keys)
+    return inside and split_of(second) == split_of(top)
 
 
 def _tiny_imagenet(short: dict[str, str], annotations: bytes) -> dict[str, list[Row]]:

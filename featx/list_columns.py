@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from featx.errors import SourceError, first_few
 from featx.images import is_image_name
-from featx.layouts import SPLIT_FOLDERS
+from featx.split_names import split_of
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "path": ("filename", "file", "image", "image_path", "file_name", "filepath", "file_path", "image_name", "img_path"),
@@ -149,7 +149,7 @@ def _paths_column(cells: Sequence[str]) -> int | None:
 
 def _are_splits(lines: Lines, at: int) -> bool:
     rows = islice(lines, 1, None)
-    return all(len(values) > at and values[at].lower() in SPLIT_FOLDERS for _, values in rows)
+    return all(len(values) > at and split_of(values[at]) is not None for _, values in rows)
 
 
 def _key(name: str) -> str:

@@ -12,8 +12,9 @@ from featx.cache.memo import Memo
 from featx.errors import FeatxWarning, ImageError, OptionError, SourceError, first_few
 from featx.files import FolderFiles
 from featx.home import expanded
-from featx.layouts import SPLIT_FOLDERS, Layout, Row, arrange
+from featx.layouts import Layout, Row, arrange
 from featx.list_columns import COLUMNS, EXAMPLE, SEPARATORS, Lines, columns_of, line_error, separated, unread
+from featx.split_names import name_splits, split_of
 
 ROOT = "--root DIR (in Python root=DIR)"
 
@@ -121,7 +122,8 @@ def read_list(text: str, where: str, below: Below | None = None) -> Layout:
         raise SourceError(f"list {where} names no images", EXAMPLE)
     if has_header:
         _tell_of_columns(lines, columns)
-    return arrange(splits)
+    named = name_splits(splits, f"list {where}") if "split" in columns else {"all": "all"}
+    return arrange({named[spelt]: rows for spelt, rows in splits.items()})
 
 
 def _tell_of_columns(lines: Lines, columns: Mapping[str, int]) -> None:
@@ -149,17 +151,17 @@ class _Table:
         self.width = len(lines.first()[0])
 
     def row(self, number: int, cells: Sequence[str]) -> tuple[str, Row]:
-        """Return a row's split and the row."""
+        """Return a row's split, as it is spelt, and the row."""
         if len(cells) != self.width:
             hint = f"quote {SEPARATORS[self.lines.separator]} in values"
             raise self._error(number, f"it has {len(cells)} columns, expected {self.width}", hint)
         values = {name: cells[i] for name, i in self.columns.items()}
         name = self._name(values["path"], number)
-        split = SPLIT_FOLDERS.get(values["split"].lower(), "") if "split" in values else "all"
-        if not split:
+        split = values.get("split", "").lower()
+        if "split" in values and split_of(split) is None:
             found = repr(values["split"])[:80]
             raise self._error(number, f"its split is {found}, expected train, val or test", "name one in each row")
-        return split, Row(name, name, values.get("label") or None)
+        return split or "all", Row(name, name, values.get("label") or None)
 
     def _name(self, path: str, number: int) -> str:
         """Return a path as it is called below the folder; SourceError for one that could lead out of it."""

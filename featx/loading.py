@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
@@ -58,13 +58,21 @@ def image_shape(source: Source, spec: PreprocessSpec) -> tuple[int, int, int]:
     """Return (C, H, W) of a prepared image; where the spec leaves the size alone, the first image's."""
     if spec.crop is not None:
         return spec.channels, spec.crop, spec.crop
+    reasons = []
     for i in range(len(source)):
         try:
             height, width = next(prepare_views(source[i][0], spec, source.ids[i])).shape[:2]
-        except ImageError:
+        except ImageError as exc:
+            reasons.append(exc.reason)
             continue
         return spec.channels, height, width
-    raise ImageError("none of the images can be decoded", "look at one of them")
+    raise none_decoded(reasons)
+
+
+def none_decoded(reasons: Sequence[str]) -> ImageError:
+    """Return the error for a source of which no image can be decoded, for these reasons."""
+    first = f"; the first: {reasons[0]}" if reasons else ""
+    return ImageError(f"none of the images can be decoded{first}", "look at one of them")
 
 
 def load_batches(
@@ -177,7 +185,7 @@ class _Crew:
             except ImageError as exc:
                 if self.on_error == "raise":
                     raise
-                skipped.append((row, exc.message))
+                skipped.append((row, exc.reason))
         return Batch(rows, views, skipped)
 
     def _views(self, row: int) -> list[Pixels]:

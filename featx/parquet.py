@@ -6,6 +6,7 @@ import bisect
 import hashlib
 import re
 import threading
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.cache.memo import Memo, file_stamp
-from featx.columns import check_group, find_columns, need_pyarrow
-from featx.errors import ImageError, SourceError
+from featx.cache.schema import unreadable
+from featx.columns import Columns, check_group, find_columns, need_pyarrow
+from featx.errors import FeatxWarning, ImageError, SourceError
 from featx.files import Hashes, changed, check_size
-from featx.layouts import SPLIT_FOLDERS, Layout, Row, arrange
+from featx.layouts import Layout, Row, arrange
+from featx.split_names import name_splits, split_of
 from featx.tables import RowHashes
 
 if TYPE_CHECKING:
@@ -119,9 +122,17 @@ class ParquetFiles:
             raise
         except Exception as exc:  # pyarrow passes on OSError, ArrowInvalid, ... for damage
             reason = " ".join(str(exc).split())[:200]
-            raise ImageError(f"image {name} in {shard.path} cannot be read: {reason}", "copy the file again") from exc
+            raise ImageError(
+                f"image {name} in {shard.path} cannot be read: {reason}",
+                "copy the file again",
+                reason=f"image {name} cannot be read: {reason}",
+            ) from exc
         if data is None:
-            raise ImageError(f"image {name} in {shard.path} has no bytes", "use --on-error skip")
+            raise ImageError(
+                f"image {name} in {shard.path} has no bytes",
+                "use --on-error skip",
+                reason=f"image {name} has no bytes",
+            )
         check_size(name, len(data))
         return bytes(data)
 
@@ -148,11 +159,11 @@ class ParquetFiles:
                     found[mine] = shard.hashes.get(rows[mine], lambda row: self._digest(f"{split}/{start + row:08d}"))  # noqa: B023
         return found
 
-    def _digest(self, name: str) -> bytes | None:
+    def _digest(self, name: str) -> bytes:
         try:
             return hashlib.sha256(self.read(name)).digest()
-        except ImageError:
-            return None
+        except ImageError as exc:
+            return unreadable(exc.reason)
 
 
 def open_parquet(
@@ -189,9 +200,12 @@ def open_parquet(
     names = {(shard.columns.label, shard.columns.classes) for found in shards.values() for shard in found}
     if len(names) > 1:
         raise SourceError(f"the parquet files of {spec} differ in labels or their names", "name one file")
-    classes = names.pop()[1]
-    splits = {split: _rows(spec, split, found, classes) for split, found in shards.items()}
-    return ParquetFiles(spec, shards), _arranged(splits, classes)
+    columns = next(iter(shards.values()))[0].columns
+    if columns.is_flag:
+        text = f"{spec}: the labels in column {columns.label} are bool, its classes are False and True"
+        warnings.warn(text, FeatxWarning, stacklevel=2)
+    splits = {split: _rows(spec, split, found, columns.classes) for split, found in shards.items()}
+    return ParquetFiles(spec, shards), _arranged(splits, columns)
 
 
 def _by_split(spec: str, paths: Sequence[Path], whole: bool) -> dict[str, list[Path]]:
@@ -201,8 +215,8 @@ def _by_split(spec: str, paths: Sequence[Path], whole: bool) -> dict[str, list[P
     found: dict[str, list[Path]] = {}
     for path in paths:
         match = _NAME.fullmatch(path.name)
-        split = SPLIT_FOLDERS.get(match["split"].lower(), "all") if match else "all"
-        found.setdefault(split, []).append(path)
+        spelt = match["split"].lower() if match else ""
+        found.setdefault(spelt if split_of(spelt) else "all", []).append(path)
         if whole and match and match["count"]:
             prefix = path.name[: match.start("number")]
             there = sum(other.name.startswith(prefix) for other in paths)
@@ -216,7 +230,8 @@ def _by_split(spec: str, paths: Sequence[Path], whole: bool) -> dict[str, list[P
         raise SourceError(
             f"{spec} holds {others[:200]} beside parquet files of splits", "move it elsewhere, or name one file"
         )
-    return found
+    named = name_splits(found, spec) if "all" not in found else {"all": "all"}
+    return {named[spelt]: parts for spelt, parts in found.items()}
 
 
 def _rows(spec: str, split: str, shards: Sequence[Shard], classes: tuple[str, ...] | None) -> list[Row]:
@@ -236,8 +251,9 @@ def _rows(spec: str, split: str, shards: Sequence[Shard], classes: tuple[str, ..
     return rows
 
 
-def _arranged(splits: dict[str, list[Row]], classes: tuple[str, ...] | None) -> Layout:
-    found = arrange(splits)
+def _arranged(splits: dict[str, list[Row]], columns: Columns) -> Layout:
+    found, classes = arrange(splits), columns.classes
+    unlabelled = "" if found.classes else columns.unlabelled or f"its column {columns.label} has no value in any row"
     if classes is None and all(re.fullmatch(r"-?[0-9]+", name) for name in found.classes):
         classes = tuple(sorted(found.classes, key=int))
-    return found if classes is None else Layout(found.splits, classes)
+    return Layout(found.splits, found.classes if classes is None else classes, unlabelled)

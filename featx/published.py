@@ -52,7 +52,7 @@ def cifar(folder: str, train: Sequence[str], test: str, labels: int) -> Callable
 
     def one(paths: Sequence[Path]) -> tuple[Images, npt.NDArray[np.int64]]:
         size = labels + 3 * 32 * 32
-        rows = np.concatenate([np.fromfile(path, np.uint8).reshape(-1, size) for path in paths])
+        rows = np.concatenate([_records(path, size) for path in paths])
         images = rows[:, labels:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         return np.ascontiguousarray(images), _label(rows[:, labels - 1])
 
@@ -60,6 +60,13 @@ def cifar(folder: str, train: Sequence[str], test: str, labels: int) -> Callable
         return {"train": one([root / folder / name for name in train]), "test": one([root / folder / test])}
 
     return read
+
+
+def _records(path: Path, size: int) -> npt.NDArray[np.uint8]:
+    data = np.fromfile(path, np.uint8)
+    if len(data) % size:
+        raise ValueError(f"{path.name} has {len(data):,} bytes, expected whole records of {size:,}: it is cut off")
+    return data.reshape(-1, size)
 
 
 def stl10(root: Path) -> Arrays:

@@ -76,7 +76,7 @@ def draw_sheet(
         try:
             pictures = list(_pictures(source, row, preprocess))
         except ImageError as exc:
-            skipped.append({"id": source.ids[row], "reason": exc.message})
+            skipped.append({"id": source.ids[row], "reason": exc.reason})
             _cross_out(axes[0])
             continue
         for tile, picture, name in zip(axes, pictures, [_label(source, row), *names[1:]], strict=True):

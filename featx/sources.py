@@ -19,6 +19,7 @@ from featx.cache.schema import fingerprint
 from featx.datasets import open_arrays, open_images
 from featx.errors import FeatxWarning, OptionError, SourceError, nearest
 from featx.files import Files, FolderFiles
+from featx.foreign import file_hint
 from featx.home import expanded
 from featx.images import Pixels, decode, is_image_name
 from featx.imagesets import IMAGE_SETS
@@ -77,12 +78,21 @@ class Source(Protocol):
 
 
 class FileSource:
-    """Encoded images in a folder or archive."""
+    """Encoded images in a folder or archive; `unlabelled` is what would give them labels (see `Layout`)."""
 
     channels = 3
 
-    def __init__(self, spec: str, split: str, files: Files, rows: Sequence[Row], classes: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        spec: str,
+        split: str,
+        files: Files,
+        rows: Sequence[Row],
+        classes: tuple[str, ...],
+        unlabelled: str = "",
+    ) -> None:
         self.spec = spec
+        self.unlabelled = unlabelled
         self.split = split
         self.classes = classes
         self.ids: Sequence[str] = [row.id for row in rows]
@@ -114,7 +124,8 @@ class FileSource:
         return fingerprint(self.row_hashes())
 
     def subset(self, rows: Labels) -> FileSource:
-        part = FileSource(self.spec, self.split, self._files, [self._rows[i] for i in rows], self.classes)
+        chosen = [self._rows[i] for i in rows]
+        part = FileSource(self.spec, self.split, self._files, chosen, self.classes, self.unlabelled)
         part._hashes = None if self._hashes is None else self._hashes[rows]
         return part
 
@@ -188,7 +199,8 @@ def _named_images(spec: str, memo: Memo | None, progress: Progress) -> Splits:
 
 
 def _split(spec: str, files: Files, layout: Layout) -> Splits:
-    return {s: FileSource(spec, s, files, rows, layout.classes) for s, rows in layout.splits.items()}
+    about = layout.classes, layout.unlabelled
+    return {s: FileSource(spec, s, files, rows, *about) for s, rows in layout.splits.items()}
 
 
 COMPRESSED = (".tgz", ".gz", ".tbz2", ".bz2", ".txz", ".xz", ".zst")
@@ -341,7 +353,7 @@ def _loader(spec: str) -> Loader:
         kind = "one image" if is_image_name(path.name) else f"a {suffix or 'nameless'} file"
         raise OptionError(
             f"source {spec!r} is {kind}, expected a folder, {', '.join(BY_SUFFIX)}, digits or another name",
-            "name the folder that holds the images",
+            file_hint(path) or "name the folder that holds the images",
         )
     return BY_SUFFIX[suffix]
 

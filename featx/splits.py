@@ -209,7 +209,8 @@ def _labelled_rows(source: Labelled) -> Rows:
     if not len(rows):
         raise SourceError(
             f"split {source.split!r} has no labels, and fitting needs them",
-            "put the images into class folders, or name a list with the columns path and label",
+            getattr(source, "unlabelled", "")
+            or "put the images into class folders, or name a list with the columns path and label",
         )
     return rows
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from featx.arrays import ArraySource, Hashes, check_images, hash_image, label_of, split_arrays
 from featx.cache.memo import Memo, file_stamp, notes_mapped_writes
+from featx.cache.schema import unreadable
 from featx.errors import ImageError, SourceError
 from featx.files import MAX_FILE_BYTES, changed, read_at
 from featx.home import expanded
@@ -56,10 +57,18 @@ class StackFile:
         except Exception as exc:  # h5py passes on what HDF5's filters meet
             self.check_unchanged()
             reason = " ".join(str(exc).split())[:200]
-            raise ImageError(f"image {row} of {self.path} cannot be read: {reason}", "make the file again") from exc
+            raise ImageError(
+                f"image {row} of {self.path} cannot be read: {reason}",
+                "make the file again",
+                reason=f"image {row} cannot be read: {reason}",
+            ) from exc
         self.check_unchanged()
         if len(data) != math.prod(self.shape[1:]):
-            raise ImageError(f"image {row} of {self.path} is cut off", "make or copy the file again")
+            raise ImageError(
+                f"image {row} of {self.path} is cut off",
+                "make or copy the file again",
+                reason=f"image {row} is cut off",
+            )
         return np.frombuffer(data, np.uint8).reshape(self.shape[1:])
 
     def check_unchanged(self) -> None:
@@ -73,7 +82,13 @@ class StackFile:
 
     def hashes(self, rows: Rows) -> Hashes:
         """Return the SHA-256 of these rows, uint8 (m, 32), reading those that are not known yet."""
-        return self._hashes.get(rows, lambda row: hash_image(self.read(row)))
+        return self._hashes.get(rows, self._digest)
+
+    def _digest(self, row: int) -> bytes:
+        try:
+            return hash_image(self.read(row))
+        except ImageError as exc:  # reading it again says so, or leaves it out
+            return unreadable(exc.reason)
 
 
 class DiskImages:

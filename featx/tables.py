@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featx.cache.memo import Memo, is_settled
-from featx.cache.schema import UNREADABLE
+from featx.cache.schema import is_unreadable
 
 Hashes = npt.NDArray[np.uint8]
 Stamps = npt.NDArray[np.uint64]
@@ -97,21 +97,17 @@ class RowHashes:
         self._kind, self._about, self._n, self._memo = kind, about, n, memo
         self._known: Hashes | None = None
 
-    def get(self, rows: npt.NDArray[np.int64], digest: Callable[[int], bytes | None]) -> Hashes:
-        """Return those of `rows`, uint8 (m, 32); `digest` gives one that is not known, None where it is unreadable."""
+    def get(self, rows: npt.NDArray[np.int64], digest: Callable[[int], bytes]) -> Hashes:
+        """Return those of `rows`, uint8 (m, 32); `digest` gives one that is not known, or what stands for it."""
         known = self._table()
         # No SHA-256 is zero throughout.
         wanted = np.unique(rows)
         missing = wanted[~known[wanted].any(axis=1)].tolist()
-        bad = []
         for row in missing:
-            found = digest(row)
-            known[row] = np.frombuffer(found or UNREADABLE, np.uint8)
-            if found is None:
-                bad.append(row)
+            known[row] = np.frombuffer(digest(row), np.uint8)
         if missing and self._memo and is_settled(self._about["stamp"]):
             kept = known.copy()
-            kept[bad] = 0
+            kept[is_unreadable(known)] = 0
             self._memo.put_bytes(self._kind, self._about, kept.tobytes())
         return known[rows]
 

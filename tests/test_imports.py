@@ -18,19 +18,21 @@ FOLDERS = {"featx": "featx", "featx.cache": "cache", "featx.cli": "cli"}
 # A module imports only from rows above its own. A new module needs a place here before it needs anything else.
 LEVELS = (
     "cache.claims chance errors figures folding home litter measure minibatch problem saga statistics stopping "
-    "unrolled",
-    "board cache.atomic checks code columns head_spec matrices metrics missing objective streams tracing weights",
+    "tar_members unrolled zip_members",
+    "board cache.atomic checks code columns foreign head_spec matrices metrics missing objective split_names "
+    "streams tracing weights",
     "curvature device factories fit_config flat heads hub portable reports runs specs",
     "bench_config cache.memo cache.schema certificate_sums checkpoints images knn linear_model naming networks "
     "pooling report_tables solvers train_config",
-    "arrays augment cache.contents cache.folder fetch graph layouts newton optim run_backbone seeds sgd_probe "
-    "splits tables timm_networks",
-    "building cache.entries cache.matrix certificate coverage files imagesets list_columns predictions published "
-    "softmax_solver",
-    "archives cache.copies cache.table cache.verify datasets lists parquet paths softmax stacks trained",
-    "backbones cache.plain cache.writer classical softmax_cv sources",
-    "cache.hdf5 cache.npz cache.parquet cache.store forward learners loading protocols resume sheet",
-    "activations bench cache cache.compare cache.export cache.merge cache.upkeep init_head inputs passes steps",
+    "arrays augment cache.contents cache.folder graph layouts list_columns newton optim run_backbone seeds "
+    "sgd_probe splits tables timm_networks unpacked",
+    "building cache.entries cache.matrix certificate coverage fetch files predictions softmax_solver",
+    "archives cache.copies cache.table cache.verify imagesets lists parquet paths published published_rows "
+    "softmax stacks trained",
+    "backbones cache.plain cache.writer classical datasets softmax_cv",
+    "cache.hdf5 cache.npz cache.parquet cache.store forward learners protocols resume sources",
+    "bench cache cache.compare cache.export cache.merge cache.upkeep init_head inputs loading passes sheet steps",
+    "activations",
     "filling predictors",
     "extract predict",
     "extractor feeds probe",

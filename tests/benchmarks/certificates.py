@@ -53,9 +53,7 @@ def main() -> int:
     options = parser.parse_args()
     with Pool(options.jobs) as pool:
         rows = pool.map(judged, range(options.first, options.first + options.fits), chunksize=8)
-    print(
-        "| columns | fits | violations | no bound | not converged | above 1e-6 | median excess | worst | bound |"
-    )
+    print("| columns | fits | violations | no bound | not converged | above 1e-6 | median excess | worst | bound |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     for kind in KINDS:
         print(line(kind, [one for name, _, one in rows if name == kind]))

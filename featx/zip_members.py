@@ -1,0 +1,88 @@
+"""What a zip's listing leaves to its reader: how names are spelt, and which members Python can unpack."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
+
+_ENCRYPTED, _STRONGLY, _UTF8 = 0x1, 0x40, 0x800
+_AES = 99
+"""Way of packing that says AES instead; the true one stands elsewhere."""
+
+_UNICODE_PATH = 0x7075
+"""Info-ZIP's extra field: the name in UTF-8, and the CRC-32 of the name that it stands for."""
+
+_FAT = 0
+"""System of a listing whose tools may write backslashes between folders."""
+
+_FOLDERS = re.compile(r"([^\\/]+\\)+[^\\/]*")
+"""A name with backslashes between its folders."""
+
+PACKINGS = {
+    1: "Shrink",
+    6: "Implode",
+    9: "Deflate64",
+    10: "PKWARE's Implode",
+    12: "bzip2",
+    14: "LZMA",
+    20: "Zstandard",
+    93: "Zstandard",
+    94: "MP3",
+    95: "XZ",
+    96: "JPEG",
+    97: "WavPack",
+    98: "PPMd",
+}
+
+
+def member_names(infos: Sequence[zipfile.ZipInfo]) -> list[str]:
+    """Return each member's name as unzip spells it: folders end with a slash.
+
+    Names without the flag of UTF-8 are UTF-8 where they can be, and code page 437 where not. Backslashes divide folders
+    in names without slashes that come from DOS or Windows, and where all names of an archive are made so. The ``./``
+    that `bsdtar -cf x.zip .` writes before all names, and once alone, is left out.
+    """
+    names = [_decoded(info) for info in infos]
+    if "./" in names:
+        names = [name.removeprefix("./") or name for name in names]
+    all_so = len(names) > 1 and all(map(_FOLDERS.fullmatch, names))
+    return [
+        name.replace("\\", "/") if all_so or ("/" not in name and info.create_system == _FAT) else name
+        for info, name in zip(infos, names, strict=True)
+    ]
+
+
+def _decoded(info: zipfile.ZipInfo) -> str:
+    name = info.filename
+    if name.isascii() or info.flag_bits & _UTF8:
+        return name
+    try:
+        raw = name.encode("cp437")  # as zipfile decoded it: nothing is lost
+        return _unicode_path(info, raw) or raw.decode("utf-8")
+    except UnicodeError:
+        return name
+
+
+def _unicode_path(info: zipfile.ZipInfo, raw: bytes) -> str:
+    """Return the name in the extra field, or '' where there is none of this name."""
+    extra = info.extra
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<HH", extra)
+        field, extra = extra[4 : 4 + size], extra[4 + size :]
+        if kind == _UNICODE_PATH and len(field) > 5 and field[0] == 1:
+            known = struct.unpack_from("<I", field, 1)[0] == zlib.crc32(raw)
+            return field[5:].decode("utf-8").partition("\0")[0] if known else ""
+    return ""
+
+
+def check_readable(info: zipfile.ZipInfo) -> None:
+    """Raise ValueError for a member that is encrypted, or packed in a way whose unpacking Python cannot bound."""
+    if info.flag_bits & (_ENCRYPTED | _STRONGLY) or info.compress_type == _AES:
+        how = "AES" if info.compress_type == _AES else "ZipCrypto"
+        raise ValueError(f"it is encrypted ({'strongly' if info.flag_bits & _STRONGLY else how})")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        packing = PACKINGS.get(info.compress_type, f"way {info.compress_type}")
+        raise ValueError(f"it is packed by {packing}, expected deflate or none")
