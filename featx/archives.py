@@ -14,6 +14,7 @@ import numpy as np
 from featx.arrays import check_packing
 from featx.cache.memo import Memo, file_stamp, is_settled
 from featx.cache.schema import UNREADABLE
+from featx.depth import DIGEST
 from featx.errors import ImageError, SourceError
 from featx.files import Hashes, changed, check_size, hash_all, read_at
 
@@ -50,7 +51,7 @@ class ArchiveFiles:
 
     @property
     def _about(self) -> dict[str, Any]:
-        return {"stamp": self._stamp}
+        return {"stamp": self._stamp, "digest": DIGEST}
 
     def _is_unchanged(self) -> bool:
         try:
@@ -94,6 +95,16 @@ class ArchiveFiles:
                 "make the archive again, or use --on-error skip",
             ) from exc
 
+    def head(self, name: str, size: int) -> bytes:
+        """Return a member's first bytes; none where they cannot be had."""
+        try:
+            return self._head(name, size)
+        except Exception:  # as of `read`, which says why
+            return b""
+
+    def _head(self, name: str, size: int) -> bytes:
+        return self._get(name)[:size]
+
     def hashes(self, names: Sequence[str]) -> Hashes:
         missing = [name for name in names if name not in self._known]
         if missing:
@@ -126,6 +137,13 @@ class ZipFiles(ArchiveFiles):
 
     def _list(self) -> Members:
         return {i.filename: [i.header_offset, i.file_size] for i in self._open().infolist() if not i.is_dir()}
+
+    def _head(self, name: str, size: int) -> bytes:
+        archive = self._open()
+        info = archive.getinfo(name)
+        check_packing(info)
+        with archive.open(info) as member:
+            return member.read(size)
 
     def _get(self, name: str) -> bytes:
         archive = self._open()
@@ -160,6 +178,10 @@ class TarFiles(ArchiveFiles):
             if file.read(_BLOCK) != bytes(_BLOCK):
                 raise ValueError("it is damaged or cut off")
         return found
+
+    def _head(self, name: str, size: int) -> bytes:
+        place = self.members().get(name)
+        return read_at(self._path, self._stamp, place[0], min(size, place[1])) if place else b""
 
     def _get(self, name: str) -> bytes:
         place = self.members().get(name)

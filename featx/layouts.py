@@ -30,7 +30,7 @@ class Layout:
     classes: tuple[str, ...]
 
 
-def read_layout(names: list[str], read: Callable[[str], bytes], where: str) -> Layout:
+def read_layout(names: list[str], read: Callable[[str], bytes], where: str, images: list[str] | None = None) -> Layout:
     """Understand a listing: Tiny-ImageNet's, ``train/ val/ test/``, class folders, or a flat folder.
 
     Parameters
@@ -41,13 +41,16 @@ def read_layout(names: list[str], read: Callable[[str], bytes], where: str) -> L
         Gives the content of a small text file among them.
     where : str
         What to call the place in an error.
+    images : list of str, optional
+        Those of them that are images; else those that are called so.
 
     Raises
     ------
     SourceError
         Where there is no image at all, or split folders stand among others.
     """
-    images = [name for name in names if is_image_name(name)]
+    if images is None:
+        images = [name for name in names if is_image_name(name)]
     if not images:
         raise SourceError(
             f"{where} holds no images ({len(names)} other files), expected class folders with images",

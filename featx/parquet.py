@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import hashlib
 import re
 import threading
 from collections import OrderedDict
@@ -16,6 +15,7 @@ import numpy as np
 
 from featx.cache.memo import Memo, file_stamp
 from featx.columns import check_group, find_columns, need_pyarrow
+from featx.depth import DIGEST, content_digest
 from featx.errors import ImageError, SourceError
 from featx.files import Hashes, changed, check_size
 from featx.layouts import SPLIT_FOLDERS, Layout, Row, arrange
@@ -49,7 +49,8 @@ class Shard:
             for group in groups:
                 check_group(group, self.columns, str(path))
             self.labels = self._labels(file)
-        self.hashes = RowHashes("parquet", {"stamp": self.stamp, "column": self.columns.image}, len(self), memo)
+        about = {"stamp": self.stamp, "column": self.columns.image, "digest": DIGEST}
+        self.hashes = RowHashes("parquet", about, len(self), memo)
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -150,7 +151,7 @@ class ParquetFiles:
 
     def _digest(self, name: str) -> bytes | None:
         try:
-            return hashlib.sha256(self.read(name)).digest()
+            return content_digest(self.read(name))
         except ImageError:
             return None
 

@@ -17,14 +17,14 @@ FOLDERS = {"featx": "featx", "featx.cache": "cache", "featx.cli": "cli"}
 
 # A module imports only from rows above its own. A new module needs a place here before it needs anything else.
 LEVELS = (
-    "errors minibatch saga objective reports figures litter statistics stopping unrolled chance",
-    "checks home certificate streams matrices solvers code head_spec board report_tables",
-    "specs fit_config device",
+    "errors minibatch saga objective reports figures litter statistics stopping unrolled chance kinds tiff",
+    "checks home certificate streams matrices solvers code head_spec board report_tables remarks refusals",
+    "specs fit_config device depth",
     "cache.atomic cache.claims cache.schema images pooling train_config bench_config metrics heads networks weights "
     "splits knn paths factories folding naming tracing measure",
     "cache.memo cache.folder seeds runs portable arrays layouts graph hub augment optim flat",
     "linear_model cache.contents cache.entries cache.matrix columns fetch tables timm_networks checkpoints predictions "
-    "run_backbone",
+    "run_backbone listing",
     "cache.copies cache.table softmax",
     "cache.writer classical softmax_cv sgd_probe",
     "protocols cache.store cache.verify cache.plain files building imagesets published",
