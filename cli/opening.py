@@ -27,7 +27,6 @@ def opening_source(out: Output) -> Iterator[Progress]:
         yield progress
     from featx.listing import LeftOut
 
-    out.left_out = {}
     for warning in heard:
         if isinstance(warning.message, LeftOut):
             out.leave_out(warning.message.counts, str(warning.message))

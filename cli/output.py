@@ -73,8 +73,8 @@ class Output:
     ----------
     exit_code : int
         What the process returns when the command ends well.
-    left_out : dict of str to int or None
-        Files of the sources that are no images, by the ending of their names; None before a source is opened.
+    left_out : dict of str to int
+        Files of the sources that are no images, by the ending of their names.
     kept : str
         What an interruption leaves behind, said to the user when one happens.
     """
@@ -83,7 +83,7 @@ class Output:
         self.json = json
         self.quiet = quiet
         self.exit_code = 0
-        self.left_out: dict[str, int] | None = None
+        self.left_out: dict[str, int] = {}
         self.kept = "nothing was written"
 
     def say(self, line: str = "") -> None:
@@ -101,8 +101,8 @@ class Output:
 
     def leave_out(self, counts: Mapping[str, int], line: str) -> None:
         """Note what a source holds beside images; the document counts it."""
-        found = self.left_out or {}
-        self.left_out = {name: found.get(name, 0) + counts.get(name, 0) for name in {**found, **counts}}
+        for name, count in counts.items():
+            self.left_out[name] = self.left_out.get(name, 0) + count
         self.note(line)
 
     @contextmanager
@@ -147,13 +147,13 @@ class Output:
     def result(self, document: Mapping[str, Any]) -> None:
         """Print the one JSON document, under ``--json`` only; call it once, at the end.
 
-        NumPy values and paths are converted; NaN and infinity become null. Where a source was opened, ``left_out``
-        counts its files that are no images.
+        NumPy values and paths are converted; NaN and infinity become null. ``left_out`` counts what a source
+        holds beside images, where there is any.
         """
         if self.json:
             from featx.runs import jsonable
 
-            more = {} if self.left_out is None else {"left_out": self.left_out}
+            more = {"left_out": self.left_out} if self.left_out else {}
             click.echo(to_json(jsonable({**document, **more})))
 
     def progress(self, unit: str = "images") -> AbstractContextManager[Progress]:

@@ -29,16 +29,23 @@ class Kind:
         What to do where nothing reads it.
     is_sure : bool
         Whether the first bytes alone tell an image, so that it need not be called one.
+    is_image : bool
+        Whether it is one at all, read or not.
     """
 
     what: str
     format: str | None = None
     hint: str = CONVERT
     is_sure: bool = False
+    is_image: bool = True
 
 
 def _image(what: str, format: str) -> Kind:
     return Kind(what, format, _UPGRADE, is_sure=True)
+
+
+def _other(what: str, hint: str = "remove it") -> Kind:
+    return Kind(what, hint=hint, is_image=False)
 
 
 def _maybe(what: str, format: str) -> Kind:
@@ -58,12 +65,12 @@ AVIF = _image("an AVIF", "AVIF")
 JPEG = _image("a JPEG", "JPEG")
 JPEG_LS = Kind("a JPEG-LS")
 TGA = _maybe("a TGA", "TGA")
-HTML = Kind("an HTML page", hint=_DOWNLOAD)
+HTML = _other("an HTML page", _DOWNLOAD)
 SVG = Kind("an SVG drawing", hint=_DRAWING)
-XML = Kind("XML text", hint="remove it")
-TEXT = Kind("plain text", hint="remove it")
-LFS = Kind("a pointer of Git LFS and not the file itself", hint="git lfs pull")
-ZEROS = Kind("nothing but zeros", hint="copy or download it again")
+XML = _other("XML text")
+TEXT = _other("plain text")
+LFS = _other("a pointer of Git LFS and not the file itself", "git lfs pull")
+ZEROS = _other("nothing but zeros", "copy or download it again")
 
 # The first that fits counts. Formats that run other programs or open other files stand among those that are not read:
 # EPS (Ghostscript), WMF and EMF (the system's), IPTC and FlashPix (whatever is inside).
@@ -117,18 +124,18 @@ SIGNATURES: Mapping[bytes, Kind] = {
     rb"%!PS|\xc5\xd0\xd3\xc6": Kind("PostScript (EPS)", hint=f"it is a program: {_DRAWING}"),
     rb"%PDF": Kind("a PDF", hint=_DRAWING),
     rb"\xd7\xcd\xc6\x9a\0\0|\x01\0\0\0.{36} EMF": Kind("a Windows metafile (WMF, EMF)", hint=_DRAWING),
-    rb"\x1c[\x01\x02\x03]": Kind("an IPTC record"),
-    rb"BUFR": Kind("BUFR weather data", hint="remove it"),
-    rb"GRIB": Kind("GRIB weather data", hint="remove it"),
-    rb"\x89HDF\r\n\x1a\n": Kind("an HDF5 file", hint="name it as a source: it may hold arrays of images"),
-    rb"\x93NUMPY": Kind("a NumPy array", hint="name it as a source: it may hold arrays of images"),
+    rb"\x1c[\x01\x02\x03]": _other("an IPTC record"),
+    rb"BUFR": _other("BUFR weather data"),
+    rb"GRIB": _other("GRIB weather data"),
+    rb"\x89HDF\r\n\x1a\n": _other("an HDF5 file", "name it as a source: it may hold arrays of images"),
+    rb"\x93NUMPY": _other("a NumPy array", "name it as a source: it may hold arrays of images"),
     rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": Kind("an OLE file (FlashPix, Office)"),
-    rb"PK[\x03\x05]": Kind("a zip archive", hint=_UNPACK),
-    rb"\x1f\x8b": Kind("a gzip file", hint=_UNPACK),
-    rb"BZh": Kind("a bzip2 file", hint=_UNPACK),
-    rb"\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd|Rar!": Kind("an archive", hint=_UNPACK),
-    rb"\0\0\x01[\xb3\xba]|\x1aE\xdf\xa3|RIFF....AVI |OggS": Kind("a video", hint=_FRAMES),
-    rb".{257}ustar": Kind("a tar archive", hint=_UNPACK),
+    rb"PK[\x03\x05]": _other("a zip archive", _UNPACK),
+    rb"\x1f\x8b": _other("a gzip file", _UNPACK),
+    rb"BZh": _other("a bzip2 file", _UNPACK),
+    rb"\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd|Rar!": _other("an archive", _UNPACK),
+    rb"\0\0\x01[\xb3\xba]|\x1aE\xdf\xa3|RIFF....AVI |OggS": _other("a video", _FRAMES),
+    rb".{257}ustar": _other("a tar archive", _UNPACK),
     rb"version https://git-lfs": LFS,
     rb"[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0": _maybe("a BMP without its file header (DIB)", "DIB"),
 }
@@ -139,7 +146,7 @@ _BRANDS: Mapping[bytes, Kind] = {
     **dict.fromkeys((b"avci", b"avcs", b"mif1", b"mif2", b"msf1", b"j2ki"), HEIF),
     b"crx ": Kind("a Canon raw file (CR3)", hint=_RAW),
 }
-_VIDEO = Kind("a video (MP4, MOV)", hint=_FRAMES)
+_VIDEO = _other("a video (MP4, MOV)", _FRAMES)
 TGA_SUFFIXES = (".tga", ".icb", ".vda", ".vst")
 _FOOTER = b"TRUEVISION-XFILE."
 _PATTERNS = [(re.compile(pattern, re.S), kind) for pattern, kind in SIGNATURES.items()]

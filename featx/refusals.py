@@ -47,13 +47,15 @@ def refusal(name: str, data: bytes, kind: Kind | None, exc: Exception, lines: Se
     if what == JPEG_LS.what:
         kind = JPEG_LS
     if not can_read(kind):
-        return ImageError(f"image {name} is {what}, {_why_not(kind)}", f"{kind.hint}, {SKIP}")
+        return ImageError(f"image {name} cannot be decoded: it is {what}, {_why_not(kind)}", f"{kind.hint}, {SKIP}")
     reason = "; libtiff: ".join([_reason(exc, kind, data), *lines[:1]])
     hint = next((hint for said, hint in _HINTS.items() if re.search(said, reason, re.I)), _MEND)
     return ImageError(f"image {name} ({what}) cannot be decoded: {reason}", f"{hint}, {SKIP}")
 
 
 def _why_not(kind: Kind) -> str:
+    if not kind.is_image:
+        return "in no known image format"
     if kind.format is None:
         return "which featx does not read"
     return "which needs pillow-heif" if kind.format == HEIC.format else "which the installed Pillow does not read"
