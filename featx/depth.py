@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from featx.checks import BITS
 from featx.remarks import Remarks
-from featx.tiff import BITS_PER_SAMPLE, MAX_SAMPLE, S_MAX_SAMPLE, SAMPLE_FORMAT, numbers
+from featx.tiff import BITS_PER_SAMPLE, MAX_SAMPLE, PLANAR, S_MAX_SAMPLE, SAMPLE_FORMAT, numbers
 
 Deep = npt.NDArray[np.uint16]
 
@@ -27,6 +27,12 @@ DIGEST = 2
 """Version of `content_digest`: what was remembered of earlier ones is found out again."""
 
 
+_DARK = (
+    f"has more than 8 bits a sample, and no value reaches {DARK:,}: it comes out nearly black "
+    "(--bits 12 if twelve bits count)"
+)
+
+
 def content_digest(data: bytes) -> bytes:
     """Return what stands for an image's content in a key: the SHA-256 of its bytes.
 
@@ -34,7 +40,10 @@ def content_digest(data: bytes) -> bytes:
     this was not looked at are other features.
     """
     bits = stated_bits(data)
-    return hashlib.sha256(data if bits is None else b"featx: %d bits of 16\0" % bits + data).digest()
+    said = b"" if bits is None else b"featx: %d bits of 16\0" % bits
+    if data[:2] in (b"II", b"MM") and has_planes(data):  # read as planes of 8 bits before
+        said += b"featx: planes\0"
+    return hashlib.sha256(said + data).digest()
 
 
 def stated_bits(data: bytes) -> int | None:
@@ -81,6 +90,26 @@ def is_deep_colour(image: Image.Image, data: bytes) -> bool:
     if image.format == "PNG":
         return data[24:25] == b"\x10"
     return image.format == "TIFF" and set(numbers(data, BITS_PER_SAMPLE)[0]) == {BITS[1]}
+
+
+def has_planes(data: bytes) -> bool:
+    """Tell whether a TIFF keeps each of its samples, of more than 8 bits, in a plane of its own."""
+    depths, planes = numbers(data, BITS_PER_SAMPLE, PLANAR)
+    return planes == (2,) and max(depths, default=0) > BITS[0]
+
+
+def widen_planes(image: Image.Image, data: bytes) -> None:
+    """Tell Pillow that planes of a TIFF have 16 bits: it takes those that are not compressed for planes of 8."""
+    if image.format != "TIFF" or not has_planes(data):
+        return
+    order = ";16L" if data.startswith(b"II") else ";16B"
+    for i, tile in enumerate(image.tile):
+        if tile.codec_name == "raw" and isinstance(tile.args, tuple):
+            mode = str(tile.args[0])
+            if mode not in "RGBAI" or set(numbers(data, BITS_PER_SAMPLE)[0]) != {BITS[1]}:
+                raise ValueError("its samples lie in planes of more than 8 bits, which Pillow does not read")
+            whole = mode + order if mode != "I" else {";16L": "I;16", ";16B": "I;16B"}[order]
+            image.tile[i] = tile._replace(args=(whole, *tile.args[1:]))
 
 
 def is_stretched(image: Image.Image, data: bytes) -> bool:
@@ -137,8 +166,7 @@ def _counted(deep: npt.NDArray[Any], high: int, data: bytes, name: str, remarks:
         text = f"counts {bits} of its 16 bits, others of this source another number: --bits tells one for all"
         remarks.say("bits", name, text)
     if bits == BITS[1] and 0 < high < DARK:
-        text = f"has more than 8 bits a sample, and no value reaches {DARK:,}: it comes out nearly black"
-        remarks.say("dark", name, f"{text} (--bits 12 if twelve bits count)")
+        remarks.say("dark", name, _DARK)
     if bits < BITS[1] and data.startswith(_PNG) and high and not (deep & ((1 << (BITS[1] - bits)) - 1)).any():
         text = f"says that {bits} of its 16 bits count, and is read so (--bits 16 if its values are stretched already)"
         remarks.say("stretched", name, text)
@@ -157,13 +185,15 @@ def deep_colour(
     image : Image
         Where they are from.
     """
-    if bits is None and stated_bits(data) is None and upper.max() >= DARK >> BITS[0]:
+    stated, high = stated_bits(data), int(upper.max())
+    if bits is None and (high >= DARK >> BITS[0] if stated is None else high >> (stated - BITS[0])):
         return upper
     lower = None if image.mode == "CMYK" else _low_bytes(data, str(image.format))
     if lower is None:
-        if bits is not None:
-            raise ValueError("its 16 bits a sample lie in an order of which only the upper eight can be had (--bits)")
-        return upper
+        if bits is None and stated is None:
+            remarks.say("dark", name, _DARK)
+            return upper
+        raise ValueError("of its 16 bits a sample only the upper eight can be had, not those that count")
     deep = upper[..., : lower.shape[2]].astype(np.uint16) << BITS[0] | lower
     return np.broadcast_to(upper_eight(deep, data, bits, name, remarks), upper.shape)
 
@@ -175,11 +205,12 @@ def _low_bytes(data: bytes, format: str) -> npt.NDArray[np.uint8] | None:
     lower ones. None for a layout where that cannot be told.
     """
     with Image.open(io.BytesIO(data), formats=[format]) as image:
+        widen_planes(image, data)
         tiles = []
         for tile in image.tile:
             args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
             turn = _TURNED.get(str(args[0]))
-            if turn is None:
+            if turn is None or (tile.codec_name == "libtiff" and has_planes(data)):
                 return None
             tiles.append(tile._replace(args=(turn, *args[1:]) if isinstance(tile.args, tuple) else turn))
         if any("I;32B" in tile for tile in tiles):  # grey and alpha as the two halves of a number
@@ -194,7 +225,7 @@ def _low_bytes(data: bytes, format: str) -> npt.NDArray[np.uint8] | None:
 _NATIVE = {"little": ";16B", "big": ";16L"}[sys.byteorder]
 _TURNED = {
     "LA;16B": "I;32B",
-    **{mode + ";16L": mode + ";16B" for mode in ("RGB", "RGBA", "RGBX")},
-    **{mode + ";16B": mode + ";16L" for mode in ("RGB", "RGBA", "RGBX")},
+    **{mode + ";16L": mode + ";16B" for mode in ("RGB", "RGBA", "RGBX", *"RGBA")},
+    **{mode + ";16B": mode + ";16L" for mode in ("RGB", "RGBA", "RGBX", *"RGBA")},
     **{mode + ";16N": mode + _NATIVE for mode in ("RGB", "RGBA", "RGBX")},
 }

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from featx.checks import BITS
-from featx.depth import deep_colour, is_deep_colour, is_stretched, upper_eight
+from featx.depth import deep_colour, is_deep_colour, is_stretched, upper_eight, widen_planes
 from featx.errors import ImageError, first_few
 from featx.kinds import HEIC, TGA_SUFFIXES, Kind, can_read, kind_of
 from featx.litter import is_litter
@@ -100,6 +100,7 @@ def _decode(data: bytes, kind: Kind | None, bits: int | None, name: str, remarks
         _check_pixels(image.size, name)
         if image.format == "PNG":  # decoding it leaves the checksums of its pixels unseen
             Image.open(io.BytesIO(data), formats=["PNG"]).verify()
+        widen_planes(image, data)
         if is_stretched(image, data):
             bits = BITS[1]
         upright = ImageOps.exif_transpose(image)

@@ -17,6 +17,7 @@ SKIP = "or use --on-error skip"
 _MEND = "mend or remove it"
 _HINTS = {
     r"unknown pixel mode|floating-point|pixels lie between": "save it with 8 or 16 bits a sample",
+    r"planes of|upper eight": "save it with the samples of a pixel side by side (contiguous), as RGB",
     r"un(known|supported|implemented)": "convert it to PNG",
     r"(--bits)": "give more --bits",
 }
@@ -96,6 +97,8 @@ def _jpeg(kind: Kind, data: bytes) -> str:
 
 
 def _tiff(kind: Kind, data: bytes) -> str:
+    if data[128:132] == b"DICM":
+        return "a DICOM file that begins as a TIFF does"
     depths, formats, samples, packing, colours = numbers(
         data, BITS_PER_SAMPLE, SAMPLE_FORMAT, SAMPLES_PER_PIXEL, COMPRESSION, PHOTOMETRIC
     )

@@ -80,10 +80,8 @@ def _loaded() -> ctypes.CDLL | None:
     return ctypes.CDLL(found[0]) if found else None
 
 
-BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, SAMPLES_PER_PIXEL, MAX_SAMPLE, SAMPLE_FORMAT, S_MAX_SAMPLE = (
-    *(258, 259, 262, 277, 281),
-    *(339, 341),
-)
+BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 259, 262, 277
+MAX_SAMPLE, PLANAR, SAMPLE_FORMAT, S_MAX_SAMPLE = 281, 284, 339, 341
 
 
 def numbers(data: bytes, *tags: int) -> list[tuple[float, ...]]:
