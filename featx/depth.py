@@ -9,19 +9,23 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from featx.checks import BITS
 from featx.remarks import Remarks
-from featx.tiff import BITS_PER_SAMPLE, MAX_SAMPLE, PLANAR, S_MAX_SAMPLE, SAMPLE_FORMAT, numbers
-
-Deep = npt.NDArray[np.uint16]
+from featx.tiff import BITS_PER_SAMPLE, MAX_SAMPLE, PLANAR, S_MAX_SAMPLE, SAMPLE_FORMAT, numbers, tag_numbers
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_TAGS = (BITS_PER_SAMPLE, SAMPLE_FORMAT, S_MAX_SAMPLE, MAX_SAMPLE, PLANAR)
+_PLANES = {
+    b"II": {"I": "I;16", **{letter: letter + ";16L" for letter in "RGBA"}},
+    b"MM": {"I": "I;16B", **{letter: letter + ";16B" for letter in "RGBA"}},
+}
+"""What Pillow calls a plane of 16 bits, by the byte order and by what it calls one of 8."""
 
 DARK = 1 << 12
 """An image of 16 bits without a value from here on has 12 of them at most: of its upper eight, four are zero."""
-
 
 DIGEST = 2
 """Version of `content_digest`: what was remembered of earlier ones is found out again."""
@@ -36,14 +40,12 @@ _DARK = (
 def content_digest(data: bytes) -> bytes:
     """Return what stands for an image's content in a key: the SHA-256 of its bytes.
 
-    Where the bytes say that fewer bits count than a sample has, that is part of it: features that were computed when
-    this was not looked at are other features.
+    Where the bytes say that fewer bits count than a sample has, that is part of it, and so are planes of 16 bits:
+    features that were computed when neither was looked at are other features.
     """
-    bits = stated_bits(data)
+    bits, planes = _said(data)
     said = b"" if bits is None else b"featx: %d bits of 16\0" % bits
-    if data[:2] in (b"II", b"MM") and has_planes(data):  # read as planes of 8 bits before
-        said += b"featx: planes\0"
-    return hashlib.sha256(said + data).digest()
+    return hashlib.sha256(said + b"featx: planes\0" * planes + data).digest()
 
 
 def stated_bits(data: bytes) -> int | None:
@@ -51,17 +53,24 @@ def stated_bits(data: bytes) -> int | None:
 
     None for all other images, and where all bits count or nothing is said.
     """
+    return _said(data)[0]
+
+
+def _said(data: bytes) -> tuple[int | None, bool]:
+    """Return how many bits a file says count, and whether its samples, of more than 8 bits, lie in planes."""
+    bits: int | None = None
+    planes = False
     if data.startswith(_PNG):
         bits = _png_bits(data)
     elif data[:2] in (b"II", b"MM"):
-        bits = _tiff_bits(data)
-    else:
-        return None
-    return None if bits is None or not 0 < bits < BITS[1] else max(bits, BITS[0])
+        depths, kinds, largest, unsigned, layout = numbers(data, *_TAGS)
+        bits = _tiff_bits(depths, kinds, largest or unsigned)
+        planes = 2 in layout and max(depths, default=0) > BITS[0]
+    return None if bits is None or not 0 < bits < BITS[1] else max(bits, BITS[0]), planes
 
 
 def _png_bits(data: bytes) -> int | None:
-    if data[12:16] != b"IHDR" or data[24:25] != b"\x10":
+    if data[12:16] != b"IHDR" or data[24:25] != b"\x10" or len(data) < 33:
         return None
     colours = 3 if data[25] & 2 else 1
     at = 33
@@ -73,13 +82,12 @@ def _png_bits(data: bytes) -> int | None:
     return None
 
 
-def _tiff_bits(data: bytes) -> int | None:
-    depths, kinds, signed_too, unsigned = numbers(data, BITS_PER_SAMPLE, SAMPLE_FORMAT, S_MAX_SAMPLE, MAX_SAMPLE)
+def _tiff_bits(depths: tuple[float, ...], kinds: tuple[float, ...], largest_values: tuple[float, ...]) -> int | None:
     if any(kind != 1 for kind in kinds) or len(set(depths)) != 1:
         return None
     if depths[0] != BITS[1]:
         return int(depths[0]) if BITS[0] < depths[0] < BITS[1] else None
-    largest = max(signed_too or unsigned, default=0)
+    largest = max(largest_values, default=0)
     return int(largest).bit_length() if 0 < largest < 1 << BITS[1] else None
 
 
@@ -89,30 +97,30 @@ def is_deep_colour(image: Image.Image, data: bytes) -> bool:
         return False
     if image.format == "PNG":
         return data[24:25] == b"\x10"
-    return image.format == "TIFF" and set(numbers(data, BITS_PER_SAMPLE)[0]) == {BITS[1]}
+    return isinstance(image, TiffImageFile) and set(tag_numbers(image.tag_v2, BITS_PER_SAMPLE)) == {BITS[1]}
 
 
-def has_planes(data: bytes) -> bool:
+def _has_planes(image: Image.Image) -> bool:
     """Tell whether a TIFF keeps each of its samples, of more than 8 bits, in a plane of its own."""
-    depths, planes = numbers(data, BITS_PER_SAMPLE, PLANAR)
-    return planes == (2,) and max(depths, default=0) > BITS[0]
+    if not isinstance(image, TiffImageFile) or 2 not in tag_numbers(image.tag_v2, PLANAR):
+        return False
+    return max(tag_numbers(image.tag_v2, BITS_PER_SAMPLE), default=0) > BITS[0]
 
 
-def widen_planes(image: Image.Image, data: bytes) -> None:
+def widen_planes(image: ImageFile.ImageFile, data: bytes) -> None:
     """Tell Pillow that planes of a TIFF have 16 bits: it takes those that are not compressed for planes of 8."""
-    if image.format != "TIFF" or not has_planes(data):
+    if not _has_planes(image):
         return
-    order = ";16L" if data.startswith(b"II") else ";16B"
+    letters = _PLANES[data[:2]]
     for i, tile in enumerate(image.tile):
         if tile.codec_name == "raw" and isinstance(tile.args, tuple):
-            mode = str(tile.args[0])
-            if mode not in "RGBAI" or set(numbers(data, BITS_PER_SAMPLE)[0]) != {BITS[1]}:
+            whole = letters.get(str(tile.args[0]))
+            if whole is None or set(numbers(data, BITS_PER_SAMPLE)[0]) != {BITS[1]}:
                 raise ValueError("its samples lie in planes of more than 8 bits, which Pillow does not read")
-            whole = mode + order if mode != "I" else {";16L": "I;16", ";16B": "I;16B"}[order]
             image.tile[i] = tile._replace(args=(whole, *tile.args[1:]))
 
 
-def is_stretched(image: Image.Image, data: bytes) -> bool:
+def is_stretched(image: ImageFile.ImageFile, data: bytes) -> bool:
     """Tell whether Pillow stretches samples of fewer bits to all 16, as their format tells it: PGM and JPEG 2000."""
     if image.format == "PPM" and image.tile:
         args = image.tile[0].args
@@ -210,7 +218,7 @@ def _low_bytes(data: bytes, format: str) -> npt.NDArray[np.uint8] | None:
         for tile in image.tile:
             args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
             turn = _TURNED.get(str(args[0]))
-            if turn is None or (tile.codec_name == "libtiff" and has_planes(data)):
+            if turn is None or (tile.codec_name == "libtiff" and _has_planes(image)):
                 return None
             tiles.append(tile._replace(args=(turn, *args[1:]) if isinstance(tile.args, tuple) else turn))
         if any("I;32B" in tile for tile in tiles):  # grey and alpha as the two halves of a number

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from featx.checks import BITS
 from featx.depth import deep_colour, is_deep_colour, is_stretched, upper_eight, widen_planes
@@ -113,7 +113,7 @@ def _decode(data: bytes, kind: Kind | None, bits: int | None, name: str, remarks
         return np.asarray(_to_rgb(upright))
 
 
-def _opened(data: bytes, kind: Kind | None) -> Image.Image:
+def _opened(data: bytes, kind: Kind | None) -> ImageFile.ImageFile:
     # Named, because Pillow would otherwise also hand strangers' bytes to parsers such as EPS's Ghostscript.
     format = _UNMARKED if kind is None else kind.format
     if format is None or (kind and not can_read(kind)):
@@ -121,7 +121,7 @@ def _opened(data: bytes, kind: Kind | None) -> Image.Image:
     if format == HEIC.format:
         from pillow_heif import HeifImageFile  # an extra
 
-        heif: Image.Image = HeifImageFile(io.BytesIO(data))
+        heif: ImageFile.ImageFile = HeifImageFile(io.BytesIO(data))  # type: ignore[no-untyped-call, unused-ignore]
         return heif
     return Image.open(io.BytesIO(data), formats=[format])
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from featx.errors import FeatxWarning, SourceError, first_few
-from featx.images import HEIF_SUFFIXES, image_suffixes, is_image_name
+from featx.images import HEIF_SUFFIXES, image_suffixes
 from featx.kinds import HEAD_BYTES, can_read, kind_of
 from featx.layouts import SPLIT_FOLDERS, Layout
 from featx.litter import is_litter
@@ -60,8 +60,11 @@ class LeftOut(FeatxWarning):
     """
 
     def __init__(self, where: str, counts: Mapping[str, int]) -> None:
-        super().__init__(f"{where}: {left_out_line(counts)}")
-        self.counts = dict(counts)
+        super().__init__(where, dict(counts))
+        self.where, self.counts = where, dict(counts)
+
+    def __str__(self) -> str:
+        return f"{self.where}: {left_out_line(self.counts)}"
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,12 @@ def find_images(names: Sequence[str], head: Head) -> Listing:
         Gives the first bytes of one.
     """
     suffixes = image_suffixes()
-    images, others = [], []
+    images: list[str] = []
+    others: list[str] = []
     for name in names:
         if any(map(is_litter, name.split("/"))):
             continue
-        is_one = is_image_name(name, suffixes) or looks_like_image(name, head)
+        is_one = name.lower().endswith(suffixes) or looks_like_image(name, head)
         (images if is_one else others).append(name)
     return Listing(images, _without_helpers(others))
 

@@ -110,7 +110,7 @@ def _tiff(kind: Kind, data: bytes) -> str:
     return kind.what + "".join(said)
 
 
-_SAMPLES = {2: ", signed", 3: ", floating point", 5: ", complex", 6: ", complex floating point"}
+_SAMPLES: Mapping[float, str] = {2: ", signed", 3: ", floating point", 5: ", complex", 6: ", complex floating point"}
 _COLOURS = (0, 1, 2, 3, 5, 6, 8)
 
 

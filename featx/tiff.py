@@ -93,10 +93,11 @@ def numbers(data: bytes, *tags: int) -> list[tuple[float, ...]]:
         directory.load(file)
     except Exception:  # Pillow's parser raises whatever it meets
         return [()] * len(tags)
-    return [_numbers(directory, tag) for tag in tags]
+    return [tag_numbers(directory, tag) for tag in tags]
 
 
-def _numbers(directory: ImageFileDirectory_v2, tag: int) -> tuple[float, ...]:
+def tag_numbers(directory: ImageFileDirectory_v2, tag: int) -> tuple[float, ...]:
+    """Return the numbers of one tag; none where it is missing or damaged."""
     try:
         value = directory.get(tag)
     except Exception:  # values are parsed when they are asked for
