@@ -92,9 +92,11 @@ def _tiff_bits(depths: tuple[float, ...], kinds: tuple[float, ...], largest_valu
 
 
 def is_deep_colour(image: Image.Image, data: bytes) -> bool:
-    """Tell whether an image that Pillow gives in 8 bits a sample has 16 in the file: PNG and TIFF in colour."""
+    """Tell whether Pillow gives 8 bits a sample of an image that has 16: PNG and TIFF in colour, and SGI."""
     if image.mode.startswith(("I", "F")):
         return False
+    if image.format == "SGI":
+        return data[3:4] == b"\2"
     if image.format == "PNG":
         return data[24:25] == b"\x10"
     return isinstance(image, TiffImageFile) and set(tag_numbers(image.tag_v2, BITS_PER_SAMPLE)) == {BITS[1]}
@@ -194,7 +196,9 @@ def deep_colour(
         Where they are from.
     """
     stated, high = stated_bits(data), int(upper.max())
-    if bits is None and (high >= DARK >> BITS[0] if stated is None else high >> (stated - BITS[0])):
+    if bits == BITS[1] or (
+        bits is None and (high >= DARK >> BITS[0] if stated is None else high >> (stated - BITS[0]))
+    ):
         return upper
     lower = None if image.mode == "CMYK" else _low_bytes(data, str(image.format))
     if lower is None:

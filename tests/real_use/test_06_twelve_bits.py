@@ -203,6 +203,15 @@ def test_bits_leave_eight_bit_images_alone() -> None:
     np.testing.assert_array_equal(decode(buffer.getvalue(), "x", bits=12), decode(buffer.getvalue(), "x"))
 
 
+def test_bits_of_a_format_that_keeps_only_eight_are_refused_and_not_ignored() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(RNG.integers(16, 256, (9, 9, 3), np.uint8)).save(buffer, "SGI", bpc=2)
+    data = buffer.getvalue()
+    np.testing.assert_array_equal(decode(data, "x", bits=16), decode(data, "x"))
+    with pytest.raises(ImageError, match="only the upper eight can be had"):
+        decode(data, "x", bits=12)
+
+
 def test_bits_are_in_the_key_where_they_are_given_and_only_there(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.tif").write_bytes(tiff(TWELVE))
