@@ -24,8 +24,13 @@ def opening_source(out: Output) -> Iterator[Progress]:
     with warnings.catch_warnings(record=True) as heard, out.progress("MB") as progress:
         warnings.simplefilter("always")
         yield progress
+    from featx.listing import LeftOut
+
     for warning in heard:
-        out.note(f"warning: {warning.message}")
+        if isinstance(warning.message, LeftOut):
+            out.leave_out(warning.message.counts, str(warning.message))
+        else:
+            out.note(f"warning: {warning.message}")
 
 
 def open_partition(out: Output, source: str, parts: Parts, seed: int, memo: Memo, on_error: str) -> Partition:
@@ -80,6 +85,7 @@ def open_backbone(out: Output, name: str, config: ExtractConfig, channels: int, 
         std=config.std,
         resize=config.resize,
         interpolation=config.interpolation,
+        bits=config.bits,
         views=config.views,
         channels=channels,
         memo=memo,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from featx.checks import BITS
 from featx.cli.completion import complete_backbone, complete_layer, complete_weights
 from featx.cli.output import Output, Session
 from featx.errors import OptionError
@@ -129,6 +130,12 @@ resize = click.option(
 interpolation = click.option(
     "--interpolation", type=click.Choice(INTERPOLATIONS), help="Of resizing.  [default: the weights' own]"
 )
+bits = click.option(
+    "--bits",
+    type=click.IntRange(*BITS),
+    metavar="N",
+    help="How many bits of 16-bit images count, such as 12.  [default: as the files say, else all]",
+)
 crops = click.option(
     "--crops",
     type=click.Choice(CROPS),
@@ -242,6 +249,7 @@ extraction = gather(
         size,
         resize,
         interpolation,
+        bits,
         views,
         mean,
         std,

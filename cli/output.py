@@ -73,6 +73,8 @@ class Output:
     ----------
     exit_code : int
         What the process returns when the command ends well.
+    left_out : dict of str to int
+        Files of the sources that are no images, by the ending of their names.
     kept : str
         What an interruption leaves behind, said to the user when one happens.
     """
@@ -81,6 +83,7 @@ class Output:
         self.json = json
         self.quiet = quiet
         self.exit_code = 0
+        self.left_out: dict[str, int] = {}
         self.kept = "nothing was written"
 
     def say(self, line: str = "") -> None:
@@ -95,6 +98,12 @@ class Output:
         """Print one line beside the result on standard error."""
         if not self.quiet:
             click.echo(printable(line), err=True)
+
+    def leave_out(self, counts: Mapping[str, int], line: str) -> None:
+        """Note what a source holds beside images; the document counts it."""
+        for name, count in counts.items():
+            self.left_out[name] = self.left_out.get(name, 0) + count
+        self.note(line)
 
     @contextmanager
     def warnings(self) -> Iterator[None]:
@@ -138,12 +147,14 @@ class Output:
     def result(self, document: Mapping[str, Any]) -> None:
         """Print the one JSON document, under ``--json`` only; call it once, at the end.
 
-        NumPy values and paths are converted; NaN and infinity become null.
+        NumPy values and paths are converted; NaN and infinity become null. ``left_out`` counts what a source
+        holds beside images, where there is any.
         """
         if self.json:
             from featx.runs import jsonable
 
-            click.echo(to_json(jsonable(document)))
+            more = {"left_out": self.left_out} if self.left_out else {}
+            click.echo(to_json(jsonable({**document, **more})))
 
     def progress(self, unit: str = "images") -> AbstractContextManager[Progress]:
         """Open a progress display and return what is called with (stage, done, total)."""

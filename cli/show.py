@@ -26,6 +26,7 @@ from featx.specs import ExtractConfig, Views
 @options.size
 @options.resize
 @options.interpolation
+@options.bits
 @options.views
 @options.common
 def show(
@@ -43,6 +44,7 @@ def show(
     size: int | None,
     resize: str | None,
     interpolation: str | None,
+    bits: int | None,
     views: Views,
 ) -> None:
     """Write a sheet of images, as a network sees them.
@@ -60,11 +62,11 @@ def show(
     from featx.cache.atomic import write_bytes
     from featx.cache.memo import Memo
     from featx.sheet import draw_sheet, shown_images
-    from featx.sources import load_source
+    from featx.sources import at_bits, load_source
 
     memo = Memo(home)
     with opening_source(out) as progress:
-        found = load_source(source, split, root=root, memo=memo, progress=progress)
+        found = at_bits(load_source(source, split, root=root, memo=memo, progress=progress), bits)
     preprocess, seen = None, "as decoded"
     if backbone is not None:
         config = ExtractConfig(

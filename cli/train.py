@@ -63,6 +63,7 @@ class Wish:
 @options.size
 @options.resize
 @options.interpolation
+@options.bits
 @options.mean
 @options.std
 @train_options.repeat
@@ -83,6 +84,7 @@ def train(
     size: int | None,
     resize: str | None,
     interpolation: str | None,
+    bits: int | None,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
     repeat: int,
@@ -110,6 +112,7 @@ def train(
         std=std,
         resize=resize,
         interpolation=interpolation,
+        bits=bits,
         precision=config.precision,
         device=config.device,
     )

@@ -13,6 +13,7 @@ import numpy as np
 
 from featx.cache.memo import Memo, file_stamp, is_settled
 from featx.cache.schema import is_unreadable
+from featx.depth import DIGEST
 from featx.errors import FeatxWarning, ImageError, SourceError, first_few
 from featx.files import Hashes, changed, check_size, hash_all, read_at
 from featx.images import is_image_name
@@ -55,7 +56,7 @@ class ArchiveFiles:
 
     @property
     def _about(self) -> dict[str, Any]:
-        return {"stamp": self._stamp, "reader": _READER}
+        return {"stamp": self._stamp, "reader": _READER, "digest": DIGEST}
 
     def _is_unchanged(self) -> bool:
         try:
@@ -105,6 +106,16 @@ class ArchiveFiles:
                 reason=f"image {name} cannot be read: {why}",
             ) from exc
 
+    def head(self, name: str, size: int) -> bytes:
+        """Return a member's first bytes; none where they cannot be had."""
+        try:
+            return self._head(name, size)
+        except Exception:  # as of `read`, which says why
+            return b""
+
+    def _head(self, name: str, size: int) -> bytes:
+        return self._get(name)[:size]
+
     def hashes(self, names: Sequence[str]) -> Hashes:
         missing = [name for name in names if name not in self._known]
         if missing:
@@ -153,6 +164,13 @@ class ZipFiles(ArchiveFiles):
         infos = self._open()[1]
         return {name: [i.header_offset, i.file_size] for name, i in infos.items() if not name.endswith("/")}
 
+    def _head(self, name: str, size: int) -> bytes:
+        archive, infos = self._open()
+        info = infos[name]
+        check_readable(info)
+        with archive.open(info) as member:
+            return member.read(size)
+
     def _get(self, name: str) -> bytes:
         archive, infos = self._open()
         info = infos[name]
@@ -172,6 +190,12 @@ class TarFiles(ArchiveFiles):
     def _list(self) -> Members:
         found, self._twice = tar_members(self._path)
         return found
+
+    def _head(self, name: str, size: int) -> bytes:
+        place = self.members().get(name)
+        if place and len(place) == 2:
+            return read_at(self._path, self._stamp, place[0], min(size, place[1]))
+        return super()._head(name, size)  # in pieces, with holes between them
 
     def _get(self, name: str) -> bytes:
         place = self.members().get(name)

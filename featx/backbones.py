@@ -106,6 +106,7 @@ def resolve(
     std: Sequence[float] | None = ExtractConfig.std,
     resize: str | None = ExtractConfig.resize,
     interpolation: str | None = ExtractConfig.interpolation,
+    bits: int | None = ExtractConfig.bits,
     views: Views = ExtractConfig.views,
     channels: int = 3,
     memo: Memo | None = None,
@@ -131,6 +132,8 @@ def resolve(
     resize, interpolation : str, optional
         ``crop``, ``squash``, ``pad`` or ``none``, and ``bilinear`` or ``bicubic``: see `PreprocessSpec`; else as
         the weights were trained.
+    bits : int, optional
+        How many bits of 16-bit images count; else as the files say, or as a run was trained.
     views : Views
         Which views of an image are averaged. Where several crops would be cut out of images that were resized to
         the crop's own size, they are resized to 8/7 of it first: 256 px for 224.
@@ -155,7 +158,8 @@ def resolve(
     else:
         check_stem(name, stem)
         found = _pixels(channels) if name == PIXELS else _look_up(name, weights, stem, channels, memo)
-    return replace(found, preprocess=_adjusted(found.preprocess, size, resize, interpolation, mean, std, views))
+    preprocess = _adjusted(found.preprocess, size, resize, interpolation, mean, std, views)
+    return replace(found, preprocess=preprocess if bits is None else replace(preprocess, bits=bits))
 
 
 def _pixels(channels: int) -> Backbone:

@@ -33,3 +33,13 @@ def check_count(name: str, value: Any, least: int = 1) -> None:
     """Raise OptionError unless `value` is a whole number of at least `least`."""
     if not (isinstance(value, numbers.Integral) and int(value) >= least):
         raise OptionError(f"{name} is {value!r}, expected a whole number of at least {least}", f"give another --{name}")
+
+
+BITS = (8, 16)
+"""Fewest and most bits of a 16-bit sample that can count."""
+
+
+def check_bits(bits: Any) -> None:
+    """Raise OptionError for a number of bits that cannot count of 16; None is any."""
+    if bits is not None and not (isinstance(bits, numbers.Integral) and BITS[0] <= int(bits) <= BITS[1]):
+        raise OptionError(f"bits is {bits!r}, expected {BITS[0]} to {BITS[1]}", "12 for a camera of 12 bits")

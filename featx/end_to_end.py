@@ -53,6 +53,8 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Instead of those that belong to the weights.
     resize, interpolation : str, optional
         ``crop``, ``squash``, ``pad`` or ``none``, and ``bilinear`` or ``bicubic``; None as the weights were trained.
+    bits : int, optional
+        How many bits of 16-bit images count, such as 12; None as the files say, else all.
     store : FeatureStore or path, optional
         Keeps the features of a frozen base.
 
@@ -100,6 +102,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         std: Sequence[float] | None = ExtractConfig.std,
         resize: str | None = ExtractConfig.resize,
         interpolation: str | None = ExtractConfig.interpolation,
+        bits: int | None = ExtractConfig.bits,
         precision: str = TrainConfig.precision,
         device: str = TrainConfig.device,
         seed: int = TrainConfig.seed,
@@ -135,6 +138,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.std = std
         self.resize = resize
         self.interpolation = interpolation
+        self.bits = bits
         self.precision = precision
         self.device = device
         self.seed = seed
@@ -177,6 +181,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             std=self.std,
             resize=self.resize,
             interpolation=self.interpolation,
+            bits=self.bits,
             channels=source.channels,
             memo=None if store is None else Memo(store.home),
         )

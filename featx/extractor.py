@@ -44,6 +44,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Instead of those that belong to the weights.
     resize, interpolation : str, optional
         ``crop``, ``squash``, ``pad`` or ``none``, and ``bilinear`` or ``bicubic``; None as the weights were trained.
+    bits : int, optional
+        How many bits of 16-bit images count, such as 12; None as the files say, else all.
     crops : int
         1 (the centre), 5 (and the corners) or 10 (and their mirror images); more than one view is averaged.
     flip : bool
@@ -80,6 +82,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         std: Sequence[float] | None = ExtractConfig.std,
         resize: str | None = ExtractConfig.resize,
         interpolation: str | None = ExtractConfig.interpolation,
+        bits: int | None = ExtractConfig.bits,
         crops: int = Views.crops,
         flip: bool = Views.flip,
         scales: Sequence[float] = Views.scales,
@@ -98,6 +101,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.std = std
         self.resize = resize
         self.interpolation = interpolation
+        self.bits = bits
         self.crops = crops
         self.flip = flip
         self.scales = scales
@@ -177,6 +181,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             std=self.std,
             resize=self.resize,
             interpolation=self.interpolation,
+            bits=self.bits,
             views=views,
             channels=source.channels,
             memo=None if store is None else Memo(store.home),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from featx.cache.memo import Memo, file_stamp, is_settled
 from featx.cache.schema import is_unreadable, unreadable
+from featx.depth import DIGEST, content_digest
 from featx.errors import ImageError, SourceError
 from featx.litter import is_litter
 from featx.tables import FileTable, FileTags, Stamps, tags
@@ -55,6 +55,8 @@ class FolderFiles:
         self._base = str(self._root)
         self._memo = memo
         self._inside: dict[str, bool] = {}
+        self.empty: list[str] = []
+        """Folders without any file, as `names` found them, each with a ``/`` at its end."""
         self._listed: FileTags | None = None
 
     def names(self) -> list[str]:
@@ -66,6 +68,7 @@ class FolderFiles:
             For a folder that cannot be read, and for a link to a folder that lies outside, or around it.
         """
         found: list[str] = []
+        self.empty = []
         try:
             self._list("", (str(self._root),), found)
         except OSError as exc:
@@ -78,9 +81,13 @@ class FolderFiles:
         """Add the names below one folder; `around` are the real folders that the way to it led through."""
         with os.scandir(os.path.join(self._root, prefix)) as entries:
             below: list[str] = []
+            files: list[str] = []
             for entry in entries:
                 if not is_litter(entry.name):
-                    (below if _is_folder(entry) else found).append(prefix + entry.name)
+                    (below if _is_folder(entry) else files).append(prefix + entry.name)
+        found += files
+        if prefix and not below and not files:
+            self.empty.append(prefix)
         for name in below:
             real = self._real_folder(name, around)
             self._list(name + "/", (*around, real), found)
@@ -125,8 +132,19 @@ class FolderFiles:
     def read(self, name: str) -> bytes:
         return _read_file(self.path(name), name, self.where)
 
+    def head(self, name: str, size: int) -> bytes:
+        """Return a file's first bytes; none where they cannot be had."""
+        try:
+            path = self.path(name)
+            if not stat.S_ISREG(path.stat().st_mode):
+                return b""
+            with path.open("rb", buffering=0) as file:
+                return file.read(size)
+        except (OSError, ImageError):
+            return b""
+
     def hashes(self, names: Sequence[str]) -> Hashes:
-        about = {"folder": str(self._root)}
+        about = {"folder": str(self._root), "digest": DIGEST}
         known = FileTable.from_bytes(self._memo.get_bytes("folder", about) if self._memo else None)
         seen, stamps = tags(names), self._stamps(names)
         found, missing = known.look_up(seen, stamps)
@@ -205,7 +223,7 @@ def hash_all(files: Files, names: Sequence[str], threads: int | None = None) -> 
 
 def _digest(files: Files, name: str) -> bytes:
     try:
-        return hashlib.sha256(files.read(name)).digest()
+        return content_digest(files.read(name))
     except ImageError as exc:
         return unreadable(exc.reason)
 

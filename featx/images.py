@@ -7,32 +7,50 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from featx.errors import ImageError
+from featx.checks import BITS
+from featx.depth import deep_colour, is_deep_colour, is_stretched, upper_eight, widen_planes
+from featx.errors import ImageError, first_few
+from featx.kinds import HEIC, TGA_SUFFIXES, Kind, can_read, kind_of
 from featx.litter import is_litter
+from featx.refusals import refusal
+from featx.remarks import Remarks
 from featx.specs import PreprocessSpec
+from featx.tiff import listening
 
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-"""File names that count as images, whatever their case."""
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".avifs", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
+    *(".psd", ".ico", *TGA_SUFFIXES),
+)
+"""File names that count as images, whatever their case; see `image_suffixes`."""
 
-# Named, because Pillow would otherwise also hand strangers' bytes to parsers such as EPS's Ghostscript.
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+
 MAX_PIXELS = 89_478_485
 """Largest image that is decoded, in pixels: Pillow's own bound for decompression bombs."""
 
 _INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
+_UNMARKED = "SPIDER"
+"""The one format that Pillow tells by more than first bytes."""
+
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-def is_image_name(name: str) -> bool:
+def image_suffixes() -> tuple[str, ...]:
+    """Return the endings of names that count as images: HEIC's where pillow-heif is installed."""
+    return SUFFIXES + HEIF_SUFFIXES if can_read(HEIC) else SUFFIXES
+
+
+def is_image_name(name: str, suffixes: tuple[str, ...] = ()) -> bool:
     """Tell whether a relative name looks like an image's, leaving out what programs leave behind; see `is_litter`."""
-    return name.lower().endswith(SUFFIXES) and not any(map(is_litter, name.split("/")))
+    return name.lower().endswith(suffixes or image_suffixes()) and not any(map(is_litter, name.split("/")))
 
 
-def decode(data: bytes, name: str) -> Pixels:
-    """Decode one encoded image.
+def decode(data: bytes, name: str, bits: int | None = None, remarks: Remarks | None = None) -> Pixels:
+    """Decode one encoded image, whatever its name says it is.
 
     Parameters
     ----------
@@ -40,50 +58,84 @@ def decode(data: bytes, name: str) -> Pixels:
         The file's content.
     name : str
         What to call it in an error.
+    bits : int, optional
+        How many bits of 16-bit samples count; else as the file says, or all.
+    remarks : Remarks, optional
+        Counts what is remarked of several images.
 
     Returns
     -------
     ndarray of uint8, shape (H, W, 3)
-        RGB, turned upright by its EXIF orientation. Of an animation the first frame, of 16 bits the upper 8; colours
-        behind transparency as they are stored, colour profiles are not applied.
+        RGB, turned upright by its EXIF orientation. Of an animation the first frame, of 16 bits the upper 8 of those
+        that count; colours behind transparency as they are stored, colour profiles are not applied.
 
     Raises
     ------
     ImageError
-        Naming the image and what is wrong with it.
+        Naming the image, what it is and what is wrong with it.
+
+    Warns
+    -----
+    FeatxWarning
+        Of an image that comes out nearly black, and of what libtiff says of one that it decodes all the same.
     """
-    try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise ImageError(
-                    f"image {name}: {width} x {height} pixels, at most {MAX_PIXELS:,} are decoded",
-                    "shrink or remove it, or use --on-error skip",
-                )
-            if image.format == "PNG":  # decoding it leaves the checksums of its pixels unseen
-                Image.open(io.BytesIO(data), formats=["PNG"]).verify()
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
-    except (ImageError, MemoryError):  # an image that finds no memory is none to skip
-        raise
-    # Pillow's decoders raise whatever their parsers meet (OSError, SyntaxError, ...): each is a bad image.
-    except Exception as exc:
-        what = "is empty" if not data else f"cannot be decoded: {_one_line(exc)}"
-        raise ImageError(f"image {name} {what}", "mend or remove it, or use --on-error skip") from exc
+    remarks = remarks or Remarks()
+    kind = kind_of(data, name)
+    with listening() as lines:
+        try:
+            pixels = _decode(data, kind, bits, name, remarks)
+        except (ImageError, MemoryError):  # an image that finds no memory is none to skip
+            raise
+        # Pillow's decoders raise whatever their parsers meet (OSError, SyntaxError, ...): each is a bad image.
+        except Exception as exc:
+            raise refusal(name, data, kind, exc, lines) from exc
+    if lines:
+        said = first_few(list(dict.fromkeys(lines)))
+        remarks.say("libtiff", name, f"is decoded, and libtiff says of it: {said[:300]}")
+    return pixels
 
 
-def _one_line(exc: Exception) -> str:
-    if "cannot identify image file" in str(exc):
-        return "it is in no known image format"
-    return " ".join(str(exc).split())[:200] or type(exc).__name__
+def _decode(data: bytes, kind: Kind | None, bits: int | None, name: str, remarks: Remarks) -> Pixels:
+    with _opened(data, kind) as image:
+        _check_pixels(image.size, name)
+        if image.format == "PNG":  # decoding it leaves the checksums of its pixels unseen
+            Image.open(io.BytesIO(data), formats=["PNG"]).verify()
+        widen_planes(image, data)
+        if is_stretched(image, data):
+            bits = BITS[1]
+        upright = ImageOps.exif_transpose(image)
+        _check_pixels(upright.size, name)  # an icon may be larger than it says
+        if upright.mode.startswith("I"):  # 16 bits a pixel: `convert` would clip at 255 instead of scaling
+            grey = upper_eight(np.asarray(upright), data, bits, name, remarks)
+            return np.asarray(Image.fromarray(grey).convert("RGB"))
+        if is_deep_colour(image, data):
+            return deep_colour(np.asarray(_to_rgb(upright)), image, data, bits, name, remarks)
+        return np.asarray(_to_rgb(upright))
+
+
+def _opened(data: bytes, kind: Kind | None) -> ImageFile.ImageFile:
+    # Named, because Pillow would otherwise also hand strangers' bytes to parsers such as EPS's Ghostscript.
+    format = _UNMARKED if kind is None else kind.format
+    if format is None or (kind and not can_read(kind)):
+        raise UnidentifiedImageError
+    if format == HEIC.format:
+        from pillow_heif import HeifImageFile  # an extra
+
+        heif: ImageFile.ImageFile = HeifImageFile(io.BytesIO(data))  # type: ignore[no-untyped-call, unused-ignore]
+        return heif
+    return Image.open(io.BytesIO(data), formats=[format])
+
+
+def _check_pixels(size: tuple[int, int], name: str) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"image {name}: {width} x {height} pixels, at most {MAX_PIXELS:,} are decoded",
+            "shrink or remove it, or use --on-error skip",
+        )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a pixel: `convert` would clip at 255 instead of scaling
-        deep = np.asarray(image)
-        low, high = deep.min(), deep.max()
-        if low < 0 or high > 0xFFFF:
-            raise ValueError(f"its pixels lie between {low} and {high}, expected 8 or 16 bits")
-        return Image.fromarray((deep >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":  # `convert` would clip at 0 and 255, whatever the values mean
         raise ValueError("its pixels are floating-point numbers, expected 8 or 16 bits")
     if image.mode == "P" and "transparency" in image.info:

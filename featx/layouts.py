@@ -35,7 +35,7 @@ class Layout:
     unlabelled: str = ""
 
 
-def read_layout(names: list[str], read: Callable[[str], bytes], where: str) -> Layout:
+def read_layout(names: list[str], read: Callable[[str], bytes], where: str, images: list[str] | None = None) -> Layout:
     """Understand a listing: Tiny-ImageNet's, ``train/ val/ test/``, class folders, or a flat folder.
 
     Parameters
@@ -46,6 +46,8 @@ def read_layout(names: list[str], read: Callable[[str], bytes], where: str) -> L
         Gives the content of a small text file among them.
     where : str
         What to call the place in an error.
+    images : list of str, optional
+        Those of them that are images; else those that are called so.
 
     Raises
     ------
@@ -57,7 +59,8 @@ def read_layout(names: list[str], read: Callable[[str], bytes], where: str) -> L
     FeatxWarning
         Where classes hold split folders, which are not told apart there.
     """
-    images = [name for name in names if is_image_name(name)]
+    if images is None:
+        images = [name for name in names if is_image_name(name)]
     if not images:
         raise no_images(names, where)
     wrap = _wrapping_folders(images, where)

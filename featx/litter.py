@@ -4,10 +4,13 @@ from __future__ import annotations
 
 _DESKTOP = (
     "__MACOSX .DS_Store .AppleDB .AppleDesktop .AppleDouble .DocumentRevisions-V100 .Spotlight-V100 .TemporaryItems "
-    ".Trashes .fseventsd $RECYCLE.BIN lost+found .Trash .thumbnails .thumbs .cache"
+    ".Trashes .fseventsd $RECYCLE.BIN lost+found .Trash .thumbnails .thumbs .cache Thumbs.db ehthumbs.db desktop.ini"
 )
 _STORAGE = "@eaDir #recycle #snapshot .snapshot .snapshots .zfs .dropbox.cache .stfolder .stversions"
-_WORK = ".git .hg .svn .dvc .ipynb_checkpoints .idea .vscode .venv .tox .nox .mypy_cache .pytest_cache .ruff_cache"
+_WORK = (
+    ".git .gitattributes .gitignore .gitkeep .hg .svn .dvc .ipynb_checkpoints .idea .vscode .venv .tox .nox "
+    ".mypy_cache .pytest_cache .ruff_cache"
+)
 
 LITTER = frozenset(f". .. {_DESKTOP} {_STORAGE} {_WORK}".split())
 """Names, at any depth; in an archive two dots may be one, and never a class."""

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from featx.errors import FeatxError, FeatxWarning, ImageError, OutOfMemoryError, SourceError
 from featx.images import Pixels, prepare_views, view_sizes
-from featx.sources import Source
+from featx.sources import Source, at_bits
 from featx.specs import PreprocessSpec
 
 Rows = npt.NDArray[np.int64]
@@ -59,6 +59,7 @@ def image_shape(source: Source, spec: PreprocessSpec) -> tuple[int, int, int]:
     if spec.crop is not None:
         return spec.channels, spec.crop, spec.crop
     reasons = []
+    source = at_bits(source, spec.bits)
     for i in range(len(source)):
         try:
             height, width = next(prepare_views(source[i][0], spec, source.ids[i])).shape[:2]
@@ -105,6 +106,8 @@ def load_batches(
     ------
     ImageError
         Naming the image.
+    OptionError
+        The spec says how many bits of 16-bit images count, and the source holds arrays.
     OutOfMemoryError, SourceError
         Whatever else happens in a thread, naming the image.
 
@@ -114,7 +117,7 @@ def load_batches(
         An image takes longer than `SLOW_SECONDS`.
     """
     count = workers or len(os.sched_getaffinity(0))
-    crew = _Crew(source, spec, shape, on_error, threading.Semaphore(count))
+    crew = _Crew(at_bits(source, spec.bits), spec, shape, on_error, threading.Semaphore(count))
     ahead: deque[Future[Batch]] = deque()
     todo = iter(batches)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import hashlib
 import re
 import threading
 import warnings
@@ -18,6 +17,7 @@ import numpy as np
 from featx.cache.memo import Memo, file_stamp
 from featx.cache.schema import unreadable
 from featx.columns import Columns, check_group, find_columns, need_pyarrow
+from featx.depth import DIGEST, content_digest
 from featx.errors import FeatxWarning, ImageError, SourceError
 from featx.files import Hashes, changed, check_size
 from featx.layouts import Layout, Row, arrange
@@ -52,7 +52,8 @@ class Shard:
             for group in groups:
                 check_group(group, self.columns, str(path))
             self.labels = self._labels(file)
-        self.hashes = RowHashes("parquet", {"stamp": self.stamp, "column": self.columns.image}, len(self), memo)
+        about = {"stamp": self.stamp, "column": self.columns.image, "digest": DIGEST}
+        self.hashes = RowHashes("parquet", about, len(self), memo)
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -161,7 +162,7 @@ class ParquetFiles:
 
     def _digest(self, name: str) -> bytes:
         try:
-            return hashlib.sha256(self.read(name)).digest()
+            return content_digest(self.read(name))
         except ImageError as exc:
             return unreadable(exc.reason)
 

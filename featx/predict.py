@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,14 +12,12 @@ import numpy.typing as npt
 from featx.backbones import Backbone, is_weights_file, resolve
 from featx.cache.memo import Memo
 from featx.errors import CorruptStoreError, FeatureError, OptionError, WeightsError
-from featx.home import expanded
-from featx.images import is_image_name
 from featx.inputs import as_source
 from featx.naming import RUN, is_factory, is_run
 from featx.portable import LinearModel
 from featx.predictors import LinearPredictor, Logits, NetworkPredictor, Predictor
 from featx.runs import MODEL_FILE, Run, Runs
-from featx.sources import Source, is_list, load_source
+from featx.sources import Source, is_image_file, is_list, load_source
 from featx.specs import ExtractConfig, LayerSpec, PreprocessSpec, Progress, no_progress
 
 PROBABILISTIC = ("softmax", "lda")
@@ -174,7 +170,7 @@ def image_sources(
     found: list[Source] = []
     files: list[str] = []
     for name in names:
-        if is_image_name(Path(name).name) and os.path.isfile(expanded(name)):
+        if is_image_file(name):
             files.append(name)
             continue
         if files:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from featx.errors import ImageError
 from featx.images import Pixels, prepare_views
-from featx.sources import Source
+from featx.sources import Source, at_bits
 from featx.specs import PreprocessSpec, Views
 from featx.splits import thin
 
@@ -59,6 +59,7 @@ def draw_sheet(
         ``id`` and ``reason`` of images that cannot be decoded; their tiles are crossed out.
     """
     views = preprocess.views if preprocess else Views()
+    source = at_bits(source, preprocess.bits if preprocess else None)
     names, width = _view_names(views), _columns(views)
     rows = thin(source.ids, source.labels, limit=images, seed=seed)
     height = math.ceil(len(rows) * len(names) / width)

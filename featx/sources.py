@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -12,21 +12,24 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from featx.archives import TarFiles, ZipFiles
+from featx.archives import ArchiveFiles, TarFiles, ZipFiles
 from featx.arrays import digits, label_of, npz
 from featx.cache.memo import Memo
 from featx.cache.schema import fingerprint
 from featx.datasets import open_arrays, open_images
+from featx.depth import content_digest
 from featx.errors import FeatxWarning, OptionError, SourceError, nearest
 from featx.files import Files, FolderFiles
 from featx.foreign import file_hint
 from featx.home import expanded
-from featx.images import Pixels, decode, is_image_name
+from featx.images import Pixels, decode, image_suffixes, is_image_name
 from featx.imagesets import IMAGE_SETS
 from featx.layouts import Layout, Row, read_layout
+from featx.listing import LeftOut, check_class_folders, count_kinds, find_images, hint_for, looks_like_image, name_kinds
 from featx.lists import open_list
 from featx.parquet import open_parquet
 from featx.published import ARRAY_SETS
+from featx.remarks import Remarks
 from featx.specs import Progress, no_progress
 from featx.splits import check_split, thin
 from featx.stacks import h5, npy
@@ -101,6 +104,8 @@ class FileSource:
         self._files = files
         self._rows = rows
         self._hashes: Hashes | None = None
+        self._bits: int | None = None
+        self._remarks = Remarks()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -109,11 +114,11 @@ class FileSource:
         row = self._rows[i]
         data = self._files.read(row.name)
         # The key was made from the hash: bytes that changed since must not be stored under it.
-        if hashlib.sha256(data).digest() != self.row_hashes()[i].tobytes():
+        if content_digest(data) != self.row_hashes()[i].tobytes():
             raise SourceError(
                 f"image {row.id} in {self._files.where} changed while featx was reading it", "run it again"
             )
-        return decode(data, row.id), label_of(self.labels[i])
+        return decode(data, row.id, self._bits, self._remarks), label_of(self.labels[i])
 
     def row_hashes(self) -> Hashes:
         if self._hashes is None:
@@ -127,7 +132,15 @@ class FileSource:
         chosen = [self._rows[i] for i in rows]
         part = FileSource(self.spec, self.split, self._files, chosen, self.classes, self.unlabelled)
         part._hashes = None if self._hashes is None else self._hashes[rows]
+        part._bits, part._remarks = self._bits, self._remarks
         return part
+
+    def at_bits(self, bits: int) -> FileSource:
+        """Return the same rows, so many bits of their 16-bit images counting."""
+        self.row_hashes()  # once for both
+        source = copy.copy(self)
+        source._bits = bits
+        return source
 
 
 class JoinedSource:
@@ -162,6 +175,30 @@ class JoinedSource:
             raise OptionError("rows of a joined source must rise from split to split", "sort them")
         return JoinedSource([p.subset(rows[owner == k] - self._starts[k]) for k, p in enumerate(self._parts)])
 
+    def at_bits(self, bits: int) -> JoinedSource:
+        """Return the same rows, so many bits of their 16-bit images counting."""
+        source = copy.copy(self)
+        source._parts = [at_bits(part, bits) for part in self._parts]
+        return source
+
+
+def at_bits(source: Source, bits: int | None) -> Source:
+    """Return a source whose 16-bit images are read as images of so many bits; None as they say themselves.
+
+    Raises
+    ------
+    OptionError
+        The source holds arrays, which have 8 bits.
+    """
+    if bits is None:
+        return source
+    how: Callable[[int], Source] | None = getattr(source, "at_bits", None)
+    if how is None:
+        raise OptionError(
+            f"bits={bits} is of image files, and {source.spec} holds arrays of 8 bits", "leave it out (--bits)"
+        )
+    return how(bits)
+
 
 Splits = Mapping[str, Source]
 Loader = Callable[[str, Memo | None], Splits]
@@ -169,10 +206,10 @@ NamedLoader = Callable[[str, Memo | None, Progress], Splits]
 """Opens a set that may have to be downloaded first."""
 
 
-def _files(make: Callable[[Path, Memo | None], Files]) -> Loader:
+def _files(make: Callable[[Path, Memo | None], ArchiveFiles]) -> Loader:
     def load(spec: str, memo: Memo | None) -> Splits:
         files = make(expanded(spec), memo)
-        return _split(spec, files, read_layout(files.names(), files.read, spec))
+        return _split(spec, files, _understood(spec, files, files.names(), ()))
 
     return load
 
@@ -181,9 +218,31 @@ def _folder(spec: str, memo: Memo | None) -> Splits:
     files = FolderFiles(expanded(spec), memo)
     names = files.names()
     tables = [name for name in names if name.lower().endswith(".parquet")]
-    if tables and not any(is_image_name(name) for name in names):
+    suffixes = image_suffixes()
+    if tables and not any(is_image_name(name, suffixes) for name in names):
         return _split(spec, *open_parquet(spec, [files.path(name) for name in tables], memo))
-    return _split(spec, files, read_layout(names, files.read, spec))
+    return _split(spec, files, _understood(spec, files, names, files.empty))
+
+
+def _understood(spec: str, files: FolderFiles | ArchiveFiles, names: list[str], empty: Sequence[str]) -> Layout:
+    """Understand a listing, and say what of it is left out."""
+    listing = find_images(names, files.head)
+    if not listing.images:
+        raise _no_images(spec, listing.others)
+    layout = read_layout(names, files.read, spec, listing.images)
+    check_class_folders(layout, listing.others, empty, spec)
+    if listing.others:
+        warnings.warn(LeftOut(spec, count_kinds(listing.others)), stacklevel=6)
+    return layout
+
+
+def _no_images(spec: str, others: Sequence[str]) -> SourceError:
+    counts = count_kinds(others)
+    said = f"{len(others)} other files: {name_kinds(counts)}" if others else "0 other files"
+    return SourceError(
+        f"{spec} holds no images ({said}), expected class folders with images",
+        hint_for(counts) or "for example cats/1.jpg and dogs/2.jpg, or train/cats/1.jpg",
+    )
 
 
 def _parquet(spec: str, memo: Memo | None) -> Splits:
@@ -336,6 +395,14 @@ def _is_built_in(spec: str) -> bool:
     return spec in BUILT_IN
 
 
+def is_image_file(spec: str) -> bool:
+    """Tell whether a source is a single image, by its name, and where that says nothing by its first bytes."""
+    path = expanded(spec)
+    if not os.path.isfile(path) or path.suffix.lower() in (*BY_SUFFIX, *COMPRESSED):
+        return False
+    return is_image_name(path.name) or looks_like_image(path.name, FolderFiles(path.parent).head)
+
+
 def _loader(spec: str) -> Loader:
     path = expanded(spec)
     # An empty text would be the current folder: most often a shell variable that was never set.
@@ -350,7 +417,7 @@ def _loader(spec: str) -> Loader:
             "unpack it once (for example gunzip x.tar.gz) and name the .tar or the folder",
         )
     if suffix not in BY_SUFFIX:
-        kind = "one image" if is_image_name(path.name) else f"a {suffix or 'nameless'} file"
+        kind = "one image" if is_image_file(spec) else f"a {suffix or 'nameless'} file"
         raise OptionError(
             f"source {spec!r} is {kind}, expected a folder, {', '.join(BY_SUFFIX)}, digits or another name",
             file_hint(path) or "name the folder that holds the images",

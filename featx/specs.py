@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
-from featx.checks import check_choice, check_count, check_range
+from featx.checks import check_bits, check_choice, check_count, check_range
 from featx.errors import OptionError
 
 SCHEMA = 1
@@ -186,6 +186,8 @@ class PreprocessSpec:
         ``bilinear`` or ``bicubic``, with Pillow's antialiasing.
     decoder, resizer : str
         Name and version of the algorithm, raised when a release changes pixels.
+    bits : int, optional
+        How many bits of 16-bit images count, 8 to 16, whatever the files say; None as they say, else all.
     views : Views
         Which views of the image are averaged. Five crops need ``crop`` as `fit` and a `resize` larger than `crop`;
         several scales need a size.
@@ -201,6 +203,7 @@ class PreprocessSpec:
     decoder: str = "pillow-upright-1"
     resizer: str = "pillow-antialias-1"
     views: Views = Views()
+    bits: int | None = None
 
     def __post_init__(self) -> None:
         sizes: dict[str, Any] = {"resize": self.resize, "crop": self.crop}
@@ -212,6 +215,7 @@ class PreprocessSpec:
             raise OptionError(f"{self.channels} channels, expected 3 (RGB) or 1 (grey)")
         check_choice("interpolation", self.interpolation, INTERPOLATIONS)
         check_choice("resize", self.fit, RESIZES)
+        check_bits(self.bits)
         if self.fit == "none" and (self.resize, self.crop) != (None, None):
             raise OptionError("--resize none leaves the size alone, and a size was given", "leave one of them out")
         # One spelling a value, as the digest needs it: (0, 0, 0) is (0.0, 0.0, 0.0).
@@ -264,8 +268,11 @@ class PreprocessSpec:
         return replace(self.views, scales=Views.scales)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return JSON-able values, as a key holds them."""
-        return {**asdict(self), "mean": list(self.mean), "std": list(self.std), "views": self.views.as_dict()}
+        """Return JSON-able values, as a key holds them; `bits` only where it is given, as keys without it are older."""
+        values = {**asdict(self), "mean": list(self.mean), "std": list(self.std), "views": self.views.as_dict()}
+        if self.bits is None:
+            del values["bits"]
+        return values
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> PreprocessSpec:
@@ -333,6 +340,7 @@ class ExtractConfig:
     std: tuple[float, ...] | None = None
     resize: str | None = None
     interpolation: str | None = None
+    bits: int | None = None
     views: Views = Views()
     precision: str = "fp32"
     dtype: str = "float32"
@@ -350,6 +358,7 @@ class ExtractConfig:
             check_choice("resize", self.resize, RESIZES)
         if self.interpolation is not None:
             check_choice("interpolation", self.interpolation, INTERPOLATIONS)
+        check_bits(self.bits)
         check_choice("on-error", self.on_error, ON_ERROR)
         check_count("batch-size", self.batch_size)
         if self.workers:

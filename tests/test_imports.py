@@ -17,16 +17,16 @@ FOLDERS = {"featx": "featx", "featx.cache": "cache", "featx.cli": "cli"}
 
 # A module imports only from rows above its own. A new module needs a place here before it needs anything else.
 LEVELS = (
-    "cache.claims chance errors figures folding home litter measure minibatch problem saga statistics stopping "
-    "tar_members unrolled zip_members",
-    "board cache.atomic checks code columns foreign head_spec matrices metrics missing objective split_names "
-    "streams tracing weights",
-    "curvature device factories fit_config flat heads hub portable reports runs specs",
+    "cache.claims chance errors figures folding home kinds litter measure minibatch problem saga statistics "
+    "stopping tar_members tiff unrolled zip_members",
+    "board cache.atomic checks code columns foreign head_spec matrices metrics missing objective refusals remarks "
+    "split_names streams tracing weights",
+    "curvature depth device factories fit_config flat heads hub portable reports runs specs",
     "bench_config cache.memo cache.schema certificate_sums checkpoints images knn linear_model naming networks "
     "pooling report_tables solvers train_config",
     "arrays augment cache.contents cache.folder graph layouts list_columns newton optim run_backbone seeds "
     "sgd_probe splits tables timm_networks unpacked",
-    "building cache.entries cache.matrix certificate coverage fetch files predictions softmax_solver",
+    "building cache.entries cache.matrix certificate coverage fetch files listing predictions softmax_solver",
     "archives cache.copies cache.table cache.verify imagesets lists parquet paths published published_rows "
     "softmax stacks trained",
     "backbones cache.plain cache.writer classical datasets softmax_cv",
