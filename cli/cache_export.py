@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli import options
+from featx.cli.given import refuse
 from featx.cli.opening import opening_source
 from featx.cli.output import Output
 from featx.cli.targets import check_target
@@ -90,6 +91,7 @@ def open_sources(out: Output, source: str | None, kind: str, pick: options.Pick,
     if source is None:
         if pick.split is not None or pick.limit is not None or pick.per_class is not None:
             raise OptionError("--split, --limit and --per-class choose rows of --source, which is not given", "add it")
+        refuse(["seed"], "an export without --source has")
         return []
     if kind == "npy":
         raise OptionError("an .npy file holds no labels, --source has no use", "write .npz, or leave --source out")

@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featx import factories
+from featx.adjusting import adjusted
 from featx.cache.memo import Memo, file_stamp, is_settled
 from featx.code import code_of
-from featx.errors import WeightsError
-from featx.naming import ALIASES, DRAWN, check_stem, is_factory, is_timm, versions
+from featx.errors import CorruptStoreError, OptionError, WeightsError
+from featx.naming import ALIASES, DRAWN, PIXELS, RUN, check_stem, is_factory, is_run, is_timm, versions
+from featx.recorded import Recorded
 from featx.run_backbone import Held, find_held
+from featx.runs import MODEL_FILE, RECORD_FILE
 from featx.specs import ExtractConfig, PreprocessSpec, Views
 
 if TYPE_CHECKING:
     from torch import nn
 
-PIXELS = "pixels"
+    from featx.trained import Rebuilt
+
 _WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 
 
@@ -52,8 +56,8 @@ class Backbone:
         SHA-256 of a user's own network code.
     origin : str
         Where that code is: an absolute path or a module, and the factory.
-    held : Held or None
-        The training run that it is of.
+    held, base : Held or None, Backbone or None
+        The training run that it is of, and what that run's head stands on, where the run keeps its head alone.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Backbone:
     code: str | None = None
     origin: str = ""
     held: Held | None = None
+    base: Backbone | None = None
 
     def module(self) -> nn.Module:
         """Build the network anew: weights loaded, eval mode, float32, on the CPU, without gradients.
@@ -87,13 +92,24 @@ class Backbone:
 
     def _build(self) -> nn.Module:
         if self.held is not None:
-            from featx.trained import rebuild  # heavy
-
-            return rebuild(self.held).network
+            return self.rebuilt().network
         from featx.building import build
 
         own = factories.parse(self.origin) if self.origin else None
         return build(self.name, self.weights, self.options, self.head, self.file, own, self.code)
+
+    def rebuilt(self) -> Rebuilt:
+        """Build the training run's network anew, with its head.
+
+        Raises
+        ------
+        OptionError, WeightsError, CorruptStoreError
+            As `featx.trained.rebuild`.
+        """
+        from featx.trained import rebuild  # heavy
+
+        assert self.held is not None
+        return rebuild(self.held, self.base.module() if self.base else None)
 
 
 def resolve(
@@ -150,12 +166,14 @@ def resolve(
     """
     name = ALIASES.get(name, name)
     held = find_held(name, weights, stem, memo.home if memo else None)
-    if held is not None:
-        found = _look_up_held(held, weights, memo)
+    if held is not None and weights.startswith(DRAWN):
+        found = _drawn_anew(held, weights, memo)
+    elif held is not None:
+        found = look_up_held(held, memo)
     else:
         check_stem(name, stem)
         found = _pixels(channels) if name == PIXELS else _look_up(name, weights, stem, channels, memo)
-    return replace(found, preprocess=_adjusted(found.preprocess, size, resize, interpolation, mean, std, views))
+    return replace(found, preprocess=adjusted(found.preprocess, size, resize, interpolation, mean, std, views))
 
 
 def _pixels(channels: int) -> Backbone:
@@ -182,21 +200,127 @@ def _look_up(name: str, weights: str, stem: str | None, channels: int, memo: Mem
     return _backbone(known, weights)
 
 
-def _look_up_held(held: Held, weights: str, memo: Memo | None) -> Backbone:
-    """Return a run's network with the preprocessing that it was trained with; its weights may be drawn anew."""
-    if weights.startswith(DRAWN):
-        name, channels = held.origin or held.name, held.preprocess.channels
-        drawn = _look_up(name, weights, held.options.get("stem"), channels, memo)
-        return replace(drawn, preprocess=held.preprocess)
+def _drawn_anew(held: Held, weights: str, memo: Memo | None) -> Backbone:
+    """Return a run's network with the preprocessing that it was trained with, and weights drawn anew."""
+    name, channels = held.origin or held.name, held.preprocess.channels
+    drawn = _look_up(name, weights, held.options.get("stem"), channels, memo)
+    return replace(drawn, preprocess=held.preprocess)
+
+
+def look_up_held(held: Held, memo: Memo | None, base_weights: str | None = None) -> Backbone:
+    """Return a run's network with its weights, and the preprocessing that it was trained with.
+
+    Parameters
+    ----------
+    held : Held
+        Of the run.
+    base_weights : str, optional
+        Where the weights lie that its head was trained on, as `look_up_recorded`.
+
+    Raises
+    ------
+    OptionError, WeightsError, CorruptStoreError
+        As `resolve`.
+    """
+    base = None if held.base is None else look_up_recorded(held.base, memo, base_weights)
 
     def inspect() -> dict[str, Any]:
         from featx.trained import inspect_trained  # heavy
 
-        return inspect_trained(held)
+        return inspect_trained(held, base.module() if base else None)
 
-    about = {"held": asdict(held), "versions": versions(held.name)}
+    # Where the base lies does not matter: it was found to be the right one.
+    about = {"held": asdict(replace(held, base=None)), "base": base and base.weights_sha256}
+    about["versions"] = versions(held.name)
     known = _known(about, held.origin or None, memo, True, inspect)
-    return replace(_backbone(known, held.run), held=held)
+    return replace(_backbone(known, held.run), held=held, base=base)
+
+
+def look_up_recorded(found: Recorded, memo: Memo | None, weights: str | None = None) -> Backbone:
+    """Return the network that a run stands on, its tensors and its code being those that it was made with.
+
+    Parameters
+    ----------
+    found : Recorded
+        What the run's record says of it.
+    weights : str, optional
+        A file, or ``run:ID``, that holds the tensors now; else those that the run keeps, else those that it names.
+
+    Raises
+    ------
+    OptionError
+        The code is no longer what it was, or may not be run.
+    WeightsError
+        The tensors are not there, or are others; says which are wanted.
+    CorruptStoreError
+        Runs that stand on each other in a circle, which somebody made up.
+    """
+    found.check_origin()
+    given = weights or found.kept
+    try:
+        network = _as_given(found, given, memo) if given else _as_named(found, memo)
+    except RecursionError:
+        raise CorruptStoreError(f"run {found.run} stands on itself", "run its command again") from None
+    except (WeightsError, OptionError) as exc:
+        if isinstance(exc, OptionError) and not is_run(given or found.weights):
+            raise
+        raise WeightsError(f"{found.wish}: {exc.message}", _where(found)) from exc
+    if network.code != found.code:
+        raise OptionError(f"the code of {found.name} changed since run {found.run} was made", "run its command again")
+    if network.weights_sha256 != found.sha256:
+        other = f"of SHA-256 {network.weights_sha256}"
+        if given:
+            raise WeightsError(f"{found.wish}, and {given} holds others, {other}", _where(found))
+        raise WeightsError(f"{found.wish}: they are no longer those, but {other}", _where(found))
+    return replace(network, preprocess=found.preprocess)
+
+
+def _where(found: Recorded) -> str:
+    return f"`featx predict {found.run} IMAGE... --weights FILE` takes them from where they lie now"
+
+
+def _as_named(found: Recorded, memo: Memo | None) -> Backbone:
+    weights = found.named_file or found.weights
+    name, stem = found.origin or found.name, found.options.get("stem")
+    return resolve(name, weights=weights, stem=stem, channels=found.preprocess.channels, memo=memo)
+
+
+def _as_given(found: Recorded, weights: str, memo: Memo | None) -> Backbone:
+    """Build the network as it was recorded, whatever its options would be for a file of unknown origin."""
+    from featx import building  # heavy
+
+    path = Path(weights).expanduser()
+    if is_run(weights) or (path.name == MODEL_FILE and path.with_name(RECORD_FILE).is_file()):
+        weights = weights if is_run(weights) else f"{RUN}{path.parent}"
+        held = find_held(found.origin or found.name, weights, None, memo.home if memo else None)
+        assert held is not None
+        return look_up_held(held, memo)
+    file = building.existing(weights)
+    if found.held is not None:
+        return look_up_held(_held_in(file, found), memo)
+
+    def inspect() -> dict[str, Any]:
+        return building.inspect_recorded(found.name, file, found.options, found.origin)
+
+    about = {"recorded": [found.name, found.options, found.origin], "file": file, "versions": versions(found.name)}
+    known = _known(about, found.origin or None, memo, True, inspect)
+    return _backbone(known, known["weights"])
+
+
+def _held_in(file: str, found: Recorded) -> Held:
+    """Return a training run's network whose tensors are in a file of their own."""
+    assert found.held is not None
+    return Held(
+        run=file,
+        file=file,
+        name=found.name,
+        options=found.options,
+        preprocess=found.preprocess,
+        head=found.held["head"],
+        n_classes=found.held["n_classes"],
+        code=found.code,
+        origin=found.origin,
+    )
 
 
 def _known(
@@ -244,30 +368,6 @@ def _inspect(name: str, weights: str, stem: str | None, channels: int) -> dict[s
     if is_factory(name):
         return building.inspect_own(factories.parse(name), weights, is_weights_file(weights))
     return building.inspect_named(name, weights, stem, is_weights_file(weights), channels)
-
-
-def _adjusted(
-    spec: PreprocessSpec,
-    size: int | None,
-    resize: str | None,
-    interpolation: str | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    views: Views,
-) -> PreprocessSpec:
-    if resize == "none" and size is None:
-        spec = replace(spec, resize=None, crop=None)
-    if size is not None:
-        spec = replace(spec, resize=size, crop=size)
-    spec = replace(spec, fit=resize or spec.fit, interpolation=interpolation or spec.interpolation)
-    spec = replace(spec, mean=_wide(mean or spec.mean, spec.channels), std=_wide(std or spec.std, spec.channels))
-    if views.crops > 1 and spec.fit == "crop" and spec.crop is not None and spec.resize == spec.crop:
-        spec = replace(spec, resize=(8 * spec.crop + 3) // 7)  # to the nearest px
-    return replace(spec, views=views)
-
-
-def _wide(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    return tuple(values) * channels if len(values) == 1 else tuple(values)
 
 
 def is_weights_file(weights: str) -> bool:

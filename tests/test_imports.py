@@ -21,16 +21,16 @@ LEVELS = (
     "checks home certificate streams matrices solvers code head_spec board report_tables",
     "specs fit_config device",
     "cache.atomic cache.claims cache.schema images pooling train_config bench_config metrics heads networks weights "
-    "splits knn paths factories folding naming tracing measure",
-    "cache.memo cache.folder seeds runs portable arrays layouts graph hub augment optim flat",
+    "splits knn paths factories folding naming tracing measure adjusting",
+    "cache.memo cache.folder seeds runs portable arrays layouts graph hub augment optim flat recorded outputs",
     "linear_model cache.contents cache.entries cache.matrix columns fetch tables timm_networks checkpoints predictions "
-    "run_backbone",
+    "run_backbone run_locks",
     "cache.copies cache.table softmax",
     "cache.writer classical softmax_cv sgd_probe",
     "protocols cache.store cache.verify cache.plain files building imagesets published",
     "cache.hdf5 cache.npz cache.parquet archives lists stacks parquet datasets trained",
     "cache cache.export cache.upkeep cache.merge cache.compare sources backbones",
-    "loading inputs forward learners resume",
+    "loading inputs forward learners resume keeping run_entries",
     "activations passes steps init_head",
     "filling predictors",
     "extract",
@@ -42,15 +42,16 @@ LEVELS = (
     "featx",
 )
 CLI_LEVELS = (
-    "text amounts completion",
+    "text amounts completion given streams",
     "progress",
     "output",
     "failures options",
     "opening targets fit_options train_options",
     "groups",
-    "bench cache cache_export cache_look doctor extract fit layers predict report train",
-    "cache_remove cache_verify demo show",
-    "cache_merge main",
+    "bench cache cache_export cache_look doctor extract fit layers predict report runs train",
+    "cache_remove cache_verify demo runs_look show",
+    "cache_merge program runs_remove",
+    "main",
     "cli",
 )
 
