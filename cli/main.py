@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
-from types import FrameType
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` takes longer to load than all that stands here
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
 
 CODE = 128 + signal.SIGINT
 """Exit code of an interrupted command."""
@@ -41,9 +43,10 @@ def main() -> None:
 
 def _end(number: int = signal.SIGINT, frame: FrameType | None = None) -> None:
     as_json = "--json" in sys.argv
-    with contextlib.suppress(OSError):  # nobody listens
+    try:
         os.write(1 if as_json else 2, (_SAID_AS_JSON if as_json else _SAID).encode())
-    os._exit(CODE)
+    finally:  # whoever listens
+        os._exit(CODE)
 
 
 def __getattr__(name: str) -> Any:

@@ -77,14 +77,21 @@ def show_run(out: Output, home: Path, run: str) -> None:
         except StoreError as exc:
             out.note(f"warning: {exc.message}")
     told = {name: record[name] for name in TOLD if name in record}
-    for name, value in {**facts, **told}.items():
-        if isinstance(value, Mapping) and value:
+    if not out.json:
+        _spell(out, facts | told)
+    out.result(facts | told)
+
+
+def _spell(out: Output, facts: Mapping[str, Any]) -> None:
+    """Print facts one a line, nested ones under dotted names."""
+    for name, value in facts.items():
+        if name == "last_used":
+            out.say(f"written: {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(value))}")
+        elif isinstance(value, Mapping) and value:
             for inner, part in value.items():
-                shown = human_bytes(part) if name == "files" else _shown(part)
-                out.say(f"{name}.{inner}: {shown}")
+                out.say(f"{name}.{inner}: {human_bytes(part) if name == 'files' else _shown(part)}")
         else:
             out.say(f"{name}: {human_bytes(value) if name == 'bytes' else _shown(value)}")
-    out.result(facts | told)
 
 
 def document(entry: RunEntry) -> dict[str, Any]:

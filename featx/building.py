@@ -150,7 +150,13 @@ def inspect_recorded(name: str, file: str, options: dict[str, Any], origin: str)
     module = drawn(name, file, options, own, code)
     weights = PUBLISHED if is_timm(name) and not _fits(name, file, module) else file
     found = _load_facts(module, find_head(name, module), _state(name, weights, file, module), weights)
-    about = {"name": name, "options": options, "preset": asdict(PreprocessSpec()), "file": file, "files": stamps}
+    about = {
+        "name": name,
+        "options": options,
+        "preset": asdict(PreprocessSpec(None, None)),
+        "file": file,
+        "files": stamps,
+    }
     return found | about | {"weights": weights, "code": code, "origin": origin}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from featx.backbones import Backbone, look_up_held, look_up_recorded, resolve
+from featx.backbones import Backbone, resolve
 from featx.cache.memo import Memo
 from featx.errors import CorruptStoreError, FeatureError, OptionError, WeightsError
 from featx.home import expanded
@@ -26,6 +26,7 @@ from featx.runs import MODEL_FILE, Run, Runs
 from featx.sources import Source, load_source
 from featx.specs import ExtractConfig, LayerSpec, Progress, no_progress
 from featx.splits import thin
+from featx.standing import look_up_held, look_up_recorded
 
 PROBABILISTIC = ("softmax", "lda")
 """Heads of `featx fit` for which the softmax of the logits are probabilities."""
@@ -106,7 +107,7 @@ def _on_given(run: Run, name: str, memo: Memo, weights: str | None) -> Backbone:
     assert held is not None
     if held.base is None:
         raise OptionError(f"run {run.id} holds all of its weights, and --weights was given", "leave --weights out")
-    return look_up_held(held, memo, weights)
+    return look_up_held(held, memo, resolve, weights)
 
 
 def _fitted(run: Run, record: dict[str, Any], memo: Memo, weights: str | None) -> LinearPredictor:
@@ -151,7 +152,7 @@ def fitted_on(
     if record["backbone"] == PIXELS and weights is not None:
         raise OptionError(f"run {run.id} was fitted on pixels, which have no weights", "leave --weights out")
     ours = run.path.parent == Runs(memo.home).folder
-    found = look_up_recorded(recorded(run.id, run.path, record, ours=ours), memo, weights)
+    found = look_up_recorded(recorded(run.id, run.path, record, ours=ours), memo, resolve, weights)
     preprocess = found.preprocess
     return found if size is None else replace(found, preprocess=replace(preprocess, resize=size, crop=size))
 

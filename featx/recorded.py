@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import OptionError
+from featx.home import recorded_path
 from featx.naming import is_factory
 from featx.specs import PreprocessSpec
 
@@ -98,8 +99,8 @@ def recorded(run: str, folder: Path, record: Mapping[str, Any], *, ours: bool) -
     return Recorded(
         run=run,
         name=str(record["backbone"]),
-        weights=str(record["weights"]),
-        file=str(record["weights_file"]) if record.get("weights_file") else None,
+        weights=recorded_path(str(record["weights"])),
+        file=recorded_path(str(record["weights_file"])) if record.get("weights_file") else None,
         kept=str(kept) if kept.is_file() else None,
         sha256=str(record["weights_sha256"]),
         options=dict(record["options"]),

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from featx.cache import atomic
-from featx.errors import CorruptStoreError, OptionError, first_few, nearest
+from featx.errors import CorruptStoreError, OptionError, first_few, legible, nearest
 from featx.home import home_folder
 
 RECORD_FILE = "run.json"
@@ -209,20 +209,23 @@ def jsonable(value: Any) -> Any:
     """Return `value` as JSON can hold it.
 
     NaN and infinite numbers become None, numpy scalars and arrays numbers and lists, dataclasses
-    dictionaries, paths text, tuples lists, sets sorted lists. Anything else raises TypeError.
+    dictionaries, paths text, tuples lists, sets sorted lists. Names that are no text become such: see `legible`.
+    Anything else raises TypeError.
     """
-    if value is None or isinstance(value, (bool, str)):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return legible(value)
     if isinstance(value, (int, np.bool_, np.integer)):
         return value.item() if isinstance(value, np.generic) else value
     if isinstance(value, (float, np.floating)):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return legible(os.fsdecode(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return jsonable(dataclasses.asdict(value))
     if isinstance(value, Mapping):
-        return {str(key): jsonable(part) for key, part in value.items()}
+        return {legible(str(key)): jsonable(part) for key, part in value.items()}
     if isinstance(value, np.ndarray):
         return jsonable(value.tolist())
     if isinstance(value, (set, frozenset)):

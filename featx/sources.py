@@ -17,7 +17,7 @@ from featx.arrays import digits, label_of, npz
 from featx.cache.memo import Memo
 from featx.cache.schema import fingerprint
 from featx.datasets import open_arrays, open_images
-from featx.errors import FeatxWarning, OptionError, SourceError, nearest
+from featx.errors import FeatxWarning, OptionError, SourceError, decoded, nearest
 from featx.files import Files, FolderFiles
 from featx.home import expanded
 from featx.images import Pixels, decode, is_image_name
@@ -84,8 +84,9 @@ class FileSource:
     def __init__(self, spec: str, split: str, files: Files, rows: Sequence[Row], classes: tuple[str, ...]) -> None:
         self.spec = spec
         self.split = split
-        self.classes = classes
-        self.ids: Sequence[str] = [row.id for row in rows]
+        # In a locale of another encoding too, names are those that the record of a run has.
+        self.classes = tuple(map(decoded, classes))
+        self.ids: Sequence[str] = [decoded(row.id) for row in rows]
         number = {name: i for i, name in enumerate(classes)}
         self.labels: Labels = np.array([-1 if r.label is None else number[r.label] for r in rows], np.int64)
         self._files = files
