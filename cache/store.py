@@ -18,13 +18,16 @@ from featx.cache.folder import KeyFolder, lay_out
 from featx.cache.schema import Plan
 from featx.cache.table import FeatureMatrix, FeatureTable
 from featx.cache.writer import FeatureWriter
-from featx.errors import CorruptStoreError, OptionError, StoreError, nearest
+from featx.errors import CorruptStoreError, OptionError, StoreError, first_few, nearest
 from featx.home import home_folder
 from featx.specs import FeatureKey
 
 __all__ = ["Entry", "FeatureMatrix", "FeatureStore", "FeatureTable", "FeatureWriter"]
 
 _LOCK = ".lock"
+
+_SHOWN, _LISTED = 16, 10
+"""Digits of a digest that an error shows, and how many digests it lists."""
 
 
 class FeatureStore:
@@ -42,11 +45,15 @@ class FeatureStore:
         self._features = self.home / "features"
 
     def folder(self, key: FeatureKey | str) -> Path:
-        """Return the folder of a key, or of its digest (64 hexadecimal digits), whether or not it exists."""
+        """Return the folder of a key, or of its digest, whether or not it exists; or of a digest's unique beginning.
+
+        Raises
+        ------
+        OptionError
+            No stored digest begins so, or several do; lists them.
+        """
         digest = key if isinstance(key, str) else key.digest
-        if not schema.DIGEST.fullmatch(digest):
-            raise OptionError(f"{digest!r:.80} is no digest, expected 64 hexadecimal digits", "see `featx cache ls`")
-        return self._features / digest
+        return self._features / (digest if schema.DIGEST.fullmatch(digest) else self._whole(digest))
 
     def is_complete(self, key: FeatureKey | str) -> bool:
         """Tell whether every shard of the key's plan has a sound receipt."""
@@ -64,7 +71,7 @@ class FeatureStore:
         Parameters
         ----------
         key : FeatureKey or str
-            The key, or its digest.
+            The key, its digest, or the unique beginning of one that is stored.
         source : Source, optional
             The key's images: gives ``y``, ``ids`` and ``classes``. Without it the ids are the stored ones.
 
@@ -75,7 +82,7 @@ class FeatureStore:
         CorruptStoreError
             A file is not what was written; shards are checked when they are first read.
         OptionError
-            The source has other rows than the key.
+            The source has other rows than the key; no stored digest begins so, or several do.
         """
         folder = KeyFolder(self.folder(key))
         folder.refuse_links()
@@ -162,23 +169,27 @@ class FeatureStore:
 
     def find(self, prefix: str) -> Entry:
         """Return the one entry whose digest begins with `prefix`; OptionError for none or several."""
+        return describe(KeyFolder(self._features / self._whole(prefix)))
+
+    def _whole(self, prefix: str) -> str:
         digests = digests_in(self._features)
         found = [digest for digest in digests if prefix and digest.startswith(prefix)]
         if len(found) == 1:
-            return describe(KeyFolder(self._features / found[0]))
+            return found[0]
         if found:
-            near = ", ".join(digest[:16] for digest in found[:5])
+            shown = [digest[: max(_SHOWN, len(prefix) + 4)] for digest in found]
+            near = first_few(shown, _LISTED)
             raise OptionError(f"{prefix!r:.80} begins {len(found)} digests: {near}", "give more digits")
-        hint = nearest(prefix[:12], [digest[:12] for digest in digests]) or "see `featx cache ls`"
-        raise OptionError(f"no features {prefix!r:.80} in {self._features}", hint)
+        hint = nearest(prefix[:12], [digest[:12] for digest in digests]) or "`featx cache ls` lists them"
+        raise OptionError(f"no features {prefix!r:.80} in {self._features}: no digest begins so", hint)
 
     def remove(self, digest: str) -> int:
-        """Remove a key's folder and return the bytes freed; a link is refused."""
+        """Remove a key's folder, named by its digest or a beginning, and return the bytes freed; a link is refused."""
         folder = KeyFolder(self.folder(digest))
         if folder.path.is_symlink():
             raise StoreError(f"{folder.path} is a symbolic link, expected a folder", "remove the link by hand")
         if not folder.path.exists():
-            raise StoreError(f"no features {digest[:12]} in {self._features}", "see `featx cache ls`")
+            raise StoreError(f"no features {folder.digest[:12]} in {self._features}", "see `featx cache ls`")
         size = bytes_of(folder)
         self._discard(folder.path)
         return size

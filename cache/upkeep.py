@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 from featx.cache import atomic, schema
 from featx.cache.claims import HELD
-from featx.cache.entries import Entry, digests_in
+from featx.cache.entries import digests_in
 from featx.cache.folder import KeyFolder, receipt_name
 from featx.cache.store import FeatureStore
 from featx.cache.verify import Fault, Findings, Mend
@@ -92,13 +93,27 @@ def _remove_files(paths: Sequence[Path]) -> None:
         atomic.sync_folder(paths[0].parent)
 
 
-@dataclass
-class Choice:
-    """Which keys are to go and why, least recently used first; which were spared because they are in use."""
+class Listed(Protocol):
+    """What can be chosen to go: a key's entry, or a run's."""
 
-    going: list[tuple[Entry, str]] = field(default_factory=list)
-    busy: list[Entry] = field(default_factory=list)
-    staying: list[Entry] = field(default_factory=list)
+    @property
+    def digest(self) -> str: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def last_used(self) -> float: ...
+
+
+E = TypeVar("E", bound=Listed)
+
+
+@dataclass
+class Choice(Generic[E]):
+    """Which entries are to go and why, least recently used first; which were spared because they are in use."""
+
+    going: list[tuple[E, str]] = field(default_factory=list)
+    busy: list[E] = field(default_factory=list)
+    staying: list[E] = field(default_factory=list)
 
     @property
     def bytes_left(self) -> int:
@@ -107,18 +122,18 @@ class Choice:
 
 
 def choose(
-    entries: Sequence[Entry],
+    entries: Sequence[E],
     now: float,
     max_bytes: int | None = None,
     max_age: float | None = None,
-    busy: Callable[[Entry], bool] = lambda entry: False,
-) -> Choice:
+    busy: Callable[[E], bool] = lambda entry: False,
+) -> Choice[E]:
     """Choose what to remove: all that is older than `max_age`, then the least recently used ones above `max_bytes`.
 
     Parameters
     ----------
-    entries : sequence of Entry
-        As `FeatureStore.ls` returns them.
+    entries : sequence of Entry or RunEntry
+        As `FeatureStore.ls` and `featx.run_entries.entries_of` return them.
     now : float
         Seconds since 1970, against which ages are taken.
     max_bytes : int, optional
@@ -128,7 +143,7 @@ def choose(
     busy : callable
         Tells whether an entry is in use and must stay.
     """
-    chosen = Choice()
+    chosen: Choice[E] = Choice()
     total = sum(entry.bytes for entry in entries)
     for entry in sorted(entries, key=lambda entry: (entry.last_used, entry.digest)):
         old = max_age is not None and now - entry.last_used > max_age

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli import options
+from featx.cli.given import refuse
 from featx.cli.opening import opening_source
 from featx.cli.output import Output
 from featx.cli.targets import check_target
@@ -92,6 +93,7 @@ def open_sources(out: Output, source: str | None, kind: str, pick: options.Pick,
             raise OptionError(
                 "--split, --limit, --per-class and --root choose rows of --source, which is not given", "add it"
             )
+        refuse(["seed"], "an export without --source has")
         return []
     if kind == "npy":
         raise OptionError("an .npy file holds no labels, --source has no use", "write .npz, or leave --source out")

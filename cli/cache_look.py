@@ -81,8 +81,9 @@ def _show(out: Output, store: FeatureStore, key: str) -> None:
     folder = KeyFolder(store.folder(entry.digest))
     facts = {**asdict(entry), "path": str(folder.path)}
     stored = {"key": folder.key(), "plan": folder.plan().plan.as_dict(), "about": folder.about()}
-    for name, value in _spelled({**facts, **stored}):
-        out.say(f"{name}: {value}")
+    if not out.json:
+        for name, value in _spelled({**facts, **stored}):
+            out.say(f"{name}: {value}")
     out.result({**facts, **stored})
 
 

@@ -18,7 +18,8 @@ from featx.cli.text import counted, human_age, human_bytes
 from featx.errors import OptionError
 
 if TYPE_CHECKING:
-    from featx.cache.store import Entry, FeatureStore
+    from featx.cache.store import FeatureStore
+    from featx.cache.upkeep import Listed
 
 KEPT = "features that were not removed yet"
 """What an interruption leaves."""
@@ -84,8 +85,8 @@ def collect(out: Output, home: Path, max_bytes: int | None, age: float | None, d
     """Remove what was not used for long.
 
     Least recently used features go first, whole or not; what a process is computing stays. What counts is what
-    `featx cache ls` adds up: stored features, not the remembered hashes of images (memo/) and not runs. Files that
-    killed processes left behind go too.
+    `featx cache ls` adds up: stored features, not the remembered hashes of images (memo/) and not runs, of which
+    `featx runs gc` takes care. Files that killed processes left behind go too.
 
     \b
     Examples:
@@ -110,6 +111,7 @@ def collect(out: Output, home: Path, max_bytes: int | None, age: float | None, d
     stays = [*chosen.staying, *chosen.busy]
     verb = "stay" if not dry_run else "would stay"
     out.say(f"{counted(len(stays), *NOUN)}, {human_bytes(chosen.bytes_left)} {verb} in {home}")
+    runs = _tell_of_runs(out, home)
     if max_bytes is not None and chosen.bytes_left > max_bytes:
         out.note(f"that is more than {human_bytes(max_bytes)}: run it again when nothing is being computed")
     out.result(
@@ -120,9 +122,22 @@ def collect(out: Output, home: Path, max_bytes: int | None, age: float | None, d
             "stay": [entry.digest for entry in stays],
             "in_use": [entry.digest for entry in chosen.busy],
             "bytes_left": chosen.bytes_left,
+            "runs": runs,
             "dry_run": dry_run,
         }
     )
+
+
+def _tell_of_runs(out: Output, home: Path) -> dict[str, int]:
+    """Say what the runs beside the store take, which is not counted here."""
+    from featx.run_entries import entries_of
+    from featx.runs import Runs
+
+    entries = entries_of(Runs(home))
+    size = sum(entry.bytes for entry in entries)
+    if entries:
+        out.say(f"not counted: {counted(len(entries), 'run', 'runs')}, {human_bytes(size)}; see `featx runs gc`")
+    return {"count": len(entries), "bytes": size}
 
 
 def _remove_all(out: Output, store: FeatureStore, chosen: Any, now: float, dry_run: bool) -> list[dict[str, Any]]:
@@ -151,11 +166,11 @@ def is_asked() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def confirm(command: str, entries: Sequence[Entry], sure: bool) -> None:
+def confirm(command: str, entries: Sequence[Listed], sure: bool, noun: tuple[str, str] = NOUN) -> None:
     """Ask on the terminal before entries are removed; OptionError where there is none or the answer is no."""
     if sure or not entries:
         return
-    what = f"{counted(len(entries), *NOUN)}, {human_bytes(sum(entry.bytes for entry in entries))}"
+    what = f"{counted(len(entries), *noun)}, {human_bytes(sum(entry.bytes for entry in entries))}"
     if not is_asked():
         raise OptionError(
             f"{command} asks before it removes {what}, and standard input is no terminal", "add --yes, or --dry-run"

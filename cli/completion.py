@@ -41,6 +41,14 @@ def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) ->
     return [run for run in _ids(ctx, ("fit", "train")) if run.startswith(incomplete)]
 
 
+def complete_any_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the ids of all runs, finished or not, the last one first."""
+    from featx.runs import Runs
+
+    ids = [run.id for run in Runs(ctx.params.get("home")).all()]
+    return [run for run in reversed(ids) if run.startswith(incomplete)]
+
+
 def complete_network(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Offer backbones, and runs as `complete_run` does."""
     return [*complete_run(ctx, param, incomplete), *complete_backbone(ctx, param, incomplete)]

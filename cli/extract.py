@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from featx.cli import options
+from featx.cli.given import OF_A_NETWORK, refuse
 from featx.cli.opening import open_backbone, opening_source
 from featx.cli.output import Output
 from featx.cli.targets import check_target
 from featx.cli.text import class_line, human_bytes
+from featx.naming import PIXELS
 from featx.specs import ExtractConfig, LayerSpec
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ def extract(
     from featx.coverage import check_readable
     from featx.sources import load_splits
 
+    if backbone == PIXELS:
+        refuse(OF_A_NETWORK, "raw pixels have")
     if output is not None:
         check_target(output, source)
         format_of(output)

@@ -17,6 +17,7 @@ import click
 from click.exceptions import NoArgsIsHelpError, NoSuchOption
 
 from featx.cli.output import Session, to_json
+from featx.cli.streams import NAMES, STDOUT
 from featx.errors import CorruptStoreError, DiskFullError, FeatxError, OptionError, OutOfMemoryError, printable
 
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
@@ -70,7 +71,9 @@ def explain(exc: BaseException, session: Session) -> Failure:
 def _explain_os(exc: OSError) -> Failure:
     where = f"{os.fsdecode(exc.filename)}: " if isinstance(exc.filename, (str, bytes)) else ""
     full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
-    hint = "make room, or choose another place with --home or FEATX_HOME" if full else ""
+    # Of a full standard output there is no more to say: whoever redirected it knows where it leads.
+    elsewhere = full and exc.filename != NAMES[STDOUT]
+    hint = "make room, or choose another place with --home or FEATX_HOME" if elsewhere else ""
     return Failure(f"{where}{exc.strerror}", hint, type(exc).__name__, 5 if full else 1)
 
 

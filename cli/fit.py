@@ -11,14 +11,15 @@ from typing import Any
 import click
 
 from featx.cli import fit_options, options
+from featx.cli.given import OF_A_NETWORK, refuse
 from featx.cli.opening import open_backbone, open_partition, tell_of_rows
 from featx.cli.output import Output
 from featx.cli.text import class_line, human_bytes
 from featx.errors import OptionError
 from featx.fit_config import SWEEPS, FitConfig
+from featx.naming import PIXELS
 from featx.specs import ExtractConfig, LayerSpec
 
-PIXELS = "pixels"
 SHOWN = (
     *("run", "path", "source", "backbone", "layer", "head", "accuracy", "loss", "converged", "gradient_norm"),
     *("objective", "objective_gap", "n_iter", "C", "k", "sweep", "search", "standardize", "normalize", "shots"),
@@ -36,6 +37,7 @@ SHOWN = (
 @fit_options.probe
 @options.parts
 @options.extraction
+@options.keep_weights
 @click.option(
     "-o",
     "--output",
@@ -54,6 +56,7 @@ def fit(
     probe: FitConfig,
     parts: options.Parts,
     config: ExtractConfig,
+    keep_weights: bool,
     output: Path | None,
 ) -> None:
     """Fit softmax regression on stored features or raw pixels.
@@ -70,7 +73,13 @@ def fit(
       featx fit cifar10.zip -b resnet18 -l layer4:avg --head knn --shots 10
     """
     fit_options.check_sweep(probe)
+    fit_options.check_head(probe)
     name, wanted = _what(backbone, layers, pixels)
+    if name == PIXELS:
+        refuse(OF_A_NETWORK, "raw pixels have")
+    fit_options.check_machine(probe.head, config.device, pixels=name == PIXELS, note=out.note)
+    if keep_weights and probe.head == "knn":
+        raise OptionError("--head knn keeps no model that could need the weights", "leave --keep-weights out")
     several = len(wanted) > 1 or wanted[0].is_pattern
     if output is not None and not several and probe.sweep not in SWEEPS:
         raise OptionError(
@@ -89,7 +98,8 @@ def fit(
         with out.progress() as progress:
             results = fit_layers(chosen, network, wanted, FeatureStore(home), config, probe, progress)
         best = best_layer(results)
-        record = record_fit(run, chosen, network, best, config, results[best], results if several else None)
+        layers_too = results if several else None
+        record = record_fit(run, chosen, network, best, config, results[best], layers_too, keep_weights=keep_weights)
     tell(out, record)
     if output is not None:
         _draw(out, record, output)
@@ -110,15 +120,15 @@ def _what(backbone: str | None, layers: tuple[LayerSpec, ...], pixels: bool) -> 
 
 
 def _draw(out: Output, record: Mapping[str, Any], output: Path) -> None:
-    from featx.cache.atomic import write_bytes
     from featx.figures import layer_map, sweep_curve
+    from featx.outputs import write_output
 
     title = f"{record['backbone']} on {Path(record['source']).name}"  # whose folders are nobody's business
     if record["layers"]:
         data = layer_map(record["layers"], record["layer"], title)
     else:
         data = sweep_curve(record["search"], f"{title}, {record['layer']}, sweep {record['sweep']}")
-    write_bytes(output, data)
+    write_output(output, data)
     out.say(f"wrote {output}")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
-from click.core import ParameterSource
 
 from featx.cli import options
+from featx.cli.given import flags, is_given
 from featx.errors import OptionError
-from featx.fit_config import BALANCED, HEADS, NO_PENALTY, NORMALIZE, PENALTIES, PRESETS, FitConfig
+from featx.fit_config import BALANCED, HEADS, NO_PENALTY, NORMALIZE, ON_DEVICE, PENALTIES, PRESETS, RECIPES, FitConfig
 
 probe = options.gather(
     "probe",
@@ -77,9 +79,44 @@ OF_THE_SWEEP = {"C": "--C", "standardize": "--standardize", "normalize": "--norm
 
 def check_sweep(config: FitConfig) -> None:
     """Raise OptionError where an option was given that the sweep decides."""
-    context = click.get_current_context()
-    given = [
-        flag for name, flag in OF_THE_SWEEP.items() if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    ]
+    given = [flag for name, flag in OF_THE_SWEEP.items() if is_given(name)]
     if config.sweep and given:
         raise OptionError(f"--sweep {config.sweep} decides {', '.join(given)}", "leave one or the other out")
+
+
+def _fitted_by(*heads: str) -> Callable[[FitConfig], bool]:
+    return lambda config: config.head in heads
+
+
+APPLIES: dict[str, Callable[[FitConfig], bool]] = {
+    "C": lambda config: config.head in ("softmax", "svm", "ridge") and config.penalty != NO_PENALTY,
+    "standardize": lambda config: config.head != "knn",
+    "normalize": lambda config: config.head != "knn",
+    "penalty": _fitted_by("softmax"),
+    "l1_ratio": lambda config: config.penalty == "elasticnet",
+    "class_weight": _fitted_by("softmax"),
+    "fit_intercept": _fitted_by("softmax", "svm", "ridge"),
+    "tol": lambda config: config.head == "softmax" and config.sweep not in RECIPES,
+    "max_iter": lambda config: config.head in ("softmax", "svm") and config.sweep not in RECIPES,
+    "draws": lambda config: config.shots is not None,
+}
+"""Option -> whether the fit has a use for it; all others always have one, or are checked by `FitConfig`."""
+
+
+def check_head(config: FitConfig) -> None:
+    """Raise OptionError where an option was given that the fit has no use for."""
+    idle = [name for name, applies in APPLIES.items() if is_given(name) and not applies(config)]
+    if idle:
+        beside = f", --penalty {config.penalty}" if config.head == "softmax" else ""
+        beside += f", --sweep {config.sweep}" if config.sweep else ""
+        beside += "" if config.shots else ", without --shots" if "draws" in idle else ""
+        raise OptionError(f"--head {config.head}{beside} has no use for {flags(idle)}", "leave it out")
+
+
+def check_machine(head: str, device: str, *, pixels: bool, note: Callable[[str], None]) -> None:
+    """Raise OptionError for a device that nothing would run on; say where only a part of the work does."""
+    if device in ("auto", "cpu") or head in ON_DEVICE:
+        return
+    if pixels:
+        raise OptionError(f"--head {head} on raw pixels has no use for --device {device}", "leave it out")
+    note(f"--device {device} computes the features; --head {head} is fitted on the CPU")

@@ -1,64 +1,61 @@
-"""``featx``: the program, its commands and its entry point."""
+"""The entry point: an interruption is answered from the first moment on, before the program itself is imported."""
 
 from __future__ import annotations
 
-import logging
+import os
+import signal
 import sys
-import warnings
-from typing import TextIO
 
-import click
+TYPE_CHECKING = False  # `typing` takes longer to load than all that stands here
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
 
-from featx.cli.groups import LazyGroup
+CODE = 128 + signal.SIGINT
+"""Exit code of an interrupted command."""
 
-COMMANDS = {
-    "demo": ("featx.cli.demo", "demo", "Run the whole comparison on built-in data, without network."),
-    "layers": ("featx.cli.layers", "layers", "List what can be extracted from a backbone."),
-    "show": ("featx.cli.show", "show", "Write a sheet of images, as a network sees them."),
-    "extract": ("featx.cli.extract", "extract", "Compute a backbone's features and store them."),
-    "fit": ("featx.cli.fit", "fit", "Fit softmax regression on stored features or raw pixels."),
-    "train": ("featx.cli.train", "train", "Train a network end to end."),
-    "predict": ("featx.cli.predict", "predict", "Predict the classes of images with a run's model."),
-    "report": ("featx.cli.report", "report", "Show runs side by side."),
-    "cache": ("featx.cli.cache", "cache", "Look into the feature store and tidy it."),
-    "bench": ("featx.cli.bench", "bench", "Time a network's forward pass."),
-    "doctor": ("featx.cli.doctor", "doctor", "Check what featx needs of this machine."),
-}
-"""Name -> module, attribute, help in one line: the command's own first line."""
-
-
-@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(None, "-V", "--version", package_name="featx", message="featx %(version)s")
-def cli() -> None:
-    """Freeze once, probe many times: frozen features, softmax regression and end-to-end training.
-
-    \b
-    Examples:
-      featx demo
-      featx extract digits -b resnet18 --weights random:0 -l layer3:avg
-      featx fit digits -b resnet18 --weights random:0 -l layer3:avg
-    """
-
-
-def _escape_what_cannot_be_shown(stream: TextIO) -> None:
-    # A name that the terminal's encoding lacks must not end the program.
-    if hasattr(stream, "reconfigure"):
-        stream.reconfigure(errors="backslashreplace")
-
-
-def _quiet_pillow() -> None:
-    # Of an image that is refused featx says why itself; what else Pillow remarks does not change the pixels.
-    logging.getLogger("PIL").addHandler(logging.NullHandler())
-    if not sys.warnoptions:
-        warnings.filterwarnings("ignore", module=r"PIL\.")
+_SAID = "interrupted: nothing was written\n"
+_SAID_AS_JSON = '{\n  "error": "interrupted",\n  "kind": "KeyboardInterrupt",\n  "hint": "nothing was written"\n}\n'
 
 
 def main() -> None:
-    """Run the command line and exit with its code."""
-    _quiet_pillow()
-    for stream in (sys.stdout, sys.stderr):
-        _escape_what_cannot_be_shown(stream)
-    cli.main(prog_name="featx")
+    """Run the command line and exit with its code.
+
+    Until the program can tell an interruption as it tells other failures, one ends the process in its place: an
+    exception in the middle of an import would show a traceback. Where interruptions are ignored (nohup), they stay so.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    listens = before is signal.default_int_handler
+    if listens:
+        signal.signal(signal.SIGINT, _end)
+    from featx.cli.program import run
+
+    try:
+        if listens:
+            signal.signal(signal.SIGINT, before)
+        run()
+    except KeyboardInterrupt:
+        _end()
+    finally:
+        if listens:  # all is done and said; what Python tidies at its end is nobody's traceback
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _end(number: int = signal.SIGINT, frame: FrameType | None = None) -> None:
+    as_json = "--json" in sys.argv
+    try:
+        os.write(1 if as_json else 2, (_SAID_AS_JSON if as_json else _SAID).encode())
+    finally:  # whoever listens
+        os._exit(CODE)
+
+
+def __getattr__(name: str) -> Any:
+    # The program and its table of commands, for those who want them without running it.
+    if name not in ("cli", "COMMANDS"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from featx.cli import program
+
+    return getattr(program, name)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,7 +14,7 @@ import click
 from featx.checks import BITS
 from featx.cli.completion import complete_backbone, complete_layer, complete_weights
 from featx.cli.output import Output, Session
-from featx.errors import OptionError
+from featx.errors import FeatxError, OptionError
 from featx.home import home_folder
 from featx.specs import (
     CROPS,
@@ -168,6 +169,9 @@ workers = click.option(
     metavar="N",
     help="Decoding threads.  [default: by the machine]",
 )
+keep_weights = click.option(
+    "--keep-weights", is_flag=True, help="Copy the weights that the run stands on into its folder too."
+)
 limit = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N images a split.")
 per_class = click.option("--per-class", type=click.IntRange(min=1), metavar="N", help="Only N training images a class.")
 seed = click.option(
@@ -264,6 +268,14 @@ extraction = gather(
 """Everything that `featx.extract` is told: the command gets `config`, an `ExtractConfig`."""
 
 
+def _check_folder() -> None:
+    """Raise FeatxError where the working folder is gone: MKL, for one, then ends the process without a word."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise FeatxError("the folder that this shell is in was deleted", "cd to a folder that is there") from None
+
+
 def common(function: Command) -> Command:
     """Add --home, --json, --quiet and --debug; the command is called with `out` and `home` (a Path).
 
@@ -280,6 +292,7 @@ def common(function: Command) -> Command:
         session = click.get_current_context().find_root().obj
         if isinstance(session, Session):
             session.output, session.debug = out, debug
+        _check_folder()
         if home == "":
             raise OptionError("--home is empty, expected a folder", "give a folder, or leave --home out")
         with out.warnings():

@@ -59,8 +59,9 @@ def to_json(document: object) -> str:
 class Output:
     """Where a command speaks.
 
-    Results go to standard output, or to standard error under ``--json``; notes and progress always go to
-    standard error. Text may come from strangers (file names): it is escaped and never read as markup.
+    Results go to standard output; under ``--json`` their tables stand in the document alone, and what is said beside
+    them goes to standard error, as notes and progress always do. Text may come from strangers (file names): it is
+    escaped and never read as markup.
 
     Parameters
     ----------
@@ -122,12 +123,13 @@ class Output:
             yield
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Print rows under column names: ``>name`` is set to the right, ``!name`` to the left.
+        """Print rows under column names: ``>name`` is set to the right, ``!name`` to the left. Not under ``--json``.
 
         Where the line is limited (see `width_of`) cells of other columns are folded; nothing is cut away.
         """
-        stream = sys.stderr if self.json else sys.stdout
-        for line in table_lines(columns, rows, width_of(stream), is_fancy(stream)):
+        if self.json:
+            return
+        for line in table_lines(columns, rows, width_of(sys.stdout), is_fancy(sys.stdout)):
             self._say(line)
 
     def skipped(self, images: Sequence[Mapping[str, Any]], *, beside: bool = False) -> None:

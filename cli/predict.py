@@ -22,6 +22,7 @@ from featx.specs import ExtractConfig
 
 if TYPE_CHECKING:
     from featx.predict import Prediction
+    from featx.predictors import Predictor
 
 FORMATS = ("text", "csv")
 
@@ -33,6 +34,12 @@ FORMATS = ("text", "csv")
 @options.choice("--format", FORMATS, "text", "Of the table.")
 @options.split
 @options.root
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N images, as the shares of classes are.")
+@click.option(
+    "--weights",
+    metavar="FILE",
+    help="Where the network's weights lie now that the run was fitted on; they must be the same.",
+)
 @options.batch_size()
 @options.device
 @options.workers
@@ -47,6 +54,8 @@ def predict(
     format: str,
     split: str | None,
     root: str | None,
+    limit: int | None,
+    weights: str | None,
     batch_size: int,
     device: str,
     workers: int | None,
@@ -56,7 +65,8 @@ def predict(
 
     RUN is the id, or the folder, of a run of `featx fit` or `featx train`; IMAGE an image file, a folder, an archive
     or any other source. Images are prepared as the run's were. Where a source tells labels that the run knows, the
-    accuracy is given.
+    accuracy is given. A run that stands on a weights file looks for it where it lay; --weights tells where it lies now
+    (also run:ID).
 
     \b
     Examples:
@@ -74,9 +84,15 @@ def predict(
     config = ExtractConfig(batch_size=batch_size, device=device, workers=workers, on_error=on_error)
     with opening_source(out) as progress:
         sources = engine.image_sources(images, split, root=root, memo=memo, progress=progress)
-    predictor = engine.open_predictor(found, memo)
+    predictor = engine.open_predictor(found, memo, weights)
+    check_device(predictor, found.id, device)
+    offered = sum(map(len, sources))
+    sources = sources if limit is None else engine.limited(sources, limit)
     if on_error == "raise":
         check_readable(sources)
+    left_out = offered - sum(map(len, sources))
+    if left_out:
+        out.note(f"{offered - left_out} of {counted(offered, 'image', 'images')}, as --limit asks")
     top = min(top, len(predictor.classes))
     tally = Tally(frozenset(predictor.classes))
     with out.progress() as progress:
@@ -96,7 +112,14 @@ def predict(
     if tally.foreign:
         out.note(f"{counted(tally.foreign, 'image has', 'images have')} a label that the run does not know")
     out.skipped(tally.skipped, beside=format == "csv")
-    out.result({"run": found.id, "predictions": [document(p) for p in kept if not p.reason], **tally.as_dict()})
+    predictions = [document(p) for p in kept if not p.reason]
+    out.result({"run": found.id, "predictions": predictions, **tally.as_dict(), "left_out": left_out})
+
+
+def check_device(predictor: Predictor, run: str, device: str) -> None:
+    """Raise OptionError where a device is asked for that the run's model has no use for."""
+    if device not in ("auto", "cpu") and not predictor.uses_device:
+        raise OptionError(f"run {run} was fitted on pixels, which need no --device {device}", "leave --device out")
 
 
 class Tally:

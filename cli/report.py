@@ -50,7 +50,7 @@ def report(
       featx report 20261121-190519 20261121-190525 --curves curves.png
     """
     from featx import seeds
-    from featx.cache.atomic import write_bytes
+    from featx.outputs import write_output
     from featx.report_tables import to_csv, to_latex, to_markdown
     from featx.reports import rows_of, to_text
 
@@ -65,7 +65,7 @@ def report(
     write = {"text": to_text, "md": to_markdown, "latex": to_latex, "csv": to_csv}
     text = to_json(document) + "\n" if style == "json" else write[style](rows)
     if output is not None:
-        write_bytes(output, text.encode("utf-8", "backslashreplace"))
+        write_output(output, text.encode("utf-8", "backslashreplace"))
         out.say(f"wrote {output}, {counted(len(rows), 'run', 'runs')}")
     elif not out.json:
         click.echo(text, nl=False)
@@ -74,8 +74,8 @@ def report(
 
 def _draw(out: Output, runs: list[Run], file: Path) -> None:
     """Draw the trainings among the runs."""
-    from featx.cache.atomic import write_bytes
     from featx.figures import METADATA, overlaid_curves
+    from featx.outputs import write_output
     from featx.reports import names_of, rows_of
 
     kind = file.suffix.removeprefix(".").lower()
@@ -85,7 +85,7 @@ def _draw(out: Output, runs: list[Run], file: Path) -> None:
     if not trained:
         raise OptionError("none of these runs has a history to draw", "`featx train` makes one")
     names = names_of(rows_of(run for run, _ in trained))
-    write_bytes(file, overlaid_curves([(name, h) for name, (_, h) in zip(names, trained, strict=True)], kind))
+    write_output(file, overlaid_curves([(name, h) for name, (_, h) in zip(names, trained, strict=True)], kind))
     out.note(f"wrote {file}, {counted(len(trained), 'training', 'trainings')}")
 
 

@@ -7,10 +7,14 @@ from pathlib import Path
 import click
 
 from featx.cli import options
+from featx.cli.given import refuse
 from featx.cli.opening import open_backbone, opening_source, weights_of_shapes
 from featx.cli.output import Output
 from featx.cli.targets import check_target
 from featx.specs import ExtractConfig, Views
+
+OF_A_VIEW = ("weights", "stem", "size", "resize", "interpolation", "crops", "flip", "scales")
+"""Options that say how a network sees images."""
 
 
 @click.command
@@ -59,8 +63,10 @@ def show(
       featx show photos/ -b resnet18 --size 64 -o sheet.png
     """
     check_target(output, source)
-    from featx.cache.atomic import write_bytes
+    if backbone is None:
+        refuse(OF_A_VIEW, "without --backbone images are shown as decoded, which has")
     from featx.cache.memo import Memo
+    from featx.outputs import write_output
     from featx.sheet import draw_sheet, shown_images
     from featx.sources import at_bits, load_source
 
@@ -83,7 +89,7 @@ def show(
     images = min(shown_images(images, preprocess), len(found))
     title = f"{source}, {found.split}: {images} of {len(found):,} images, {seen}"
     png, skipped = draw_sheet(found, preprocess, images=images, seed=seed, title=title)
-    write_bytes(output, png)
+    write_output(output, png)
     out.say(f"wrote {output}")
     out.skipped(skipped)
     out.result({"output": str(output), "images": images, "split": found.split, "skipped": skipped})

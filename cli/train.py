@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SHOWN = (
     *("run", "path", "source", "classes", "backbone", "mode", "head", "seed", "accuracy", "loss", "parameters"),
     *("parameter_bytes", "epochs", "best_epoch", "images_per_second", "cached", "rows", "skipped", "seconds"),
-    *("seconds_per_epoch", "inference", "processor", "missing_classes", "unlabelled", "conflicting"),
+    *("seconds_per_epoch", "inference", "processor", "history", "missing_classes", "unlabelled", "conflicting"),
     "shared_with_test",
 )
 """What ``--json`` shows of the record."""
@@ -53,7 +53,7 @@ class Wish:
         return replace(self, config=replace(self.config, seed=seed), extraction=extraction)
 
 
-@click.command
+@click.command(cls=train_options.TrainCommand)
 @click.argument("source")
 @options.backbone()
 @train_options.config
@@ -68,6 +68,7 @@ class Wish:
 @options.std
 @train_options.repeat
 @train_options.resume
+@options.keep_weights
 @train_options.against
 @train_options.tensorboard
 @train_options.bench
@@ -88,7 +89,8 @@ def train(
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
     repeat: int,
-    resume: bool,
+    resume: str | None,
+    keep_weights: bool,
     against: str | None,
     tensorboard: bool,
     bench: bool,
@@ -121,10 +123,11 @@ def train(
 
     other = None if against is None else Runs(home).open(against)
     wish = Wish(source, backbone, parts, extraction, config)
-    records = [
-        _one(out, home, wish.with_seed(seed), resume=resume, tensorboard=tensorboard, bench=bench)
-        for seed in range(config.seed, config.seed + repeat)
-    ]
+    how = How(resume, keep_weights=keep_weights, tensorboard=tensorboard, bench=bench)
+    train_options.check_kept(config.mode, keep_weights)
+    records: list[dict[str, Any]] = []
+    for seed in range(config.seed, config.seed + repeat):
+        records.append(_one(out, home, wish.with_seed(seed), replace(how, continuing=bool(records))))
     document: dict[str, Any] = {name: records[0].get(name) for name in SHOWN}
     if repeat > 1:
         document = _together(out, records)
@@ -134,7 +137,18 @@ def train(
     out.result(document)
 
 
-def _one(out: Output, home: Path, wish: Wish, *, resume: bool, tensorboard: bool, bench: bool) -> dict[str, Any]:
+@dataclass(frozen=True)
+class How:
+    """What is done beside a training; `continuing` after the first of several seeds."""
+
+    resume: str | None
+    keep_weights: bool
+    tensorboard: bool
+    bench: bool
+    continuing: bool = False
+
+
+def _one(out: Output, home: Path, wish: Wish, how: How) -> dict[str, Any]:
     """Run one training, or go on with it, and return its record."""
     from featx.board import board
     from featx.cache.memo import Memo
@@ -150,16 +164,19 @@ def _one(out: Output, home: Path, wish: Wish, *, resume: bool, tensorboard: bool
     _tell_of_head(out, wish)
     identity = identity_of(chosen, network, config)
     command = ["featx", *sys.argv[1:]]
-    with training_run(home, command, identity, config.checkpoint_minutes, resume=resume) as job:
+    minutes = config.checkpoint_minutes
+    with training_run(home, command, identity, minutes, resume=how.resume, continuing=how.continuing) as job:
         run = job.run
+        for line in job.notes:
+            out.note(line)
         if job.finished:
             out.note(f"run {run.id} of this command is finished already")
             record = run.read()
         else:
-            if resume:
+            if how.resume:
                 out.note(f"going on with run {run.id}" if job.resumed else "nothing to resume: a new run begins")
             out.kept = f"run {run.id} is kept as it is; the same command with --resume goes on from there"
-            with board(run.path / "tensorboard" if tensorboard else None) as write, out.progress() as progress:
+            with board(run.path / "tensorboard" if how.tensorboard else None) as write, out.progress() as progress:
                 result = run_training(
                     chosen,
                     network,
@@ -170,8 +187,10 @@ def _one(out: Output, home: Path, wish: Wish, *, resume: bool, tensorboard: bool
                     checkpoints=job.checkpoints,
                     runs=Runs(home),
                 )
-            inference = _timed(result, network, config) if bench else None
-            record = record_train(run, chosen, network, wish.extraction, config, result, inference)
+            inference = _timed(result, network, config) if how.bench else None
+            record = record_train(
+                run, chosen, network, wish.extraction, config, result, inference, keep_weights=how.keep_weights
+            )
     tell(out, record)
     out.skipped(record["skipped"])
     return record

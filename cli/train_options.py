@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from featx.cli import options
+from featx.errors import OptionError
 from featx.train_config import AUGMENTS, CLASS_WEIGHTS, MODES, OPTIMIZERS, SCHEDULES, TrainConfig
 
 
@@ -72,11 +73,34 @@ MACHINE = (
 config = options.gather("config", TrainConfig, (*WHAT_TRAINS, *HOW_LONG, *OPTIMIZER, *LOSS_AND_IMAGES, *MACHINE))
 """How to train: the command gets `config`, a `TrainConfig`."""
 
+RESUMES = ("go-on", "strict")
+"""What ``--resume`` alone means, and ``--resume=strict``; see `featx.resume`."""
+
+
+class TrainCommand(click.Command):
+    """A command whose ``--resume`` may have a value behind an equals sign, and takes no word that follows."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, a bare ``--resume`` spelled out."""
+        end = args.index("--") if "--" in args else len(args)
+        spelled = [f"--resume={RESUMES[0]}" if arg == "--resume" else arg for arg in args[:end]]
+        return super().parse_args(ctx, spelled + args[end:])
+
+
 repeat = click.option(
     "--repeat", type=click.IntRange(min=1), metavar="N", default=1, show_default=True,
     help="Train N times, with --seed and the numbers after it.",
 )  # fmt: skip
-resume = click.option("--resume", is_flag=True, help="Go on with this command's newest unfinished run.")
+resume = click.option(
+    "--resume", type=click.Choice(RESUMES), metavar="[=strict]",
+    help="Go on with this command's newest unfinished run, or begin anew; with =strict fail instead.",
+)  # fmt: skip
 against = click.option("--against", metavar="RUN", help="Compare with another training on the same test images.")
 bench = click.option("--bench", is_flag=True, help="Time the trained network's forward pass too: ms an image.")
 tensorboard = click.option("--tensorboard", is_flag=True, help="Write the history for TensorBoard too.")
+
+
+def check_kept(mode: str, keep_weights: bool) -> None:
+    """Raise OptionError where a run keeps all of its weights anyway."""
+    if keep_weights and mode != "frozen":
+        raise OptionError(f"--keep-weights keeps a frozen base, and mode {mode} keeps all weights", "leave it out")

@@ -8,10 +8,11 @@ The names below are loaded when they are first used: importing featx loads neith
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+# Nothing is imported here: what comes before the entry point's first line cannot be interrupted without a traceback.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from featx.cache.store import FeatureStore, FeatureTable
     from featx.end_to_end import EndToEndClassifier
     from featx.errors import FeatxError
@@ -54,6 +55,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'featx' has no attribute {name!r}")
+    import importlib
+
     return getattr(importlib.import_module(_WHERE[name]), name)
 
 

@@ -4,96 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from featx import factories
-from featx.cache.memo import Memo, file_stamp, is_settled
-from featx.code import code_of
-from featx.errors import WeightsError
-from featx.naming import ALIASES, DRAWN, check_stem, is_factory, is_timm, versions
+from featx.adjusting import adjusted
+from featx.backbone import Backbone, from_facts, remembered
+from featx.cache.memo import Memo
+from featx.naming import ALIASES, DRAWN, PIXELS, check_stem, is_factory, is_timm, versions
 from featx.run_backbone import Held, find_held
 from featx.specs import ExtractConfig, PreprocessSpec, Views
+from featx.standing import look_up_held
 
-if TYPE_CHECKING:
-    from torch import nn
+__all__ = ["Backbone", "is_weights_file", "resolve"]
 
-PIXELS = "pixels"
+
 _WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """A network with weights and the preprocessing that belongs to them.
-
-    Parameters
-    ----------
-    name : str
-        As in ``featx layers``.
-    weights : str
-        As asked: ``DEFAULT``, ``random:SEED``, a file, ``run:ID``.
-    weights_sha256 : str
-        Over the weight tensors.
-    options : dict
-        The builder's keywords.
-    preprocess : PreprocessSpec
-        What an image goes through.
-    head, head_width : str, int
-        Dotted name of the classifier and how many values go into it; empty and 0 where there is none.
-    left_out : tuple of str
-        The classifier, where the file's did not fit; what a run does not hold.
-    notes : tuple of str
-        What the user should be told.
-    file : str or None
-        Where the weights lie.
-    code : str or None
-        SHA-256 of a user's own network code.
-    origin : str
-        Where that code is: an absolute path or a module, and the factory.
-    held : Held or None
-        The training run that it is of.
-    """
-
-    name: str
-    weights: str
-    weights_sha256: str
-    preprocess: PreprocessSpec
-    options: dict[str, Any] = field(default_factory=dict)
-    head: str = ""
-    head_width: int = 0
-    left_out: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    file: str | None = None
-    code: str | None = None
-    origin: str = ""
-    held: Held | None = None
-
-    def module(self) -> nn.Module:
-        """Build the network anew: weights loaded, eval mode, float32, on the CPU, without gradients.
-
-        Raises
-        ------
-        WeightsError
-            Where the weights are no longer those that were looked at.
-        """
-        from featx.weights import state_hash  # heavy
-
-        module = self._build()
-        if self.name != PIXELS and state_hash(module) != self.weights_sha256:
-            raise WeightsError(f"the weights of {self.name} changed while featx was running", "run it again")
-        return module.eval().requires_grad_(False)
-
-    def _build(self) -> nn.Module:
-        if self.held is not None:
-            from featx.trained import rebuild  # heavy
-
-            return rebuild(self.held).network
-        from featx.building import build
-
-        own = factories.parse(self.origin) if self.origin else None
-        return build(self.name, self.weights, self.options, self.head, self.file, own, self.code)
 
 
 def resolve(
@@ -153,12 +81,14 @@ def resolve(
     """
     name = ALIASES.get(name, name)
     held = find_held(name, weights, stem, memo.home if memo else None)
-    if held is not None:
-        found = _look_up_held(held, weights, memo)
+    if held is not None and weights.startswith(DRAWN):
+        found = _drawn_anew(held, weights, memo)
+    elif held is not None:
+        found = look_up_held(held, memo, resolve)
     else:
         check_stem(name, stem)
         found = _pixels(channels) if name == PIXELS else _look_up(name, weights, stem, channels, memo)
-    preprocess = _adjusted(found.preprocess, size, resize, interpolation, mean, std, views)
+    preprocess = adjusted(found.preprocess, size, resize, interpolation, mean, std, views)
     return replace(found, preprocess=preprocess if bits is None else replace(preprocess, bits=bits))
 
 
@@ -182,62 +112,15 @@ def _look_up(name: str, weights: str, stem: str | None, channels: int, memo: Mem
     }
     # What a factory loads from elsewhere has no stamp: such weights are looked at each time.
     seen = not own or weights != ExtractConfig.weights
-    known = _known(about, name if own else None, memo, seen, lambda: _inspect(name, weights, stem, taken))
-    return _backbone(known, weights)
+    known = remembered(about, name if own else None, memo, seen, lambda: _inspect(name, weights, stem, taken))
+    return from_facts(known, weights)
 
 
-def _look_up_held(held: Held, weights: str, memo: Memo | None) -> Backbone:
-    """Return a run's network with the preprocessing that it was trained with; its weights may be drawn anew."""
-    if weights.startswith(DRAWN):
-        name, channels = held.origin or held.name, held.preprocess.channels
-        drawn = _look_up(name, weights, held.options.get("stem"), channels, memo)
-        return replace(drawn, preprocess=held.preprocess)
-
-    def inspect() -> dict[str, Any]:
-        from featx.trained import inspect_trained  # heavy
-
-        return inspect_trained(held)
-
-    about = {"held": asdict(held), "versions": versions(held.name)}
-    known = _known(about, held.origin or None, memo, True, inspect)
-    return replace(_backbone(known, held.run), held=held)
-
-
-def _known(
-    about: Mapping[str, Any], own: str | None, memo: Memo | None, lasting: bool, inspect: Callable[[], dict[str, Any]]
-) -> dict[str, Any]:
-    """Return what the memo knows of a network, where that still holds, else what is found and may be remembered."""
-    known: dict[str, Any] | None = memo.get("backbone", about) if memo else None
-    if known is None or not _is_current(known, own):
-        known = inspect()
-        if memo and lasting and all(is_settled(stamp) for _, stamp in known["files"]):
-            memo.put("backbone", about, known)
-    return known
-
-
-def _backbone(known: Mapping[str, Any], weights: str) -> Backbone:
-    return Backbone(
-        name=known["name"],
-        weights=weights,
-        weights_sha256=known["sha256"],
-        preprocess=PreprocessSpec.from_dict(known["preset"]),
-        options=known["options"],
-        head=known["head"],
-        head_width=known["head_width"],
-        left_out=tuple(known["left_out"]),
-        notes=tuple(known["notes"]),
-        file=known["file"],
-        code=known["code"],
-        origin=known["origin"],
-    )
-
-
-def _is_current(known: Mapping[str, Any], own: str | None) -> bool:
-    """Tell whether what was found of a network still holds; `own` names the factory of one that is the user's."""
-    if not all(_stamp(file) == stamp for file, stamp in known["files"]):
-        return False
-    # Stamps tell of files that were there: a module that is new may stand before them, or be one that was missed.
-    return own is None or bool(code_of(factories.sources(factories.parse(own))) == known["code"])
+def _drawn_anew(held: Held, weights: str, memo: Memo | None) -> Backbone:
+    """Return a run's network with the preprocessing that it was trained with, and weights drawn anew."""
+    name, channels = held.origin or held.name, held.preprocess.channels
+    drawn = _look_up(name, weights, held.options.get("stem"), channels, memo)
+    return replace(drawn, preprocess=held.preprocess)
 
 
 def _inspect(name: str, weights: str, stem: str | None, channels: int) -> dict[str, Any]:
@@ -250,38 +133,7 @@ def _inspect(name: str, weights: str, stem: str | None, channels: int) -> dict[s
     return building.inspect_named(name, weights, stem, is_weights_file(weights), channels)
 
 
-def _adjusted(
-    spec: PreprocessSpec,
-    size: int | None,
-    resize: str | None,
-    interpolation: str | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    views: Views,
-) -> PreprocessSpec:
-    if resize == "none" and size is None:
-        spec = replace(spec, resize=None, crop=None)
-    if size is not None:
-        spec = replace(spec, resize=size, crop=size)
-    spec = replace(spec, fit=resize or spec.fit, interpolation=interpolation or spec.interpolation)
-    spec = replace(spec, mean=_wide(mean or spec.mean, spec.channels), std=_wide(std or spec.std, spec.channels))
-    if views.crops > 1 and spec.fit == "crop" and spec.crop is not None and spec.resize == spec.crop:
-        spec = replace(spec, resize=(8 * spec.crop + 3) // 7)  # to the nearest px
-    return replace(spec, views=views)
-
-
-def _wide(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    return tuple(values) * channels if len(values) == 1 else tuple(values)
-
-
 def is_weights_file(weights: str) -> bool:
     """Tell whether weights are meant to be a file: they look like one, or are one."""
     path = Path(weights).expanduser()
     return path.suffix in _WEIGHT_SUFFIXES or path.is_file()
-
-
-def _stamp(file: str) -> list[int]:
-    try:
-        return file_stamp(file)
-    except OSError:
-        return []

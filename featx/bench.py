@@ -107,14 +107,13 @@ def bench(
 def _network(backbone: Backbone, layer: LayerSpec | None, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
     """Return what is timed, and its multiply-adds an image."""
     from featx.graph import Traced
-    from featx.trained import rebuild
 
     if layer is not None:
         traced = Traced(backbone.module(), backbone.left_out)
         nodes = traced.describe(shape, whole=False)
         traced.columns(layer, nodes)
         return traced.cut([layer], nodes), nodes[layer.node].macs
-    whole = backbone.module() if backbone.held is None else rebuild(backbone.held).whole
+    whole = backbone.module() if backbone.held is None else backbone.rebuilt().whole
     return whole, max(node.macs for node in Traced(whole).describe(shape).values())
 
 

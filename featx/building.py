@@ -125,6 +125,48 @@ def inspect_own(own: Factory, weights: str, is_file: bool) -> dict[str, Any]:
     }
 
 
+def inspect_recorded(name: str, file: str, options: dict[str, Any], origin: str) -> dict[str, Any]:
+    """Build a network with the options of a run's record and the tensors of a file; return as `inspect_named` does.
+
+    Parameters
+    ----------
+    name : str
+        As it was recorded.
+    file : str
+        Absolute; what becomes of its tensors depends on the record alone, not on how the file is called.
+    options : dict
+        The builder's keywords.
+    origin : str
+        Where a user's own code is; empty for others.
+
+    Raises
+    ------
+    OptionError, WeightsError
+        The file is made for another network, or the code cannot be had.
+    """
+    own = factories.parse(origin) if origin else None
+    sources = factories.sources(own) if own else {}
+    stamps, code = stamps_of([file, *map(str, sources.values())]), code_of(sources) if own else None
+    module = drawn(name, file, options, own, code)
+    weights = PUBLISHED if is_timm(name) and not _fits(name, file, module) else file
+    found = _load_facts(module, find_head(name, module), _state(name, weights, file, module), weights)
+    about = {
+        "name": name,
+        "options": options,
+        "preset": asdict(PreprocessSpec(None, None)),
+        "file": file,
+        "files": stamps,
+    }
+    return found | about | {"weights": weights, "code": code, "origin": origin}
+
+
+def _fits(name: str, file: str, module: nn.Module) -> bool:
+    """Tell whether a file has the network's own names, its classifier aside, and not those that were published."""
+    head = find_head(name, module)
+    names = {key for key in module.state_dict() if not key.startswith(f"{head}.")}
+    return names <= set(_state(name, file, file, module))
+
+
 def find_head(name: str, module: nn.Module) -> str:
     """Return the dotted name of a network's classifier; empty where there is none that could be told."""
     if is_timm(name):
@@ -214,7 +256,7 @@ def _locate(name: str, weights: str, stem: str | None, is_file: bool) -> tuple[A
     if _is_seed(weights):
         return None, None, []
     if is_file:
-        file = _existing(weights)
+        file = existing(weights)
         # A copy under another name is to be used as the published weights are: these expect another scaling.
         if name in networks.RESCALING and (known := recognised(name, Path(file))) is not None:
             return known, file, [f"{weights} is {known}: its own preprocessing is used"]
@@ -237,7 +279,7 @@ def _timm_weights(name: str, weights: str, is_file: bool) -> str | None:
     if _is_seed(weights):
         return None
     if is_file:
-        return _existing(weights)
+        return existing(weights)
     if weights != PUBLISHED:
         raise OptionError(
             f"{name} has no weights {weights[:80]!r}, expected {PUBLISHED}, random:SEED or a file",
@@ -254,7 +296,7 @@ def _own_weights(own: Factory, weights: str, is_file: bool) -> str | None:
             f"{own.label} has no published weights {weights[:80]!r}, expected {PUBLISHED}, random:SEED or a file",
             f"{PUBLISHED} takes the network as the factory returns it",
         )
-    return _existing(weights)
+    return existing(weights)
 
 
 def _is_seed(weights: str) -> bool:
@@ -265,7 +307,8 @@ def _is_seed(weights: str) -> bool:
     return True
 
 
-def _existing(weights: str) -> str:
+def existing(weights: str) -> str:
+    """Return a weights file's absolute path; WeightsError where it is not there."""
     path = Path(weights).expanduser()
     if not path.is_file():
         raise WeightsError(f"there is no weights file {weights}", "check the path, or use random:0")

@@ -6,12 +6,11 @@ of the state before removed: whatever happens in between, the state that it name
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from featx.errors import CorruptStoreError, OptionError, StoreError
 from featx.runs import MAX_RECORD_BYTES, Run
 
 CHECKPOINT_FILE = "checkpoint.json"
-LOCK_FILE = "lock"
 SCHEMA = 2
 SECONDS = 1.0
 """After an epoch that ends sooner than this after the last checkpoint none is written: little would be lost."""
@@ -86,6 +84,7 @@ class Checkpoints:
         self._seconds = 60 * minutes
         self._written = time.monotonic()
         self._files: Mapping[str, Mapping[str, str]] = {}
+        self._ready: State | None = None
 
     def due(self, *, epoch_ends: bool) -> bool:
         """Tell whether it is time for another."""
@@ -119,6 +118,16 @@ class Checkpoints:
         best = self._files.get("best")
         return best if best and best["name"] == name else None
 
+    def prepare(self) -> None:
+        """Read the last state now, for `load`: whether a training can go on is known before it begins.
+
+        Raises
+        ------
+        OptionError, CorruptStoreError, StoreError
+            As `load`.
+        """
+        self._ready = self.load()
+
     def load(self) -> State | None:
         """Return the last state; None where none was written yet.
 
@@ -129,6 +138,9 @@ class Checkpoints:
         CorruptStoreError, StoreError
             A file is damaged or gone.
         """
+        if self._ready is not None:
+            ready, self._ready = self._ready, None
+            return ready
         if not (self.run.path / CHECKPOINT_FILE).exists():
             return None
         document = read_checkpoint(self.run)
@@ -180,7 +192,7 @@ class Checkpoints:
 
     @property
     def _anew(self) -> str:
-        return f"remove the folder {self.run.path} and begin anew without --resume"
+        return f"`featx runs rm {self.run.id}`, and begin anew without --resume"
 
 
 def read_checkpoint(run: Run) -> dict[str, Any]:
@@ -232,27 +244,6 @@ def load_exactly(module: torch.nn.Module, tensors: Tensors, what: str) -> None:
             "check --backbone and --head",
         )
     module.load_state_dict(tensors)
-
-
-@contextmanager
-def held(run: Run) -> Iterator[bool]:
-    """Hold a run's folder as long as its training lives; gives False where another process does."""
-    path = run.path / LOCK_FILE
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        except OSError:  # a file system without locks
-            pass
-        yield True
-    finally:
-        os.close(fd)
-        with suppress(OSError):
-            if run.is_recorded:
-                path.unlink(missing_ok=True)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:

@@ -41,7 +41,7 @@ def _softmax(config: FitConfig, device: str) -> SoftmaxRegression:
 
 
 def _knn(config: FitConfig, device: str) -> KNNProbe:
-    return KNNProbe(KNNProbe().k if config.k is None else config.k)
+    return KNNProbe(KNNProbe().k if config.k is None else config.k, device=device)
 
 
 def _centroid(config: FitConfig, device: str) -> Pipeline:

@@ -18,11 +18,11 @@ from PIL import Image
 
 from featx.arrays import ArraySource
 from featx.backbones import resolve
-from featx.cache.atomic import write_bytes
 from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
 from featx.figures import accuracy_bars, wilson_interval
 from featx.fit_config import FitConfig
+from featx.outputs import write_output
 from featx.probe import fit_probe
 from featx.records import new_run, record_fit, record_train
 from featx.runs import MODEL_FILE
@@ -83,7 +83,7 @@ class Demo:
             self.train("from scratch", self.new, SCRATCH, f"random:{SCRATCH.seed}"),
         ]
         title = f"Digits 5 to 9 from {PER_CLASS} images a class, by a network that learnt 0 to 4"
-        write_bytes(picture, accuracy_bars(rows, title))
+        write_output(picture, accuracy_bars(rows, title))
         return [first, *rows]
 
     def fit(self, name: str, backbone: str, layer: str, weights: str) -> dict[str, Any]:

@@ -6,9 +6,24 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 
+def decoded(text: str) -> str:
+    """Return a name as UTF-8 spells it, where the locale's encoding left its bytes undecoded; others as they are."""
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return text
+
+
+def legible(text: str) -> str:
+    """Return text that every program can read as UTF-8: `decoded`, and what is no text is spelled out."""
+    return decoded(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def printable(text: object) -> str:
     """Return one line whose control characters, direction marks and undecodable bytes are spelled out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded(str(text)))
 
 
 class FeatxError(Exception):

@@ -12,6 +12,8 @@ NORMALIZE = ("l2",)
 PENALTIES = ("l2", "l1", "elasticnet")
 NO_PENALTY = "none"
 HEADS = ("softmax", "knn", "centroid", "lda", "svm", "ridge")
+ON_DEVICE = ("softmax", "knn")
+"""Heads that are fitted on a device; scikit-learn fits the others, on the CPU."""
 BALANCED = "balanced"
 
 

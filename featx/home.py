@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import platformdirs
@@ -33,3 +34,18 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         return Path(path).expanduser()
     except (RuntimeError, ValueError):  # no such user, or no text that the system could look for
         return Path(path)
+
+
+def recorded_path(text: str) -> str:
+    """Return a path as this system spells it, that a record spells as `featx.errors.legible` does."""
+    spelled = re.sub(r"\\udc([89a-f][0-9a-f])", lambda found: chr(0xDC00 + int(found[1], 16)), text)
+    if os.path.lexists(os.fsdecode(_bytes_of(text))):
+        spelled = text
+    return os.fsdecode(_bytes_of(spelled))
+
+
+def _bytes_of(path: str) -> bytes:
+    try:
+        return os.fsencode(path)
+    except UnicodeEncodeError:  # a locale of another encoding: names on the disk are UTF-8
+        return path.encode("utf-8", "surrogateescape")

@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from featx.checks import check_count, check_positive
+from featx.device import fitting_on, torch_device
 from featx.errors import OptionError
 from featx.fit_config import FitConfig
 from featx.matrices import validated
@@ -37,6 +38,8 @@ class KNNProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Neighbours; all rows where there are fewer.
     temperature : float
         Positive.
+    device : str
+        Where similarities are found: ``cpu``, ``cuda`` or ``cuda:N``.
 
     Attributes
     ----------
@@ -51,14 +54,18 @@ class KNNProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ['flat']
     """
 
-    def __init__(self, k: int = FitConfig.NEIGHBOURS[1], *, temperature: float = FitConfig.TEMPERATURE) -> None:
+    def __init__(
+        self, k: int = FitConfig.NEIGHBOURS[1], *, temperature: float = FitConfig.TEMPERATURE, device: str = "cpu"
+    ) -> None:
         self.k = k
         self.temperature = temperature
+        self.device = device
 
     def fit(self, X: Any, y: Any) -> KNNProbe:
         """Keep X of shape (n, d), its rows divided by their norms, and labels y of shape (n,)."""
         check_count("k", self.k)
         check_positive("temperature", self.temperature)
+        torch_device(self.device)
         X, y = validated(self, X, y, reset=True)
         check_classification_targets(y)
         self.classes_, target = np.unique(y, return_inverse=True)
@@ -87,18 +94,20 @@ class KNNProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return `predict_proba` for several k, the similarities being found once."""
         check_is_fitted(self)
         queries = normalize(validated(self, X, reset=False)).astype(self._rows.dtype)
-        n = len(self._rows)
-        most = min(max(ks), n)
+        device, most = torch_device(self.device), min(max(ks), len(self._rows))
+        with fitting_on(device, self._rows):
+            return self._votes(queries, torch.from_numpy(self._rows).to(device), ks, most)
+
+    def _votes(self, queries: NDArray[Any], rows: torch.Tensor, ks: Sequence[int], most: int) -> list[Floats]:
         found = [np.empty((len(queries), len(self.classes_))) for _ in ks]
-        rows, step = torch.from_numpy(self._rows), max(1, BLOCK_VALUES // n)
-        target = torch.from_numpy(self._target)
+        step, target = max(1, BLOCK_VALUES // len(rows)), torch.from_numpy(self._target).to(rows.device)
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
-            similar, which = (torch.from_numpy(queries[part]) @ rows.T).topk(most)
+            similar, which = (torch.from_numpy(queries[part]).to(rows.device) @ rows.T).topk(most)
             # The largest exponent is 0: none overflows.
             weight = ((similar - similar[:, :1]).double() / float(self.temperature)).exp()
             for k, shares in zip(ks, found, strict=True):
-                total = torch.zeros(len(similar), len(self.classes_), dtype=torch.float64)
+                total = torch.zeros(len(similar), len(self.classes_), dtype=torch.float64, device=rows.device)
                 total.scatter_add_(1, target[which[:, :k]], weight[:, :k])
-                shares[part] = (total / total.sum(1, keepdim=True)).numpy()
+                shares[part] = (total / total.sum(1, keepdim=True)).cpu().numpy()
         return found

@@ -14,6 +14,9 @@ TIMM = "timm:"
 RUN = "run:"
 """What names the network of a training run, before its id or folder."""
 
+PIXELS = "pixels"
+"""The backbone that gives an image's pixels."""
+
 DRAWN = "random:"
 """What random weights are called, before their seed."""
 

@@ -9,16 +9,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from featx.backbones import Backbone, is_weights_file, resolve
+from featx.backbones import Backbone, resolve
 from featx.cache.memo import Memo
 from featx.errors import CorruptStoreError, FeatureError, OptionError, WeightsError
 from featx.inputs import as_source
-from featx.naming import RUN, is_factory, is_run
+from featx.naming import PIXELS, RUN
 from featx.portable import LinearModel
 from featx.predictors import LinearPredictor, Logits, NetworkPredictor, Predictor
+from featx.recorded import recorded
+from featx.run_backbone import find_held
 from featx.runs import MODEL_FILE, Run, Runs
 from featx.sources import Source, is_image_file, is_list, load_source
-from featx.specs import ExtractConfig, LayerSpec, PreprocessSpec, Progress, no_progress
+from featx.specs import ExtractConfig, LayerSpec, Progress, no_progress
+from featx.splits import thin
+from featx.standing import look_up_held, look_up_recorded
 
 PROBABILISTIC = ("softmax", "lda")
 """Heads of `featx fit` for which the softmax of the logits are probabilities."""
@@ -49,15 +53,23 @@ class Prediction:
     reason: str = ""
 
 
-def open_predictor(run: Run, memo: Memo) -> Predictor:
+def open_predictor(run: Run, memo: Memo, weights: str | None = None) -> Predictor:
     """Return the model of a run of `featx fit` or `featx train`.
+
+    Parameters
+    ----------
+    run, memo : Run, Memo
+        The run, and what is remembered.
+    weights : str, optional
+        A file, or ``run:ID``, that holds the tensors of the network that the run stands on; else those that the run
+        keeps, else those that its record names.
 
     Raises
     ------
     OptionError
-        The run holds no model, or code that is no longer what it was.
+        The run holds no model, or code that is no longer what it was; weights for one that holds all of its own.
     WeightsError
-        Its weights, or those of the network that it was fitted on, are not there or are others.
+        Its weights, or those of the network that it was fitted on, are not there or are others; says which it wants.
     CorruptStoreError
         Its record or model is damaged.
     """
@@ -71,23 +83,30 @@ def open_predictor(run: Run, memo: Memo) -> Predictor:
     if not (run.path / MODEL_FILE).is_file():
         raise WeightsError(f"run {run.id} has no {MODEL_FILE}", "run its command again")
     try:
-        return _fitted(run, record, memo) if record["kind"] == "fit" else _trained(run, record, memo)
+        open_kind = _fitted if record["kind"] == "fit" else _trained
+        return open_kind(run, record, memo, weights)
     except (KeyError, TypeError, IndexError) as exc:
         raise CorruptStoreError(
             f"the record of run {run.id} is damaged: {type(exc).__name__}: {exc}", "run its command again"
         ) from exc
 
 
-def _trained(run: Run, record: dict[str, Any], memo: Memo) -> NetworkPredictor:
+def _trained(run: Run, record: dict[str, Any], memo: Memo, weights: str | None) -> NetworkPredictor:
     name = run.id if run.path.parent == Runs(memo.home).folder else run.path
-    backbone = resolve(f"{RUN}{name}", memo=memo)
-    from featx.trained import rebuild  # torch
-
-    assert backbone.held is not None
-    return NetworkPredictor(tuple(record["classes"]), backbone, rebuild(backbone.held).whole, record["precision"])
+    given = weights is not None
+    backbone = _on_given(run, f"{RUN}{name}", memo, weights) if given else resolve(f"{RUN}{name}", memo=memo)
+    return NetworkPredictor(tuple(record["classes"]), backbone, backbone.rebuilt().whole, record["precision"])
 
 
-def _fitted(run: Run, record: dict[str, Any], memo: Memo) -> LinearPredictor:
+def _on_given(run: Run, name: str, memo: Memo, weights: str | None) -> Backbone:
+    held = find_held(name, ExtractConfig.weights, None, memo.home)
+    assert held is not None
+    if held.base is None:
+        raise OptionError(f"run {run.id} holds all of its weights, and --weights was given", "leave --weights out")
+    return look_up_held(held, memo, resolve, weights)
+
+
+def _fitted(run: Run, record: dict[str, Any], memo: Memo, weights: str | None) -> LinearPredictor:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -101,13 +120,15 @@ def _fitted(run: Run, record: dict[str, Any], memo: Memo) -> LinearPredictor:
         raise CorruptStoreError(f"{run.path / MODEL_FILE} does not fit its record", "run its command again")
     model = LinearModel(coef, intercept, classes, record.get("normalize"))
     how = ExtractConfig(precision=record["extraction"]["precision"], dtype=record["extraction"]["dtype"])
-    backbone = fitted_on(run, record, memo)
+    backbone = fitted_on(run, record, memo, weights=weights)
     predictor = LinearPredictor(tuple(record["classes"]), backbone, LayerSpec.parse(record["layer"]), model, how)
     predictor.is_probabilistic = record.get("head", PROBABILISTIC[0]) in PROBABILISTIC
     return predictor
 
 
-def fitted_on(run: Run, record: dict[str, Any], memo: Memo, size: int | None = None) -> Backbone:
+def fitted_on(
+    run: Run, record: dict[str, Any], memo: Memo, size: int | None = None, weights: str | None = None
+) -> Backbone:
     """Look the network up that a softmax regression was fitted on, and check that it is what it was.
 
     Parameters
@@ -116,29 +137,20 @@ def fitted_on(run: Run, record: dict[str, Any], memo: Memo, size: int | None = N
         Of `featx fit`.
     size : int, optional
         Instead of the run's own, px.
+    weights : str, optional
+        As `open_predictor`.
 
     Raises
     ------
     OptionError, WeightsError
-        Where it is not.
+        Where it is not; says which weights are wanted.
     """
-    name, weights, preprocess = record["backbone"], record["weights"], PreprocessSpec.from_dict(record["preprocess"])
-    if is_factory(name):
-        if run.path.parent != Runs(memo.home).folder or not record.get("origin"):
-            raise OptionError(f"run {run.id} was fitted on {name}, and a run from elsewhere may not name code to run")
-        name = record["origin"]
-    if record.get("weights_file") and not is_run(weights) and is_weights_file(weights):
-        weights = record["weights_file"]
-    stem = record["options"].get("stem")
-    found = resolve(name, weights=weights, stem=stem, channels=preprocess.channels, memo=memo)
-    if found.code != record.get("code"):
-        raise OptionError(f"the code of {found.name} changed since run {run.id} was fitted", "run its command again")
-    if found.weights_sha256 != record["weights_sha256"]:
-        raise WeightsError(
-            f"weights {weights} of {found.name} are no longer those that run {run.id} was fitted on",
-            "run its command again",
-        )
-    return replace(found, preprocess=preprocess if size is None else replace(preprocess, resize=size, crop=size))
+    if record["backbone"] == PIXELS and weights is not None:
+        raise OptionError(f"run {run.id} was fitted on pixels, which have no weights", "leave --weights out")
+    ours = run.path.parent == Runs(memo.home).folder
+    found = look_up_recorded(recorded(run.id, run.path, record, ours=ours), memo, resolve, weights)
+    preprocess = found.preprocess
+    return found if size is None else replace(found, preprocess=replace(preprocess, resize=size, crop=size))
 
 
 def image_sources(
@@ -163,7 +175,7 @@ def image_sources(
     Raises
     ------
     OptionError, SourceError
-        As `load_source`; and for a `root` where there is no list.
+        As `load_source`; for a `root` where there is no list; a split of image files, which have none.
     """
     if root is not None and not any(map(is_list, names)):
         raise OptionError(f"root is the folder of what a list names, and {names[0]!r} is no list", "leave --root out")
@@ -171,6 +183,8 @@ def image_sources(
     files: list[str] = []
     for name in names:
         if is_image_file(name):
+            if split is not None:
+                raise OptionError(f"image file {name} has no split {split!r:.80}", "leave --split out")
             files.append(name)
             continue
         if files:
@@ -179,6 +193,18 @@ def image_sources(
         below = root if is_list(name) else None
         found.append(load_source(name, split, root=below, memo=memo, progress=progress))
     return [*found, as_source(files)] if files else found
+
+
+def limited(sources: Sequence[Source], limit: int) -> list[Source]:
+    """Return at most so many rows of some sources together, the shares of sources and of classes kept.
+
+    Chosen by id, as `load_source` chooses.
+    """
+    owners = np.repeat(np.arange(len(sources)), [len(source) for source in sources])
+    chosen = owners[thin([name for source in sources for name in source.ids], owners, limit=limit)]
+    counts = np.bincount(chosen, minlength=len(sources)).tolist()
+    pairs = [(source, count) for source, count in zip(sources, counts, strict=True) if count]
+    return [source.subset(thin(source.ids, source.labels, limit=count)) for source, count in pairs]
 
 
 def predict(

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from featx.activations import activations, stored
-from featx.backbones import PIXELS, Backbone
+from featx.backbones import Backbone
 from featx.loading import Batch, image_shape, load_batches
+from featx.naming import PIXELS
 from featx.portable import LinearModel
 from featx.sources import Source
 from featx.specs import ExtractConfig, LayerSpec, PreprocessSpec, Views
@@ -38,9 +39,12 @@ class Predictor(ABC):
     ----------
     is_probabilistic : bool
         Whether the softmax of the logits are probabilities; other linear heads give scores that only rank.
+    uses_device : bool
+        Whether there is a network that runs on a device; numpy does for pixels.
     """
 
     is_probabilistic = True
+    uses_device = True
 
     def __init__(self, classes: tuple[str, ...], preprocess: PreprocessSpec) -> None:
         self.classes = classes
@@ -78,6 +82,7 @@ class LinearPredictor(Predictor):
     ) -> None:
         super().__init__(classes, backbone.preprocess)
         self._backbone, self._layer, self._model, self._fitted = backbone, layer, model, fitted
+        self.uses_device = not (layer == LayerSpec(PIXELS) and backbone.preprocess.views == Views())
 
     def _logits(self, source: Source, batches: Sequence[Rows], config: ExtractConfig) -> Iterator[tuple[Batch, Logits]]:
         config = replace(config, precision=self._fitted.precision, dtype=self._fitted.dtype)
@@ -91,7 +96,7 @@ class LinearPredictor(Predictor):
         self, source: Source, batches: Sequence[Rows], config: ExtractConfig
     ) -> Iterator[tuple[Batch, npt.NDArray[np.float32]]]:
         shape = image_shape(source, self.preprocess)
-        if self._layer == LayerSpec(PIXELS) and self.preprocess.views == Views():
+        if not self.uses_device:
             for batch in self._loaded(source, batches, config):
                 yield batch, _pixels(batch, self.preprocess)
             return

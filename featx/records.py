@@ -20,12 +20,14 @@ from featx.bench import Timing
 from featx.coverage import conflicts
 from featx.device import processor_name
 from featx.fit_record import fit_fields, layer_lines, save_model
+from featx.keeping import held_fields, keep_base, kept_tensors
 from featx.metrics import Scores
 from featx.missing import missing_classes
 from featx.naming import versions
 from featx.predictions import save_predictions
 from featx.probe import ProbeResult
 from featx.resume import identity_of
+from featx.run_locks import held
 from featx.runs import Run, Runs
 from featx.specs import ExtractConfig, LayerSpec, digest_of
 from featx.splits import Partition
@@ -46,10 +48,11 @@ _PROGRAMS = ("featx", "torch", "torchvision", "scikit-learn", "numpy", "h5py", "
 def new_run(home: Path, kind: str, command: list[str]) -> Iterator[Run]:
     """Open a run's folder, before the work that may fail; one that writes no record leaves nothing behind."""
     run = Runs(home).new(kind, command)
-    try:
-        yield run
-    finally:
-        run.discard()
+    with held(run):
+        try:
+            yield run
+        finally:
+            run.discard()
 
 
 def record_fit(
@@ -60,13 +63,18 @@ def record_fit(
     extraction: ExtractConfig,
     result: ProbeResult,
     layers: Mapping[str, ProbeResult] | None = None,
+    *,
+    keep_weights: bool = False,
 ) -> dict[str, Any]:
     """Write a fit's run and return its record.
 
     ``model.safetensors`` holds ``coef_`` (k, d) and ``intercept_`` (k,); ``model_classes`` of the record says
     which of ``classes`` each row of them is. Of few labels, model and confusion are the first draw's. Where several
-    `layers` were fitted, the record is that of `layer`, and lists what was found of all.
+    `layers` were fitted, the record is that of `layer`, and lists what was found of all. With `keep_weights` the
+    network's tensors lie beside the model, so that the run needs no other file.
     """
+    if keep_weights:
+        keep_base(run, backbone)
     save_model(run, result, partition.classes)
     record = _common(run, partition, backbone, extraction, result.scores) | {
         "layer": str(layer),
@@ -74,6 +82,7 @@ def record_fit(
         "seed": partition.seed,
         "extraction": asdict(extraction),
         "layers": layer_lines(layers) if layers else None,
+        "held": held_fields(backbone),
     }
     run.write(record)
     return record
@@ -87,12 +96,15 @@ def record_train(
     config: TrainConfig,
     result: TrainResult,
     inference: Timing | None = None,
+    *,
+    keep_weights: bool = False,
 ) -> dict[str, Any]:
     """Write a training's run, its weights, history, curves and test predictions, and return its record.
 
-    Of how quick the trained network is, `inference`, nothing need be known.
+    Of how quick the trained network is, `inference`, nothing need be known. On a frozen base the head alone is kept,
+    unless `keep_weights` asks for all: the base is found by the hash of its tensors.
     """
-    tensors = {name: tensor.numpy() for name, tensor in result.module.state_dict().items()}
+    tensors, kept = kept_tensors(result.module, backbone, config, everything=keep_weights)
     run.save_tensors(tensors)
     run.write_text(HISTORY_FILE, _csv(result.history))
     _draw(run, result, f"{backbone.name} {config.mode} on {Path(partition.train.source.spec).name}")
@@ -104,6 +116,8 @@ def record_train(
         "weight_decay": config.decay,
         "augment": config.augmentation,
         "identity": digest_of(identity_of(partition, backbone, config)),
+        "kept": kept,
+        "held": held_fields(backbone),
         "best_epoch": result.best_epoch,
         "history": result.history,
         "parameters": result.parameters,

@@ -6,20 +6,14 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from featx.backbones import Backbone
-from featx.checkpoints import (
-    LOCK_FILE,
-    Checkpoints,
-    differences,
-    folder_has_checkpoint,
-    held,
-    read_checkpoint,
-)
+from featx.checkpoints import Checkpoints, differences, folder_has_checkpoint, read_checkpoint
 from featx.errors import FeatureError, OptionError, StoreError
+from featx.run_locks import LOCK_FILE, YOUNG_SECONDS, held
 from featx.runs import Run, Runs, jsonable
 from featx.specs import digest_of
 from featx.splits import Partition
@@ -33,8 +27,8 @@ HARMLESS = ("checkpoint_minutes",)
 """Options that may differ when a training goes on."""
 
 
-SECONDS = 60.0
-"""A folder that is younger may be that of a training which is about to begin."""
+GO_ON, STRICT = "go-on", "strict"
+"""Ways to resume: what cannot go on begins anew and says so, or is an error."""
 
 
 @dataclass
@@ -51,12 +45,15 @@ class Job:
         Whether it was finished already, so that nothing is left to do.
     resumed : bool
         Whether it was begun before.
+    notes : list of str
+        Why others of the same command, or nearly the same, were not gone on with.
     """
 
     run: Run
     checkpoints: Checkpoints
     finished: bool = False
     resumed: bool = False
+    notes: list[str] = field(default_factory=list)
 
 
 def identity_of(partition: Partition, backbone: Backbone, config: TrainConfig) -> dict[str, Any]:
@@ -88,39 +85,64 @@ def identity_of(partition: Partition, backbone: Backbone, config: TrainConfig) -
 
 @contextlib.contextmanager
 def training_run(
-    home: Path, command: list[str], identity: dict[str, Any], minutes: float, *, resume: bool
+    home: Path,
+    command: list[str],
+    identity: dict[str, Any],
+    minutes: float,
+    *,
+    resume: str | None,
+    continuing: bool = False,
 ) -> Iterator[Job]:
-    """Open a training's folder: with `resume` the newest that was begun with this very command, if there is one.
+    """Open a training's folder: to go on with the newest that was begun with this very command, or a new one.
 
     One that ends without a record is removed, unless a checkpoint is in it that it can go on from.
 
+    Parameters
+    ----------
+    home : Path
+        Where the runs are.
+    command : list of str
+        For the record.
+    identity : dict
+        From `identity_of`.
+    minutes : float
+        Between checkpoints within an epoch.
+    resume : str, optional
+        None begins anew. With `GO_ON` a training that was begun goes on, whatever else lies there; where it cannot, or
+        none was begun, a new one begins and its notes say why. With `STRICT` that is an error.
+    continuing : bool
+        An earlier seed of the same command was gone on with: that nothing was begun of this one is no error.
+
     Raises
     ------
-    OptionError
-        There is an unfinished training of the same with other options; says which.
+    OptionError, StoreError
+        With `STRICT`, nothing was begun that can go on; says why.
     """
     runs = Runs(home)
     _tidy(runs)
-    found = _begun(runs, identity, command) if resume else None
-    run = found or runs.new(KIND, command)
-    job = Job(run, Checkpoints(run, identity, minutes), run.is_recorded, found is not None)
-    if job.finished:
-        yield job
-        return
-    with held(run) as mine:
-        if not mine:
-            raise StoreError(f"run {run.id} is being trained by another process", "wait for it, or leave --resume out")
+    with contextlib.ExitStack() as stack:
+        search = _Search(runs, command, identity, minutes, stack)
+        job = search.find() if resume else None
+        if job is None:
+            if resume == STRICT and (search.blocked or not continuing):
+                raise OptionError(search.refusal(), "--resume alone begins anew where nothing can go on")
+            run = runs.new(KIND, command)
+            stack.enter_context(held(run))
+            job = Job(run, Checkpoints(run, identity, minutes), notes=[*search.blocked, *search.others])
+        if job.finished:
+            yield job
+            return
         try:
             yield job
         except FeatureError:
             # It would diverge again at the same step.
-            run.discard()
+            job.run.discard()
             raise
         finally:
-            if run.is_recorded:
+            if job.run.is_recorded:
                 job.checkpoints.clear()
-            elif not folder_has_checkpoint(run.path):
-                run.discard()
+            elif not folder_has_checkpoint(job.run.path):
+                job.run.discard()
 
 
 def _tidy(runs: Runs) -> None:
@@ -128,32 +150,74 @@ def _tidy(runs: Runs) -> None:
     for run in runs.unfinished(KIND, []):
         with contextlib.suppress(OSError, StoreError):
             lock = run.path / LOCK_FILE
-            if folder_has_checkpoint(run.path) or time.time() - lock.stat().st_mtime < SECONDS:
+            if folder_has_checkpoint(run.path) or time.time() - lock.stat().st_mtime < YOUNG_SECONDS:
                 continue
             with held(run) as mine:
                 if mine:
                     run.discard()
 
 
-def _begun(runs: Runs, identity: dict[str, Any], command: list[str]) -> Run | None:
-    """Return the newest run of this identity, unfinished ones first."""
-    others = []
-    for run in runs.unfinished(KIND, command):
-        with contextlib.suppress(StoreError):  # without a readable checkpoint there is nothing to go on from
-            other = read_checkpoint(run)["identity"]
-            if other == identity:
-                return run
-            if all(other.get(name) == identity[name] for name in SUBJECT):
-                others.append((run, differences(other, identity)))
-    digest = digest_of(identity)
-    for run in reversed(runs.list()):
-        with contextlib.suppress(StoreError):
-            if run.read().get("identity") == digest:
-                return run
-    if others:
-        run, differs = others[0]
-        raise OptionError(
-            f"no training with these options was begun; that of run {run.id} has others: {differs}",
-            "give the options that it was begun with, or begin anew without --resume",
-        )
-    return None
+class _Search:
+    """Looks for a training that was begun before.
+
+    Attributes
+    ----------
+    blocked : list of str
+        Why trainings of this very command cannot go on.
+    others : list of str
+        What differs in unfinished ones of the same source, network, mode and seed.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        command: list[str],
+        identity: dict[str, Any],
+        minutes: float,
+        stack: contextlib.ExitStack,
+    ) -> None:
+        self._runs, self._command, self._identity, self._minutes = runs, command, identity, minutes
+        self._stack = stack
+        self.blocked: list[str] = []
+        self.others: list[str] = []
+
+    def find(self) -> Job | None:
+        """Return the newest training of this identity that can go on, or else one that is finished."""
+        for run in self._runs.unfinished(KIND, self._command):
+            with contextlib.suppress(StoreError):  # without a readable checkpoint nobody knows whose it is
+                other = read_checkpoint(run)["identity"]
+                if other == self._identity:
+                    if job := self._opened(run):
+                        return job
+                elif all(other.get(name) == self._identity[name] for name in SUBJECT):
+                    self.others.append(f"run {run.id} has other options: {differences(other, self._identity)}")
+        digest = digest_of(self._identity)
+        for run in reversed(self._runs.list()):
+            with contextlib.suppress(StoreError):
+                if run.read().get("identity") == digest:
+                    return Job(run, self._checkpoints(run), finished=True, resumed=True)
+        return None
+
+    def _opened(self, run: Run) -> Job | None:
+        """Hold a run and read its state; None where another process has it, or the state is damaged."""
+        with contextlib.ExitStack() as own:
+            if not own.enter_context(held(run)):
+                self.blocked.append(f"run {run.id} is being trained by another process")
+                return None
+            checkpoints = self._checkpoints(run)
+            try:
+                checkpoints.prepare()
+            except StoreError as exc:
+                self.blocked.append(f"run {run.id} cannot go on: {exc.message}")
+                return None
+            self._stack.enter_context(own.pop_all())
+            return Job(run, checkpoints, resumed=True, notes=list(self.blocked))
+
+    def _checkpoints(self, run: Run) -> Checkpoints:
+        return Checkpoints(run, self._identity, self._minutes)
+
+    def refusal(self) -> str:
+        """Say why nothing goes on."""
+        if self.blocked:
+            return "; ".join(self.blocked)
+        return "; ".join(["no training with these options was begun", *self.others[:1]])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from featx import factories
 from featx.errors import CorruptStoreError, OptionError, WeightsError
 from featx.head_spec import HeadSpec
 from featx.naming import DRAWN, RUN, is_factory, is_run
+from featx.recorded import HEAD, Recorded, recorded
 from featx.runs import MODEL_FILE, Run, Runs
 from featx.specs import ExtractConfig, PreprocessSpec
 
@@ -35,6 +35,8 @@ class Held:
         Outputs of the head.
     code, origin : str or None, str
         As `Backbone`, for a user's own network.
+    base : Recorded, optional
+        What the head was trained on, where the run keeps its head alone.
     """
 
     run: str
@@ -46,6 +48,7 @@ class Held:
     n_classes: int
     code: str | None
     origin: str
+    base: Recorded | None = None
 
 
 def find_held(name: str, weights: str, stem: str | None, home: str | os.PathLike[str] | None) -> Held | None:
@@ -96,7 +99,10 @@ def _as_named(name: str, held: Held) -> Held:
         raise OptionError(
             f"{held.run} holds {held.name}, and the backbone is {name[:80]}", f"use -b {held.run}, without --weights"
         )
-    return replace(held, origin=f"{own.target}:{own.function}") if own else held
+    if own is None:
+        return held
+    origin = f"{own.target}:{own.function}"
+    return replace(held, origin=origin, base=held.base and replace(held.base, origin=origin))
 
 
 def _held(text: str, home: str | os.PathLike[str] | None) -> Held:
@@ -111,20 +117,20 @@ def _held(text: str, home: str | os.PathLike[str] | None) -> Held:
     # Code that a record names is run only where featx itself wrote the record.
     ours = run.path.parent == runs.folder
     try:
-        return _read(f"{RUN}{text if not ours else run.id}", file, record, ours)
+        return _read(f"{RUN}{run.id if ours else run.path}", run, record, ours)
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         said = str(exc) if isinstance(exc, OptionError) else f"{type(exc).__name__}: {exc}"
         raise CorruptStoreError(f"the record of run {run.id} is damaged: {said[:160]}", "train it again") from exc
 
 
-def _read(name: str, file: Path, record: dict[str, Any], ours: bool) -> Held:
+def _read(name: str, run: Run, record: dict[str, Any], ours: bool) -> Held:
     options = dict(record["options"])
     # Training takes the auxiliary heads off, and weights that are loaded need not be drawn with care.
     options |= {key: False for key in ("aux_logits", "init_weights") if key in options}
     code = record.get("code")
     return Held(
         run=name,
-        file=str(file),
+        file=str(run.path / MODEL_FILE),
         name=str(record["backbone"]),
         options=options,
         preprocess=PreprocessSpec.from_dict(record["preprocess"]),
@@ -132,6 +138,7 @@ def _read(name: str, file: Path, record: dict[str, Any], ours: bool) -> Held:
         n_classes=len(record["classes"]),
         code=str(code) if is_factory(record["backbone"]) else None,
         origin=str(record.get("origin") or "") if ours else "",
+        base=recorded(run.id, run.path, record, ours=ours) if record.get("kept") == HEAD else None,
     )
 
 

@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 
 from featx.cache import atomic
-from featx.errors import CorruptStoreError, OptionError, nearest
+from featx.errors import CorruptStoreError, OptionError, first_few, legible, nearest
 from featx.home import home_folder
 
 RECORD_FILE = "run.json"
 MODEL_FILE = "model.safetensors"
 MAX_RECORD_BYTES = 64 << 20
+
+_LISTED = 10
+"""So many runs does an error list."""
 
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[a-z]{1,20}-[0-9a-f]{4}")
 _KIND = re.compile(r"[a-z]{1,20}")
@@ -73,13 +76,13 @@ class Run:
         whole = {**self._start, **record, "id": self.id}
         atomic.write_json(self.path / RECORD_FILE, jsonable(whole))
 
-    def save_tensors(self, tensors: Mapping[str, np.ndarray[Any, Any]]) -> Path:
-        """Write the model's arrays to model.safetensors and return its path."""
+    def save_tensors(self, tensors: Mapping[str, np.ndarray[Any, Any]], name: str = MODEL_FILE) -> Path:
+        """Write arrays, of the model unless another file is named, as safetensors and return the path."""
         from safetensors.numpy import save
 
         # safetensors writes the memory of an array as it lies there: it has to lie in C order.
-        data = save({name: np.asarray(array, order="C") for name, array in tensors.items()})
-        return self.write_bytes(MODEL_FILE, data)
+        data = save({key: np.asarray(array, order="C") for key, array in tensors.items()})
+        return self.write_bytes(name, data)
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a text file (UTF-8) into the folder and return its path."""
@@ -153,7 +156,7 @@ class Runs:
         if len(found) == 1:
             return found[0]
         if found:
-            near = ", ".join(run.id for run in found[:5])
+            near = first_few([run.id for run in found], _LISTED)
             raise OptionError(f"{text!r:.80} begins {len(found)} runs: {near}", "give more of the id")
         if text and _is_file(Path(text) / RECORD_FILE):
             return Run(Path(text).absolute())
@@ -164,23 +167,29 @@ class Runs:
     def unfinished(self, kind: str, command: list[str]) -> list[Run]:
         """Return the runs of a kind that have no record, newest first; `command` is for the record."""
         found = []
-        with suppress(OSError):
-            for entry in os.scandir(self.folder):
-                if _ID.fullmatch(entry.name) and f"-{kind}-" in entry.name and entry.is_dir(follow_symlinks=False):
-                    run = Run(self.folder / entry.name, _start(kind, command, entry.name[:15]))
-                    found += [] if run.is_recorded else [(entry.stat().st_mtime_ns, run.id, run)]
+        for folder in self.all():
+            with suppress(OSError):
+                if f"-{kind}-" in folder.id and not folder.is_recorded:
+                    run = Run(folder.path, _start(kind, command, folder.id[:15]))
+                    found.append((os.lstat(run.path).st_mtime_ns, run.id, run))
         return [run for *_, run in sorted(found, key=lambda item: item[:2], reverse=True)]
 
-    def list(self) -> list[Run]:
-        """Return the runs that have a record, oldest first."""
+    def all(self) -> list[Run]:
+        """Return every run's folder, with a record or without, by id."""
         found = []
         with suppress(OSError):
             for entry in os.scandir(self.folder):
                 if _ID.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
-                    run = Run(self.folder / entry.name)
-                    with suppress(OSError):
-                        written = os.lstat(run.path / RECORD_FILE).st_mtime_ns
-                        found.append((entry.name[:15], written, run.id, run))
+                    found.append(Run(self.folder / entry.name))
+        return sorted(found, key=lambda run: run.id)
+
+    def list(self) -> list[Run]:
+        """Return the runs that have a record, oldest first."""
+        found = []
+        for run in self.all():
+            with suppress(OSError):
+                written = os.lstat(run.path / RECORD_FILE).st_mtime_ns
+                found.append((run.id[:15], written, run.id, run))
         return [run for *_, run in sorted(found, key=lambda item: item[:3])]
 
 
@@ -200,20 +209,23 @@ def jsonable(value: Any) -> Any:
     """Return `value` as JSON can hold it.
 
     NaN and infinite numbers become None, numpy scalars and arrays numbers and lists, dataclasses
-    dictionaries, paths text, tuples lists, sets sorted lists. Anything else raises TypeError.
+    dictionaries, paths text, tuples lists, sets sorted lists. Names that are no text become such: see `legible`.
+    Anything else raises TypeError.
     """
-    if value is None or isinstance(value, (bool, str)):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return legible(value)
     if isinstance(value, (int, np.bool_, np.integer)):
         return value.item() if isinstance(value, np.generic) else value
     if isinstance(value, (float, np.floating)):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return legible(os.fsdecode(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return jsonable(dataclasses.asdict(value))
     if isinstance(value, Mapping):
-        return {str(key): jsonable(part) for key, part in value.items()}
+        return {legible(str(key)): jsonable(part) for key, part in value.items()}
     if isinstance(value, np.ndarray):
         return jsonable(value.tolist())
     if isinstance(value, (set, frozenset)):

@@ -18,7 +18,7 @@ from featx.cache.memo import Memo
 from featx.cache.schema import fingerprint
 from featx.datasets import open_arrays, open_images
 from featx.depth import content_digest
-from featx.errors import FeatxWarning, OptionError, SourceError, nearest
+from featx.errors import FeatxWarning, OptionError, SourceError, decoded, nearest
 from featx.files import Files, FolderFiles
 from featx.foreign import file_hint
 from featx.home import expanded
@@ -97,8 +97,9 @@ class FileSource:
         self.spec = spec
         self.unlabelled = unlabelled
         self.split = split
-        self.classes = classes
-        self.ids: Sequence[str] = [row.id for row in rows]
+        # In a locale of another encoding too, names are those that the record of a run has.
+        self.classes = tuple(map(decoded, classes))
+        self.ids: Sequence[str] = [decoded(row.id) for row in rows]
         number = {name: i for i, name in enumerate(classes)}
         self.labels: Labels = np.array([-1 if r.label is None else number[r.label] for r in rows], np.int64)
         self._files = files

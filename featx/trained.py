@@ -48,8 +48,8 @@ class Rebuilt:
     left_out: tuple[str, ...]
 
 
-def inspect_trained(held: Held) -> dict[str, Any]:
-    """Build a run's network once, and return as `featx.building.inspect_named` does.
+def inspect_trained(held: Held, base: nn.Module | None = None) -> dict[str, Any]:
+    """Build a run's network once, and return as `featx.building.inspect_named` does; `base` as for `rebuild`.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def inspect_trained(held: Held) -> dict[str, Any]:
     """
     code = factories.sources(factories.parse(held.origin)) if held.code is not None else {}
     stamps = stamps_of([held.file, *map(str, code.values())])
-    found = rebuild(held)
+    found = rebuild(held, base)
     notes = []
     if found.left_out:
         notes = [f"{held.run} has a head of its own, in place of {', '.join(found.left_out)[:200]} of {held.name}"]
@@ -78,8 +78,15 @@ def inspect_trained(held: Held) -> dict[str, Any]:
     }
 
 
-def rebuild(held: Held) -> Rebuilt:
+def rebuild(held: Held, base: nn.Module | None = None) -> Rebuilt:
     """Build a run's network.
+
+    Parameters
+    ----------
+    held : Held
+        What its record says.
+    base : nn.Module, optional
+        What it was trained on, where the run keeps its head alone: gives all other tensors.
 
     Raises
     ------
@@ -95,13 +102,14 @@ def rebuild(held: Held) -> Rebuilt:
     if not place:
         raise CorruptStoreError(f"{held.run} holds {held.name}, which has no classifier", "train it again")
     width, spec = networks.head_width(network.get_submodule(place)), HeadSpec.parse(held.head)
-    names = {f"base.{name}" for name in network.state_dict()} if spec.flat else set(network.state_dict())
-    state = read_state(Path(held.file), lambda: names)
+    state = read_state(Path(held.file), lambda: _names(network, place, spec, alone=base is not None))
     if spec.flat:
         whole: nn.Module = _flat(held, network, place, spec, state)
     else:
         convolution = held.code is None and held.name.startswith("squeezenet")
         whole = attach(network, place, make_head(spec, width, held.n_classes, convolution=convolution))
+    if base is not None:
+        state = _together(whole, state, base, "base." if spec.flat else "")
     try:
         load_into(whole, state, "", held.run)
     except WeightsError as exc:
@@ -110,6 +118,19 @@ def rebuild(held: Held) -> Rebuilt:
     if place in left_out:
         network.set_submodule(place, nn.Identity())
     return Rebuilt(network.eval(), whole.eval().requires_grad_(False), place, width, left_out)
+
+
+def _names(network: nn.Module, place: str, spec: HeadSpec, *, alone: bool) -> set[str]:
+    """Return the names that a run's tensors may have, of its head `alone` or of everything."""
+    if spec.flat:
+        return {f"base.{name}" for name in network.state_dict()}
+    return {name for name in network.state_dict() if not alone or name.startswith(f"{place}.")}
+
+
+def _together(whole: nn.Module, head: State, base: nn.Module, prefix: str) -> State:
+    """Return a head's tensors and those of the base below it."""
+    below = {f"{prefix}{name}": tensor for name, tensor in base.state_dict().items()}
+    return head | {name: below[name] for name in whole.state_dict() if name not in head and name in below}
 
 
 def _untrained(held: Held) -> nn.Module:

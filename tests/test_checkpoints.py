@@ -15,12 +15,12 @@ from featx.checkpoints import (
     Checkpoints,
     State,
     differences,
-    held,
     load_exactly,
     optimizer_tensors,
     restore_optimizer,
 )
 from featx.errors import CorruptStoreError, DiskFullError, FeatxError, OptionError, StoreError
+from featx.run_locks import held
 from featx.runs import Run, Runs
 
 IDENTITY = {"backbone": "lenet5", "lr": 0.1}

@@ -21,18 +21,20 @@ LEVELS = (
     "stopping tar_members tiff unrolled zip_members",
     "board cache.atomic checks code columns foreign head_spec matrices metrics missing objective refusals remarks "
     "split_names streams tracing weights",
-    "curvature depth device factories fit_config flat heads hub portable reports runs specs",
-    "bench_config cache.memo cache.schema certificate_sums checkpoints images knn linear_model naming networks "
-    "pooling report_tables solvers train_config",
-    "arrays augment cache.contents cache.folder graph layouts list_columns newton optim run_backbone seeds "
-    "sgd_probe splits tables timm_networks unpacked",
-    "building cache.entries cache.matrix certificate coverage fetch files listing predictions softmax_solver",
+    "curvature depth device factories fit_config flat heads hub outputs portable reports runs specs",
+    "adjusting bench_config cache.memo cache.schema certificate_sums checkpoints images knn linear_model naming "
+    "networks pooling report_tables run_locks solvers train_config",
+    "arrays augment cache.contents cache.folder graph layouts list_columns newton optim recorded seeds sgd_probe "
+    "splits tables timm_networks unpacked",
+    "building cache.entries cache.matrix certificate coverage fetch files listing predictions run_backbone "
+    "run_entries softmax_solver",
     "archives cache.copies cache.table cache.verify imagesets lists parquet paths published published_rows "
     "softmax stacks trained",
-    "backbones cache.plain cache.writer classical datasets softmax_cv",
-    "cache.hdf5 cache.npz cache.parquet cache.store forward learners protocols resume sources",
-    "bench cache cache.compare cache.export cache.merge cache.upkeep init_head inputs loading passes sheet steps",
-    "activations",
+    "backbone cache.plain cache.writer classical datasets softmax_cv",
+    "cache.hdf5 cache.npz cache.parquet cache.store protocols sources standing",
+    "backbones cache cache.compare cache.export cache.merge cache.upkeep inputs loading passes sheet",
+    "forward keeping learners resume",
+    "activations bench init_head steps",
     "filling predictors",
     "extract predict",
     "extractor feeds probe",
@@ -43,13 +45,13 @@ LEVELS = (
     "featx",
 )
 CLI_LEVELS = (
-    "amounts completion targets text",
+    "amounts completion given streams targets text",
     "progress",
     "output",
     "failures options",
-    "cache_look demo doctor fit_options groups opening report train_options",
-    "bench cache cache_export cache_remove cache_verify extract fit layers main predict show train",
-    "cache_merge",
+    "cache_look demo doctor fit_options groups opening report runs_look train_options",
+    "bench cache cache_export cache_remove cache_verify extract fit layers predict program runs show train",
+    "cache_merge main runs_remove",
     "cli",
 )
 

@@ -16,9 +16,10 @@ import torch
 from drawn import drawn, parts, some_digits
 
 from featx.backbones import Backbone, resolve
-from featx.checkpoints import CHECKPOINT_FILE, held
-from featx.errors import FeatureError, OptionError, StoreError
-from featx.resume import Job, identity_of, training_run
+from featx.checkpoints import CHECKPOINT_FILE
+from featx.errors import FeatureError, OptionError
+from featx.resume import GO_ON, STRICT, Job, identity_of, training_run
+from featx.run_locks import held
 from featx.runs import RECORD_FILE, Runs
 from featx.specs import Progress, no_progress
 from featx.splits import Partition
@@ -60,7 +61,7 @@ def go(
     home: Path, cut: Partition, backbone: Backbone, config: TrainConfig, progress: Progress = no_progress, **how: Any
 ) -> TrainResult:
     identity = identity_of(cut, backbone, config)
-    with training_run(home, ["featx"], identity, config.checkpoint_minutes, resume=True) as job:
+    with training_run(home, ["featx"], identity, config.checkpoint_minutes, resume=GO_ON) as job:
         return train(cut, backbone, config, progress=progress, checkpoints=job.checkpoints, **how)
 
 
@@ -138,9 +139,18 @@ def test_nothing_is_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert len(steps) == 4
 
 
-def open_run(home: Path, config: TrainConfig, *, resume: bool = True, backbone: Backbone | None = None) -> Any:
-    identity = identity_of(digits(), backbone or lenet(), config)
-    return training_run(home, ["featx"], identity, config.checkpoint_minutes, resume=resume)
+def open_run(
+    home: Path,
+    config: TrainConfig,
+    *,
+    resume: str | None = GO_ON,
+    cut: Partition | None = None,
+    backbone: Backbone | None = None,
+    continuing: bool = False,
+) -> Any:
+    identity = identity_of(cut or digits(), backbone or lenet(), config)
+    minutes = config.checkpoint_minutes
+    return training_run(home, ["featx"], identity, minutes, resume=resume, continuing=continuing)
 
 
 @pytest.fixture
@@ -154,18 +164,27 @@ def begun(tmp_path: Path) -> Path:
 def test_resume_with_changed_options_says_which(begun: Path) -> None:
     with (
         pytest.raises(OptionError, match=r"batch_size was 8, now 4; lr was 0\.05, now 0\.2"),
-        open_run(begun, replace(SHORT, lr=0.2, batch_size=4)),
+        open_run(begun, replace(SHORT, lr=0.2, batch_size=4), resume=STRICT),
     ):
         pass
+    with open_run(begun, replace(SHORT, lr=0.2, batch_size=4)) as job:
+        assert not job.resumed
+        assert "batch_size was 8, now 4; lr was 0.05, now 0.2" in job.notes[0]
 
 
 def test_resume_with_other_images_or_sizes_says_which(begun: Path) -> None:
     fewer = parts(some_digits(50), 30, 10)
-    with pytest.raises(OptionError, match="images train was 40, now 30; rows differs"):
-        go(begun, fewer, lenet(), SHORT)
+    with (
+        pytest.raises(OptionError, match="images train was 40, now 30; rows differs"),
+        open_run(begun, SHORT, cut=fewer, resume=STRICT),
+    ):
+        pass
     larger = resolve("lenet5", weights="random:0", channels=1, size=33)
-    with pytest.raises(OptionError, match="preprocess crop was 32, now 33; resize was 32, now 33"):
-        go(begun, digits(), larger, SHORT)
+    with (
+        pytest.raises(OptionError, match="preprocess crop was 32, now 33; resize was 32, now 33"),
+        open_run(begun, SHORT, backbone=larger, resume=STRICT),
+    ):
+        pass
 
 
 def test_resume_takes_what_is_said_for_what_would_be_taken_anyway(begun: Path) -> None:
@@ -186,7 +205,7 @@ def test_another_training_begins_anew(begun: Path, config: TrainConfig) -> None:
 
 
 def test_without_resume_a_new_run_begins_and_the_old_one_stays(begun: Path) -> None:
-    with open_run(begun, SHORT, resume=False) as job:
+    with open_run(begun, SHORT, resume=None) as job:
         assert not job.resumed
     with open_run(begun, SHORT) as job:
         assert job.resumed
@@ -208,15 +227,38 @@ def digest() -> str:
 
 
 def test_a_run_that_another_process_trains_is_left_alone(begun: Path) -> None:
-    with open_run(begun, SHORT), pytest.raises(StoreError, match="another process"), open_run(begun, SHORT):
+    with open_run(begun, SHORT) as first, open_run(begun, SHORT) as second:
+        assert first.resumed
+        assert not second.resumed
+        assert second.run.id != first.run.id
+        assert "another process" in second.notes[0]
+    with (
+        open_run(begun, SHORT),
+        pytest.raises(OptionError, match="another process"),
+        open_run(begun, SHORT, resume=STRICT),
+    ):
         pass
 
 
-def test_a_run_without_its_model_is_refused(begun: Path) -> None:
-    for path in begun.glob("runs/*/last-*.safetensors"):
-        path.unlink()
-    with pytest.raises(StoreError, match="its model is gone"):
-        go(begun, digits(), lenet(), SHORT)
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"damaged")])
+def test_a_run_whose_state_is_lost_begins_anew_and_strictly_is_refused(begun: Path, damage: Any) -> None:
+    (folder,) = (begun / "runs").iterdir()
+    for path in folder.glob("last-*.safetensors"):
+        damage(path)
+    with pytest.raises(OptionError, match=r"its model is gone|is damaged"), open_run(begun, SHORT, resume=STRICT):
+        pass
+    with open_run(begun, SHORT) as job:
+        assert not job.resumed
+        assert folder.name in job.notes[0]
+    assert folder.is_dir()
+
+
+def test_of_several_seeds_the_first_one_must_have_been_begun(begun: Path) -> None:
+    other = replace(SHORT, seed=5)
+    with pytest.raises(OptionError, match="no training with these options"), open_run(begun, other, resume=STRICT):
+        pass
+    with open_run(begun, other, resume=STRICT, continuing=True) as job:
+        assert not job.resumed
 
 
 def test_a_training_that_diverges_leaves_nothing_to_go_on_from(tmp_path: Path) -> None:

@@ -88,7 +88,9 @@ def test_base_below_a_flat_head_has_its_own_names(featx: Any, featx_json: Any, t
     result = featx(*extract, "fc1")
     assert result.exit_code == 2
     assert "layer 'fc1' has no weights" in result.stderr
-    again = trained("train", "digits", "-b", f"run:{run}", "--mode", "frozen", "--head", "flat-linear", *TRAIN)
+    again = trained(
+        "train", "digits", "-b", f"run:{run}", "--mode", "frozen", "--head", "flat-linear", "--keep-weights", *TRAIN
+    )
     kept = load_file(Runs(home).open(again).path / MODEL_FILE)
     np.testing.assert_array_equal(kept["base.conv2.weight"], state["base.conv2.weight"])
 

@@ -176,7 +176,7 @@ def test_interrupt_is_told_how_to_go_on_and_it_goes_on(
     assert result.exit_code == 130
     assert "--resume" in result.stderr.splitlines()[-1]
     assert Runs(home).list() == []
-    code, wrong = featx_json(*args, "--lr", "0.3", "--resume")
+    code, wrong = featx_json(*args, "--lr", "0.3", "--resume=strict")
     assert code == 2
     assert "lr was 0.05, now 0.3" in wrong["error"]
     code, resumed = featx_json(*args, "--resume")

@@ -1,0 +1,168 @@
+"""What `featx runs` lists: every run's folder with its size, finished or not, and what stands on what."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featx.cache import atomic
+from featx.errors import CorruptStoreError, OptionError, StoreError, first_few, nearest
+from featx.naming import RUN
+from featx.recorded import HEAD, KEPT_FILE
+from featx.run_locks import in_use
+from featx.runs import RECORD_FILE, Run, Runs
+
+WHOLE, PART, DAMAGED = "whole", "part", "damaged"
+"""States of a run: finished; begun, perhaps with a checkpoint to go on from; with a record that cannot be read."""
+
+
+@dataclass(frozen=True)
+class RunEntry:
+    """One line of `featx runs ls`.
+
+    Parameters
+    ----------
+    digest : str
+        The run's id: what tells entries apart, as a key's digest does in the store.
+    kind, source, backbone, how : str
+        ``fit``, ``train`` or ``demo``; what it learnt from; the network; mode or layer, and head.
+    accuracy : float or None
+        Of the test rows.
+    bytes : int
+        On the disk, everything in the folder.
+    state : str
+        `WHOLE`, `PART` or `DAMAGED`.
+    last_used : float
+        When it was last written to, in seconds since 1970.
+    base : str
+        Id of the run that it cannot do without; empty where there is none.
+    """
+
+    digest: str
+    kind: str
+    source: str
+    backbone: str
+    how: str
+    accuracy: float | None
+    bytes: int
+    state: str
+    last_used: float
+    base: str
+
+
+def entries_of(runs: Runs) -> list[RunEntry]:
+    """Return all runs of a home, the newest first; of none more is read than its record."""
+    found = [describe_run(run) for run in runs.all()]
+    return sorted(found, key=lambda entry: (-entry.last_used, entry.digest))
+
+
+def find_entry(runs: Runs, prefix: str) -> RunEntry:
+    """Return the one run, finished or not, whose id begins with `prefix`; OptionError for none or several."""
+    every = runs.all()
+    found = [run for run in every if prefix and run.id.startswith(prefix)]
+    if len(found) == 1:
+        return describe_run(found[0])
+    if found:
+        near = first_few([run.id for run in found], 10)
+        raise OptionError(f"{prefix!r:.80} begins {len(found)} runs: {near}", "give more of the id")
+    hint = nearest(prefix, [run.id for run in every]) or "`featx runs ls` lists them"
+    raise OptionError(f"no run {prefix!r:.80} in {runs.folder}", hint)
+
+
+def describe_run(run: Run) -> RunEntry:
+    """Describe one run; what cannot be read is left blank, so that it can still be seen and removed."""
+    record: Mapping[str, Any] = {}
+    state = PART
+    if os.path.lexists(run.path / RECORD_FILE):
+        try:
+            record, state = run.read(), WHOLE
+        except StoreError:
+            state = DAMAGED
+    backbone, accuracy = _text(record.get("backbone")), record.get("accuracy")
+    scored = accuracy.get("test") if isinstance(accuracy, dict) else None
+    return RunEntry(
+        digest=run.id,
+        kind=run.id.split("-")[2],
+        source=_text(record.get("source")),
+        backbone=backbone,
+        how=" ".join(filter(None, (_text(record.get(name)) for name in ("mode", "layer", "head")))),
+        accuracy=float(scored) if isinstance(scored, (int, float)) else None,
+        bytes=sum(size for _, size in files_of(run)),
+        state=state,
+        last_used=_last_written(run),
+        base=_base(run, record),
+    )
+
+
+def files_of(run: Run) -> list[tuple[str, int]]:
+    """Return each file below a run's folder and its size in bytes; links are not followed, nothing is opened."""
+    found = []
+    for folder, _, names in os.walk(run.path):
+        for name in names:
+            with suppress(OSError):
+                path = Path(folder, name)
+                found.append((str(path.relative_to(run.path)), os.lstat(path).st_size))
+    return sorted(found)
+
+
+def dependents(entries: Iterable[RunEntry], going: Sequence[str]) -> dict[str, list[str]]:
+    """Return, for each run that is to go, the runs that stay and cannot do without it."""
+    found: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.base in going and entry.digest not in going:
+            found.setdefault(entry.base, []).append(entry.digest)
+    return found
+
+
+def remove_run(runs: Runs, name: str) -> int | None:
+    """Remove a run's folder and return the bytes freed: 0 when it is gone already, None when it is in use.
+
+    Raises
+    ------
+    StoreError
+        It cannot be removed.
+    CorruptStoreError
+        It is a link.
+    """
+    run = Run(runs.folder / name)
+    if run.path.is_symlink():
+        raise CorruptStoreError(f"{run.path} is a symbolic link, expected a folder", "remove the link by hand")
+    if in_use(run):
+        return None
+    size = sum(size for _, size in files_of(run))
+    rubbish = runs.folder / atomic.temporary_name()
+    try:
+        os.rename(run.path, rubbish)
+    except FileNotFoundError:
+        return 0
+    except OSError as exc:
+        raise atomic.storage_error(run.path, exc) from exc
+    atomic.remove_tree(rubbish)
+    return size
+
+
+def _base(run: Run, record: Mapping[str, Any]) -> str:
+    """Return the run whose tensors a run needs, and does not keep itself."""
+    weights = _text(record.get("weights"))
+    file = Path(_text(record.get("weights_file")) or ".")
+    needs = record.get("kind") == "fit" or record.get("kept") == HEAD
+    if not needs or (run.path / KEPT_FILE).exists():
+        return ""
+    if weights.startswith(RUN):
+        return weights.removeprefix(RUN)
+    return file.parent.name if file.parent.parent == run.path.parent else ""
+
+
+def _text(value: object) -> str:
+    return str(value if value is not None else "")[:500]
+
+
+def _last_written(run: Run) -> float:
+    for path in (run.path / RECORD_FILE, run.path):
+        with suppress(OSError):
+            return os.lstat(path).st_mtime
+    return 0.0

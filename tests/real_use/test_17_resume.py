@@ -1,0 +1,110 @@
+"""``--resume`` goes on if it can, begins anew with a note if not, and fails only where ``=strict`` asks for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command import document, featx, folder_of
+
+from featx.home import home_folder
+from featx.runs import Runs
+from featx.steps import Step
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+TRAIN = ("train", "digits", "-b", "lenet5", "--mode", "scratch", "--limit", "150", "--epochs", "2", "--device", "cpu")
+RATE = ("--lr", "0.02")
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Begin a training, interrupt it after its second step, and return the run's id."""
+
+    def begin(*args: object) -> str:
+        update, steps = Step.update, [0]
+
+        def cut(self: Step) -> None:
+            update(self)
+            steps[0] += 1
+            if steps[0] == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        before = {run.id for run in Runs().all()}
+        with monkeypatch.context() as patch:
+            patch.setattr(Step, "update", cut)
+            result = featx(*TRAIN, *args)
+        assert result.exit_code == 130, result.output
+        (run,) = {run.id for run in Runs().all()} - before
+        return run
+
+    return begin
+
+
+def test_it_goes_on_whatever_else_lies_there(interrupted: Callable[..., str]) -> None:
+    """Another that was begun with other options, newer, and one that is finished."""
+    mine = interrupted(*RATE)
+    document(*TRAIN)
+    interrupted("--lr", "0.001")
+    result = featx(*TRAIN, *RATE, "--resume")
+    assert result.exit_code == 0
+    assert f"going on with run {mine}" in result.stderr
+    assert Runs().open(mine)
+
+
+def test_it_begins_anew_with_a_note_where_only_others_were_begun(interrupted: Callable[..., str]) -> None:
+    other = interrupted(*RATE)
+    result = featx(*TRAIN, "--resume")
+    assert result.exit_code == 0, result.output
+    assert other in result.stderr
+    assert "lr was 0.02, now 0.05" in result.stderr
+    assert "a new run begins" in result.stderr
+    assert [run.id for run in Runs().list()] != [other]
+    assert folder_of(other).exists()
+
+
+def test_strict_fails_where_nothing_can_go_on(interrupted: Callable[..., str]) -> None:
+    assert "no training" in document(*TRAIN, "--resume=strict", code=2)["error"]
+    interrupted(*RATE)
+    assert "lr was 0.02, now 0.05" in document(*TRAIN, "--resume=strict", code=2)["error"]
+    assert Runs().list() == []
+    done = document(*TRAIN, *RATE, "--resume=strict")
+    assert document(*TRAIN, *RATE, "--resume=strict")["run"] == done["run"]  # finished: there is nothing left to do
+
+
+@pytest.mark.parametrize("name", ["last-*.safetensors", "checkpoint.json"])
+def test_a_damaged_checkpoint_begins_anew_and_strictly_fails(interrupted: Callable[..., str], name: str) -> None:
+    run = interrupted()
+    for path in folder_of(run).glob(name):
+        path.write_bytes(b"damaged")
+    document(*TRAIN, "--resume=strict", code=2)
+    result = featx(*TRAIN, "--resume")
+    assert result.exit_code == 0, result.output
+    assert "a new run begins" in result.stderr
+    assert len(Runs().list()) == 1
+
+
+def test_resuming_is_the_same_training(interrupted: Callable[..., str], tmp_path: Path) -> None:
+    run = interrupted()
+    found = document(*TRAIN, "--resume")
+    assert found["run"] == run
+    assert document(*TRAIN, "--home", tmp_path / "other")["loss"] == found["loss"]
+
+
+def test_the_word_after_resume_is_no_value_of_it() -> None:
+    command, source, *rest = TRAIN
+    result = featx(command, "--resume", source, *rest)
+    assert result.exit_code == 0, result.output
+    assert "a new run begins" in result.stderr
+    assert featx(*TRAIN, "--resume=maybe").exit_code == 2
+
+
+def test_several_seeds_go_on_strictly_if_the_first_was_begun(interrupted: Callable[..., str]) -> None:
+    first = interrupted("--seed", "3")
+    args = (*TRAIN, "--seed", "3", "--repeat", "2")
+    found = document(*args, "--resume=strict")
+    assert found["runs"][0]["run"] == first
+    assert len(list((home_folder() / "runs").iterdir())) == 2
