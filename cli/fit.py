@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from featx.cli import fit_options, options
+from featx.cli import fit_options, options, repeats
 from featx.cli.opening import open_backbone, open_partition
 from featx.cli.output import Output
+from featx.cli.targets import PICTURE_NAMES, check_target, picture_kind, write_target
 from featx.cli.text import human_bytes
 from featx.errors import OptionError
 from featx.fit_config import SWEEPS, FitConfig
@@ -20,7 +22,7 @@ from featx.specs import ExtractConfig, LayerSpec
 
 PIXELS = "pixels"
 SHOWN = (
-    *("run", "path", "source", "backbone", "layer", "head", "accuracy", "loss", "converged", "gradient_norm"),
+    *("run", "path", "source", "backbone", "layer", "head", "seed", "accuracy", "loss", "converged", "gradient_norm"),
     *("objective", "objective_gap", "n_iter", "C", "k", "sweep", "search", "standardize", "normalize", "shots"),
     *("draw_scores", "columns", "bytes", "rows", "computed", "reused", "skipped", "seconds", "views", "batch_size"),
     "notes",
@@ -34,6 +36,8 @@ SHOWN = (
 @options.layers(required=False)
 @click.option("--pixels", is_flag=True, help="Fit on raw pixels, values in 0..1, instead of a layer.")
 @fit_options.probe
+@repeats.repeat
+@repeats.seeds
 @options.parts
 @options.extraction
 @click.option(
@@ -41,7 +45,7 @@ SHOWN = (
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Draw accuracy by layer, or over a sweep's C, as a PNG.",
+    help="Draw accuracy by layer, or over a sweep's C: .png, .svg, .pdf.",
 )
 @options.common
 def fit(
@@ -52,6 +56,8 @@ def fit(
     layers: tuple[LayerSpec, ...],
     pixels: bool,
     probe: FitConfig,
+    repeat: int,
+    seeds: tuple[int, ...] | None,
     parts: options.Parts,
     config: ExtractConfig,
     output: Path | None,
@@ -68,33 +74,71 @@ def fit(
       featx fit cifar10.zip -b resnet18 -l layer3:avg --C 0.01
       featx fit cifar10.zip -b resnet18 -l 'layer*:avg' --sweep dinov2 -o map.png
       featx fit cifar10.zip -b resnet18 -l layer4:avg --head knn --shots 10
+      featx fit cifar10.zip -b resnet18 -l layer4:avg --per-class 100 --seeds 0,1,2
     """
     fit_options.check_sweep(probe)
     name, wanted = _what(backbone, layers, pixels)
     several = len(wanted) > 1 or wanted[0].is_pattern
-    if output is not None and not several and probe.sweep not in SWEEPS:
-        raise OptionError(
-            "there is nothing to draw: one layer and no sweep", "give several --layer, or --sweep, or leave -o out"
-        )
+    numbers = repeats.seeds_of(probe.seed, repeat, seeds)
+    if output is not None:
+        _check_picture(output, source, drawable=several or probe.sweep in SWEEPS, one=len(numbers) == 1)
+    wish = Wish(source, name, wanted, several, parts, config)
+    records = [_one(out, home, wish, replace(probe, seed=seed)) for seed in numbers]
+    if output is not None:
+        _draw(out, records[0], output)
+    skipped = {image["id"]: image for record in records for image in record["skipped"]}
+    documents = [
+        {name: record[name] for name in SHOWN} | {"layers": _without_test(record["layers"])} for record in records
+    ]
+    document = documents[0] if len(records) == 1 else repeats.together(out, records, documents)
+    out.skipped(list(skipped.values()))
+    out.result(document)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a fit is of, whatever its seed."""
+
+    source: str
+    backbone: str
+    layers: tuple[LayerSpec, ...]
+    several: bool
+    parts: options.Parts
+    extraction: ExtractConfig
+
+
+def _one(out: Output, home: Path, wish: Wish, probe: FitConfig) -> dict[str, Any]:
+    """Fit with one seed, tell it, and return the record."""
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
     from featx.probe import best_layer, fit_layers
     from featx.records import new_run, record_fit
 
-    memo = Memo(home)
-    chosen = open_partition(out, source, parts, probe.seed, memo)
-    network = open_backbone(out, name, config, chosen.train.source.channels, memo)
+    memo, config = Memo(home), wish.extraction
+    chosen = open_partition(out, wish.source, wish.parts, probe.seed, memo)
+    network = open_backbone(out, wish.backbone, config, chosen.train.source.channels, memo)
     out.kept = "finished shards stay in the store, the same command goes on from there"
     with new_run(home, "fit", ["featx", *sys.argv[1:]]) as run:
         with out.progress() as progress:
-            results = fit_layers(chosen, network, wanted, FeatureStore(home), config, probe, progress)
+            results = fit_layers(chosen, network, wish.layers, FeatureStore(home), config, probe, progress)
         best = best_layer(results)
-        record = record_fit(run, chosen, network, best, config, results[best], results if several else None)
+        layers = results if wish.several else None
+        record = record_fit(run, chosen, network, best, config, results[best], layers)
     tell(out, record)
-    if output is not None:
-        _draw(out, record, output)
-    out.skipped(record["skipped"])
-    out.result({name: record[name] for name in SHOWN} | {"layers": _without_test(record["layers"])})
+    return record
+
+
+def _check_picture(output: Path, source: str, *, drawable: bool, one: bool) -> None:
+    """Raise OptionError where there is nothing to draw, or no place to draw it, before anything is computed."""
+    if not drawable:
+        raise OptionError(
+            "there is nothing to draw: one layer and no sweep", "give several --layer, or --sweep, or leave -o out"
+        )
+    if not one:
+        raise OptionError("-o draws one fit, and there are several seeds", "give one --seed, or leave -o out")
+    if not picture_kind(output):
+        raise OptionError(f"the picture goes to {output.name}, expected a name in {PICTURE_NAMES}")
+    check_target(output, source)
 
 
 def _what(backbone: str | None, layers: tuple[LayerSpec, ...], pixels: bool) -> tuple[str, tuple[LayerSpec, ...]]:
@@ -110,15 +154,15 @@ def _what(backbone: str | None, layers: tuple[LayerSpec, ...], pixels: bool) -> 
 
 
 def _draw(out: Output, record: Mapping[str, Any], output: Path) -> None:
-    from featx.cache.atomic import write_bytes
     from featx.figures import layer_map, sweep_curve
 
     title = f"{record['backbone']} on {Path(record['source']).name}"  # whose folders are nobody's business
+    kind = picture_kind(output)
     if record["layers"]:
-        data = layer_map(record["layers"], record["layer"], title)
+        data = layer_map(record["layers"], record["layer"], title, kind)
     else:
-        data = sweep_curve(record["search"], f"{title}, {record['layer']}, sweep {record['sweep']}")
-    write_bytes(output, data)
+        data = sweep_curve(record["search"], f"{title}, {record['layer']}, sweep {record['sweep']}", kind)
+    write_target(output, data)
     out.say(f"wrote {output}")
 
 

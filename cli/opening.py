@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from featx.cli.options import Parts
@@ -42,7 +43,7 @@ def open_partition(out: Output, source: str, parts: Parts, seed: int, memo: Memo
     if missing := untaught(found.train):
         said = f"{len(missing)} of {len(found.classes)} classes have no training images: {first_few(missing)}"
         out.note(f"warning: {said}")
-    return found
+    return replace(found, limit=parts.limit, per_class=parts.per_class)
 
 
 def weights_of_shapes(backbone: str, weights: str) -> str:

@@ -72,11 +72,7 @@ MACHINE = (
 config = options.gather("config", TrainConfig, (*WHAT_TRAINS, *HOW_LONG, *OPTIMIZER, *LOSS_AND_IMAGES, *MACHINE))
 """How to train: the command gets `config`, a `TrainConfig`."""
 
-repeat = click.option(
-    "--repeat", type=click.IntRange(min=1), metavar="N", default=1, show_default=True,
-    help="Train N times, with --seed and the numbers after it.",
-)  # fmt: skip
 resume = click.option("--resume", is_flag=True, help="Go on with this command's newest unfinished run.")
-against = click.option("--against", metavar="RUN", help="Compare with another training on the same test images.")
+against = click.option("--against", metavar="RUN", help="Compare with another run on the same test images.")
 bench = click.option("--bench", is_flag=True, help="Time the trained network's forward pass too: ms an image.")
 tensorboard = click.option("--tensorboard", is_flag=True, help="Write the history for TensorBoard too.")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
+
+from featx.naming import RUN
+from featx.recipes import leaves, recipe_of
 
 OPTIONS = (
     "size",
@@ -13,6 +17,9 @@ OPTIONS = (
     *("penalty", "l1_ratio", "standardize", "normalize", "fit_intercept", "tol"),
 )
 """What a run was told, beside what names it; shown where it differs between runs of a kind."""
+
+KNOWN = (*OPTIONS, "init_head")
+"""Told apart whatever the network; others are often the network's own, such as means and deviations."""
 
 FIELDS = (
     "run",
@@ -45,8 +52,13 @@ FIELDS = (
     "inference",
     "processor",
     *OPTIONS,
+    "weights_file",
+    "recipe",
 )
-"""What a row takes from a run's record; None where the record has nothing."""
+"""What a row takes from a run's record; None where the record has nothing. ``recipe``: see `featx.recipes`."""
+
+PATHS = ("source", "weights", "init_head")
+"""Fields that may be paths: whose folders are nobody's business, and too long for a table."""
 
 SHARED = ("source", "backbone", "weights", "images", "seed")
 """Said once above the text when it is the same for every run, and in every row where it is not."""
@@ -76,12 +88,14 @@ def rows_of(runs: Iterable[Recorded]) -> list[dict[str, Any]]:
     for run in runs:
         record = run.read()
         own = {"run": record.get("run") or run.id, "size": part_of(record, "preprocess", "crop")}
+        own["recipe"] = recipe_of(record)
         rows.append({name: record.get(name) for name in FIELDS} | own)
     return rows
 
 
 def to_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as lines of at most 80 characters; what all runs share is said once, above them."""
+    rows = by_name(rows)
     shared = _shared(rows) if len(rows) > 1 else ()
     varied = _varied(rows)
     heads = ["run", "model", "train", "val", "test", "seconds"]
@@ -101,8 +115,42 @@ def to_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def names_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return for each row, in words and as one line, what tells it from the others."""
+    rows = by_name(rows)
     varied = _varied(rows)
     return [_model(row, varied) for row in rows]
+
+
+def by_name(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows whose files and folders are told by name, with as many of the folders above as tell them apart."""
+    found = [dict(row) for row in rows]
+    for name in PATHS:
+        words = {value for row in rows if isinstance(value := row.get(name), str)}
+        short = short_names(words)
+        for row in found:
+            row[name] = short.get(row.get(name), row.get(name)) if isinstance(row.get(name), str) else row.get(name)
+    return found
+
+
+def short_names(words: Collection[str]) -> dict[str, str]:
+    """Return for each word that is a path the shortest end of it that no other word has.
+
+    Examples
+    --------
+    >>> short_names({"digits", "/a/b/photos.zip", "/a/c/pets", "/a/d/pets"}) == {
+    ...     "digits": "digits", "/a/b/photos.zip": "photos.zip", "/a/c/pets": "c/pets", "/a/d/pets": "d/pets"}
+    True
+    """
+    return {word: _short(word, [other for other in words if other != word]) for word in words}
+
+
+def _short(word: str, others: Sequence[str]) -> str:
+    prefix = RUN if word.startswith(RUN) else ""
+    parts = Path(word.removeprefix(prefix)).parts
+    for n in range(1, len(parts)):
+        end = parts[-n:]
+        if all(Path(other.removeprefix(RUN)).parts[-n:] != end for other in others):
+            return prefix + "/".join(end)
+    return word
 
 
 def _varied(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -110,13 +158,30 @@ def _varied(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*(name for name in SHARED if name not in shared), *varied_options(rows)]
 
 
+def options_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run was told, by name, beside what a row says under a name of its own."""
+    found = leaves(row.get("recipe") or {})
+    named = {*FIELDS, "n"} - {*OPTIONS}
+    return {name: value for name, value in found.items() if name not in named} | {"init_head": row.get("init_head")}
+
+
 def varied_options(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return which of `OPTIONS` differ between runs of the same kind."""
-    told: dict[tuple[Any, str], set[str]] = {}
-    for row in rows:
-        for name in (*OPTIONS, "init_head"):
-            told.setdefault((row.get("kind"), name), set()).add(line_text(row.get(name)))
-    return list(dict.fromkeys(name for (_, name), values in told.items() if len(values) > 1))
+    """Return the options that differ: of `OPTIONS` between runs of a kind, others where the network is the same too."""
+    found = [options_of(row) for row in rows]
+    kinds = [line_text(row.get("kind")) for row in rows]
+    networks = [
+        (kind, str(row.get("backbone")), str(row.get("weights"))) for kind, row in zip(kinds, rows, strict=True)
+    ]
+    names = dict.fromkeys([*OPTIONS, *(name for options in found for name in options)])
+    return [name for name in names if _varies(name, found, kinds if name in KNOWN else networks)]
+
+
+def _varies(name: str, found: Sequence[Mapping[str, Any]], groups: Sequence[Any]) -> bool:
+    told: dict[Any, set[str]] = {}
+    for options, group in zip(found, groups, strict=True):
+        told.setdefault(group, set()).add(line_text(options.get(name)))
+    unknown = {""} if name == "labels" else set()  # of which earlier featx recorded nothing
+    return any(len(values - unknown) > 1 for values in told.values())
 
 
 def _shared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -134,11 +199,9 @@ def _model(row: Mapping[str, Any], varied: Sequence[str]) -> str:
     words += [line_text(row.get(name) or "") for name in ("layer", "views", "mode")]
     words += [f"from {line_text(row['unfreeze_from'])}"] if row.get("unfreeze_from") else []
     words += [line_text(row["head"])] if row.get("head") not in (None, *USUAL_HEADS) else []
-    named = [name for name in ("weights", "images", "seed", "init_head", *OPTIONS) if name in varied]
-    words += [f"{name}={line_text(row[name])}" for name in named if row.get(name) is not None]
-    words += [
-        f"{name}={line_text(row[name])}" for name in ("C", "k", "sweep", "shots", "epochs") if row.get(name) is not None
-    ]
+    told = {**row, **options_of(row)}
+    named = [*(name for name in varied if name not in ("source", "backbone")), "C", "k", "sweep", "shots", "epochs"]
+    words += [f"{name}={line_text(told[name])}" for name in named if told.get(name) is not None]
     return " ".join(word for word in words if word)
 
 

@@ -66,12 +66,17 @@ def untaught(train: Part) -> list[str]:
 
 @dataclass(frozen=True)
 class Partition:
-    """Disjoint parts: `train` is learnt from, `val` chooses, `test` is scored once."""
+    """Disjoint parts: `train` is learnt from, `val` chooses, `test` is scored once.
+
+    `limit` and `per_class` say how many rows the seed chose of the source before, see `featx.sources.load_splits`.
+    """
 
     train: Part
     val: Part
     test: Part
     seed: int
+    limit: int | None = None
+    per_class: int | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -17,18 +17,18 @@ FOLDERS = {"featx": "featx", "featx.cache": "cache", "featx.cli": "cli"}
 
 # A module imports only from rows above its own. A new module needs a place here before it needs anything else.
 LEVELS = (
-    "errors minibatch saga objective reports figures litter statistics stopping unrolled chance",
-    "checks home certificate streams matrices solvers code head_spec board report_tables",
+    "errors minibatch saga objective figures litter statistics stopping unrolled chance",
+    "checks home certificate streams matrices solvers code head_spec board csv_cells",
     "specs fit_config device",
     "cache.atomic cache.claims cache.schema images pooling train_config bench_config metrics heads networks weights "
     "splits knn paths factories folding naming tracing measure",
-    "cache.memo cache.folder seeds runs portable arrays layouts graph hub augment optim flat",
+    "cache.memo cache.folder runs portable arrays layouts graph hub augment optim flat recipes",
     "linear_model cache.contents cache.entries cache.matrix columns fetch tables timm_networks checkpoints predictions "
-    "run_backbone",
-    "cache.copies cache.table softmax",
-    "cache.writer classical softmax_cv sgd_probe",
-    "protocols cache.store cache.verify cache.plain files building imagesets published",
-    "cache.hdf5 cache.npz cache.parquet archives lists stacks parquet datasets trained",
+    "run_backbone reports",
+    "cache.copies cache.table softmax report_columns seeds",
+    "cache.writer classical softmax_cv sgd_probe report_tables",
+    "protocols cache.store cache.verify cache.plain files building imagesets published confusion",
+    "cache.hdf5 cache.npz cache.parquet archives lists stacks parquet datasets trained figures_confusion",
     "cache cache.export cache.upkeep cache.merge cache.compare sources backbones",
     "loading inputs forward learners resume",
     "activations passes steps init_head",
@@ -46,8 +46,8 @@ CLI_LEVELS = (
     "progress",
     "output",
     "failures options",
-    "opening targets fit_options train_options",
-    "groups",
+    "opening targets fit_options train_options repeats",
+    "groups report_confusion",
     "bench cache cache_export cache_look doctor extract fit layers predict report train",
     "cache_remove cache_verify demo show",
     "cache_merge main",
@@ -79,6 +79,8 @@ LIGHT = (
     "featx.extract",
     "featx.runs",
     "featx.reports",
+    "featx.report_tables",
+    "featx.confusion",
     "featx.cli.main",
     "featx.cli.options",
 )
