@@ -63,7 +63,9 @@ def together(out: Output, records: Sequence[Mapping[str, Any]], shown: Sequence[
     found: dict[str, dict[str, Any]] = {}
     for name in ("accuracy", "loss"):
         values = {part: [record[name].get(part) for record in records] for part in records[0][name]}
-        found[name] = {part: summary(told) for part, told in values.items() if all(is_number(v) and math.isfinite(v) for v in told)}
+        found[name] = {
+            part: summary(told) for part, told in values.items() if all(is_number(v) and math.isfinite(v) for v in told)
+        }
     rows = [
         (part, f"{s['mean']:.4f}", f"{s['std']:.4f}", f"{s['interval'][0]:.4f} to {s['interval'][1]:.4f}")
         for part, s in found["accuracy"].items()

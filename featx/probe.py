@@ -146,8 +146,7 @@ def _fit_layer(
     clock = [time.perf_counter()]
     tables = {split: table for (split, layer), table in found.tables.items() if layer == name}
     streams = config.head == "softmax" and config.sweep is None
-    parts = {use: _kept(part, tables[part.source.split]) for use, part in partition.parts().items()}
-    data = {use: _read(tables[part.source.split], part, streams) for use, part in parts.items()}
+    data = {use: _read(tables[part.source.split], part, streams) for use, part in partition.parts().items()}
     classes = len(np.unique(data["train"][1]))
     if classes < 2:
         raise SourceError(
@@ -168,21 +167,22 @@ def _fit_layer(
         replace(found, layers=lines, tables={key: table for key, table in found.tables.items() if key[1] == name}),
         seconds | {"total": sum(seconds.values())},
         fitted.config,
-        parts,
+        {use: _kept(tables[part.source.split], part) for use, part in partition.parts().items()},
         fitted.search,
         fitted.draws,
     )
 
 
-def _kept(part: Part, table: FeatureTable) -> Part:
+def _kept(table: FeatureTable, part: Part) -> Part:
     """Return a part without the rows whose image was skipped."""
     return replace(part, rows=part.rows[np.isin(part.rows, table.rows)])
 
 
 def _read(table: FeatureTable, part: Part, streams: bool) -> tuple[Any, npt.NDArray[np.int64]]:
-    """Return a part's features and labels.
+    """Return a part's features and labels; rows whose image was skipped are left out of both.
 
     What is larger than `featx.matrices.HELD_BYTES` stays on the disk for a head that streams it.
     """
+    part = _kept(table, part)
     X = table.X.subset(np.searchsorted(table.rows, part.rows))
     return X if streams and is_streamed(X) else np.asarray(X, np.float32), part.labels

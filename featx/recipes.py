@@ -18,7 +18,7 @@ from featx.train_config import TrainConfig
 
 Record = Mapping[str, Any]
 
-NAMES = ("id", "run", "path", "created", "command", "identity", "weights_file", "origin")
+NAMES = ("id", "run", "path", "created", "command", "identity", "weights_file", "origin", "held", "kept")
 """Where a run and its files lie, and when it was made."""
 
 NETWORK = ("seed", "backbone", "weights", "init_head")
@@ -28,7 +28,7 @@ FOUND = (
     *("accuracy", "loss", "confusion", "images", "rows", "shared_with_test", "skipped", "model_classes", "search"),
     *("draw_scores", "converged", "gradient_norm", "objective", "objective_gap", "n_iter", "columns", "bytes", "keys"),
     *("computed", "reused", "notes", "parameters", "parameter_bytes", "best_epoch", "history", "cached", "seconds"),
-    *("images_per_second", "seconds_per_epoch", "inference"),
+    *("images_per_second", "seconds_per_epoch", "inference", "missing_classes", "unlabelled", "conflicting"),
 )
 """What came out. Of rows, those that were asked for count: see `_data`."""
 

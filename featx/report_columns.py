@@ -101,9 +101,9 @@ MEASURED: dict[str, Column] = {
 
 COLUMNS: dict[str, Column] = {
     **{name: _field(name, words=name in _WORDS) for name in _NAMES},
-    **{name: _option(name, words=name in _WORDS) for name in OPTIONS},
     "epochs": _field("epochs"),
     **MEASURED,
+    **{name: _option(name, words=name in _WORDS) for name in OPTIONS},
     "columns": _field("columns"),
     "bytes": _field("bytes"),
     "parameters": _of("parameters", "total", _count),
@@ -132,7 +132,7 @@ def filled(rows: Sequence[Row]) -> dict[str, Column]:
     new = {name: _other(name, rows) for name in varied if name not in COLUMNS}
     every: dict[str, Column] = {}
     for name, column in COLUMNS.items():
-        every |= new if name == "epochs" else {}  # after the other options
+        every |= new if name == "columns" else {}  # after the other options
         every[name] = column
     return {n: column for n, column in every.items() if n not in left_out and any(column.text(row) for row in rows)}
 

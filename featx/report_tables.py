@@ -100,7 +100,8 @@ def to_latex(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
     lines = [_escaped(line, LATEX) for line in _said(above, rows)]
     said = ["\n".join([r"\noindent", *lines, r"\par\medskip", ""])] if lines else []
     runs = [f"% {line_text(row.get(RUN))}" for row in rows]
-    tables = [latex_table(*_cells(piece, rows), runs) for piece in LATEX_PAGE.pieces(columns, rows)]
+    pieces = LATEX_PAGE.pieces(columns, rows)
+    tables = [latex_table(*_cells(piece, rows), [] if i else runs) for i, piece in enumerate(pieces)]
     return "".join(said) + "\\par\\medskip\n".join(tables)
 
 

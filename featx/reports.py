@@ -21,6 +21,13 @@ OPTIONS = (
 KNOWN = (*OPTIONS, "init_head")
 """Told apart whatever the network; others are often the network's own, such as means and deviations."""
 
+KIND = ("kind", "head", "sweep")
+NETWORK = ("backbone", "weights")
+"""What decides which options a run has, and what they are by default."""
+
+UNKNOWN = ("labels", "fingerprints", "classes")
+"""Of which some records tell nothing: those of earlier featx, or of images that a seed drew."""
+
 FIELDS = (
     "run",
     "kind",
@@ -97,16 +104,15 @@ def to_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as lines of at most 80 characters; what all runs share is said once, above them."""
     rows = by_name(rows)
     shared = _shared(rows) if len(rows) > 1 else ()
-    varied = _varied(rows)
     heads = ["run", "model", "train", "val", "test", "seconds"]
     table = [
         [
             line_text(row.get("run")),
-            _model(row, varied),
+            model,
             *(_score(row, split) for split in ("train", "val", "test")),
             seconds_text(part_of(row, "seconds", "total")),
         ]
-        for row in rows
+        for row, model in zip(rows, _models(rows), strict=True)
     ]
     said = "same for all: " + ", ".join(f"{name}={line_text(rows[0][name])}" for name in shared)
     above = [*textwrap.wrap(said, TEXT_WIDTH, break_long_words=True), ""] if shared else []
@@ -115,9 +121,7 @@ def to_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def names_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return for each row, in words and as one line, what tells it from the others."""
-    rows = by_name(rows)
-    varied = _varied(rows)
-    return [_model(row, varied) for row in rows]
+    return _models(by_name(rows))
 
 
 def by_name(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -153,35 +157,45 @@ def _short(word: str, others: Sequence[str]) -> str:
     return word
 
 
-def _varied(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _models(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return for each row, in words, what tells it from the others."""
     shared = _shared(rows) if len(rows) > 1 else ()
-    return [*(name for name in SHARED if name not in shared), *varied_options(rows)]
+    differ = [name for name in SHARED if name not in shared]
+    return [_model(row, [*differ, *own]) for row, own in zip(rows, _varied_by_row(rows), strict=True)]
 
 
 def options_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run was told, by name, beside what a row says under a name of its own."""
     found = leaves(row.get("recipe") or {})
     named = {*FIELDS, "n"} - {*OPTIONS}
-    return {name: value for name, value in found.items() if name not in named} | {"init_head": row.get("init_head")}
+    batches = {"batch_size"} if row.get("kind") == "fit" else set()  # those of its extraction
+    known = {name: row.get(name) for name in KNOWN if name not in batches}
+    return {name: value for name, value in found.items() if name not in named} | known
 
 
 def varied_options(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the options that differ: of `OPTIONS` between runs of a kind, others where the network is the same too."""
-    found = [options_of(row) for row in rows]
-    kinds = [line_text(row.get("kind")) for row in rows]
-    networks = [
-        (kind, str(row.get("backbone")), str(row.get("weights"))) for kind, row in zip(kinds, rows, strict=True)
-    ]
-    names = dict.fromkeys([*OPTIONS, *(name for options in found for name in options)])
-    return [name for name in names if _varies(name, found, kinds if name in KNOWN else networks)]
+    found = _varied_by_row(rows)
+    return [*dict.fromkeys(name for names in found for name in (*KNOWN, *names) if name in names)]
 
 
-def _varies(name: str, found: Sequence[Mapping[str, Any]], groups: Sequence[Any]) -> bool:
+def _varied_by_row(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return for each run the options that tell it from others of its kind."""
+    options = [options_of(row) for row in rows]
+    kinds = [tuple(line_text(row.get(name)) for name in KIND) for row in rows]
+    networks = [(*kind, *(line_text(row.get(n)) for n in NETWORK)) for kind, row in zip(kinds, rows, strict=True)]
     told: dict[Any, set[str]] = {}
-    for options, group in zip(found, groups, strict=True):
-        told.setdefault(group, set()).add(line_text(options.get(name)))
-    unknown = {""} if name == "labels" else set()  # of which earlier featx recorded nothing
-    return any(len(values - unknown) > 1 for values in told.values())
+    names = dict.fromkeys([*KNOWN, *(name for found in options for name in found)])
+    for found, kind, network in zip(options, kinds, networks, strict=True):
+        for name in names:
+            group = kind if name in KNOWN else network
+            told.setdefault((name, group), set()).add(line_text(found.get(name)))
+    for (name, _), values in told.items():
+        values -= {""} if name in UNKNOWN else set()
+    return [
+        [name for name in names if len(told[name, kind if name in KNOWN else network]) > 1]
+        for kind, network in zip(kinds, networks, strict=True)
+    ]
 
 
 def _shared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -194,7 +208,6 @@ def _score(row: Mapping[str, Any], split: str) -> str:
 
 
 def _model(row: Mapping[str, Any], varied: Sequence[str]) -> str:
-    # What tells this run from the others, in words.
     words = [line_text(row.get(name)) for name in ("source", "backbone") if name in varied]
     words += [line_text(row.get(name) or "") for name in ("layer", "views", "mode")]
     words += [f"from {line_text(row['unfreeze_from'])}"] if row.get("unfreeze_from") else []

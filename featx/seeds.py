@@ -68,7 +68,7 @@ class _Kinds:
         file = row.get("weights_file")
         trained = self._run(Path(file).parent.name if isinstance(file, str) else None)
         named = self._run(weights)
-        return next((kind for kind in (named, trained) if isinstance(kind, int)), sha256 or named)
+        return next((kind for kind in (named, trained) if isinstance(kind, int)), _frozen(sha256) if sha256 else named)
 
     def _run(self, text: Any) -> Hashable:
         """Return the kind of the run that is named, by id, beginning or folder; what was written where it is none."""
