@@ -17,6 +17,12 @@ PARTS = ("test", "val", "train")
 NUMBERED = 3
 """Longest class names, in characters, that head the matrix's columns; longer ones are numbered."""
 
+NAMED = 10
+"""Longest ones by which a class is told what it is taken for."""
+
+MISTAKEN = 2
+"""So many classes, the most frequent, stand beside one that is taken for them."""
+
 
 @dataclass(frozen=True)
 class Confusion:
@@ -78,26 +84,31 @@ class Confusion:
 
     def by_class(self) -> Cells:
         """Return a table with a line a class: rows, recall, precision, and what it is most often taken for."""
-        heads = ["class", "rows", "recall", "precision", "most often taken for"]
+        numbered = max(map(len, self.classes), default=0) > NAMED
+        heads = [*["#"] * numbered, "class", "rows", "recall", "precision", "most often taken for"]
+        found = zip(self.classes, self.rows, self.recall, self.precision, strict=True)
         lines = [
-            [line_text(name), f"{n:,}", _share(recall), _share(precision), self._mistaken(i)]
-            for i, (name, n, recall, precision) in enumerate(
-                zip(self.classes, self.rows, self.recall, self.precision, strict=True)
-            )
+            [*[str(i)] * numbered, line_text(name), f"{n:,}", _share(recall), _share(precision)]
+            for i, (name, n, recall, precision) in enumerate(found)
         ]
-        return heads, lines, [True, False, False, False, True]
+        for i, line in enumerate(lines):
+            line.append(self._mistaken(i, numbered=numbered))
+        return heads, lines, [*[False] * numbered, True, False, False, False, True]
 
     def matrix(self) -> Cells:
         """Return the matrix as a table; long names are numbered across, as their lines are."""
-        long = max(map(len, self.classes), default=0) > NUMBERED
-        across = [str(i) if long else line_text(name) for i, name in enumerate(self.classes)]
-        down = [[str(i)] * long + [line_text(name)] for i, name in enumerate(self.classes)]
+        numbered = max(map(len, self.classes), default=0) > NUMBERED
+        across = [str(i) if numbered else line_text(name) for i, name in enumerate(self.classes)]
+        down = [[*[str(i)] * numbered, line_text(name)] for i, name in enumerate(self.classes)]
         lines = [[*head, *map(str, counts)] for head, counts in zip(down, self.counts, strict=True)]
-        return [*["#"] * long, "class", *across], lines, [*[False] * long, True, *[False] * len(self.classes)]
+        words = [*[False] * numbered, True, *[False] * len(self.classes)]
+        return [*["#"] * numbered, "class", *across], lines, words
 
-    def _mistaken(self, i: int) -> str:
+    def _mistaken(self, i: int, *, numbered: bool) -> str:
         wrong = [(n, -j) for j, n in enumerate(self.counts[i]) if j != i and n]
-        return ", ".join(f"{line_text(self.classes[-j])} {n:,}" for n, j in sorted(wrong, reverse=True)[:3])
+        worst = [(-j, n) for n, j in sorted(wrong, reverse=True)[:MISTAKEN]]
+        names = [f"#{j}" if numbered else line_text(self.classes[j]) for j, _ in worst]
+        return ", ".join(f"{name} ({n:,})" for name, (_, n) in zip(names, worst, strict=True))
 
 
 def confusion_of(run: Recorded) -> Confusion:

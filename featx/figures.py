@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+
+from featx.errors import FeatxWarning
 
 COLOURS = {"fit": "#4477aa", "train": "#cc6677"}
 """Of cached features and of end-to-end training; told apart also by those who see colours otherwise."""
@@ -217,10 +220,14 @@ def _join_poolings(axes: Axes, layers: Sequence[str], accuracy: Sequence[float])
 
 
 def saved(figure: Figure, kind: str) -> bytes:
-    """Return a picture's bytes, without date and version in them."""
+    """Return a picture's bytes, without date and version in them; warns of letters that the font lacks."""
     picture = io.BytesIO()
-    with rc_context(DRAWING):
+    with rc_context(DRAWING), warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
         figure.savefig(picture, format=kind, dpi=120, metadata=METADATA[kind])
+    if heard:
+        said = "the picture's font lacks some letters of these names, which it shows as boxes"
+        warnings.warn(said, FeatxWarning, stacklevel=3)
     return picture.getvalue()
 
 

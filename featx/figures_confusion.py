@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,7 +20,7 @@ COUNTED = 20
 NAME = 24
 """Longest name of a class beside the matrix, in characters."""
 
-LARGEST = 24.0
+LARGEST = 27.0
 """Height of the largest matrix, in inches; with more classes than have room, not all are named."""
 
 ROOM = 0.13
@@ -77,13 +76,13 @@ def _named(k: int) -> Sequence[int]:
 def _recall(axes: Axes, found: Confusion) -> None:
     known = [(i, recall, n) for i, (recall, n) in enumerate(zip(found.recall, found.rows, strict=True)) if n]
     places, values = [i for i, _, _ in known], [float(recall or 0) for _, recall, _ in known]
-    bounds = [wilson_interval(value, n) for value, (_, _, n) in zip(values, known, strict=True)]
-    error = [[v - low for v, (low, _) in zip(values, bounds, strict=True)]]
-    error.append([high - v for v, (_, high) in zip(values, bounds, strict=True)])
-    look: dict[str, Any] = {"ecolor": "#333333", "capsize": 2 if len(known) <= COUNTED else 0, "elinewidth": 0.8}
-    axes.barh(places, values, color=COLOURS["fit"], height=0.7, xerr=error, error_kw=look)
+    axes.barh(places, values, color=COLOURS["fit"], height=0.7)
+    if len(found.classes) <= COUNTED:  # more could not be told apart from their bars
+        bounds = [wilson_interval(value, n) for value, (_, _, n) in zip(values, known, strict=True)]
+        low, high = ([abs(bound[side] - v) for v, bound in zip(values, bounds, strict=True)] for side in (0, 1))
+        axes.errorbar(values, places, xerr=[low, high], fmt="none", ecolor="#333333", capsize=2, elinewidth=0.8)
     axes.set_xlim(0, 1.02)
-    axes.set_xlabel("recall (bars: 95 % interval)")
+    axes.set_xlabel("recall (bars: 95 % interval)" if len(found.classes) <= COUNTED else "recall")
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(labelleft=False)

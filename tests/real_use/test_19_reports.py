@@ -190,3 +190,12 @@ def test_curves_are_pdf_too(tmp_path: Path) -> None:
     before = len(Runs().list())
     assert featx(*PIXELS, "--sweep", "clip", "-o", tmp_path / "sweep.txt").exit_code == 2
     assert len(Runs().list()) == before
+
+
+def test_letters_that_a_font_lacks_are_told_in_one_line(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8)
+    np.savez(tmp_path / "few.npz", X=images, y=np.array(["猫", "$\\frac{"])[np.arange(40) % 2])
+    run = document("fit", tmp_path / "few.npz", "--pixels")["run"]
+    result = featx("report", run, "--confusion", "-o", tmp_path / "few.png")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == "warning: the picture's font lacks some letters of these names, which it shows as boxes\n"
