@@ -74,7 +74,7 @@ def fit(
       featx fit cifar10.zip -b resnet18 -l layer3:avg --C 0.01
       featx fit cifar10.zip -b resnet18 -l 'layer*:avg' --sweep dinov2 -o map.png
       featx fit cifar10.zip -b resnet18 -l layer4:avg --head knn --shots 10
-      featx fit cifar10.zip -b resnet18 -l layer4:avg --per-class 100 --seeds 0,1,2
+      featx fit cifar10.zip --pixels --per-class 100 --seeds 0,1,2
     """
     fit_options.check_sweep(probe)
     name, wanted = _what(backbone, layers, pixels)

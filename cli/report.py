@@ -77,7 +77,7 @@ def report(
     Examples:
       featx report
       featx report --format md --output results.md
-      featx report --over-seeds --format latex --columns layer,"test accuracy",seconds
+      featx report --over-seeds --format latex --columns layer,test_accuracy
       featx report 20261121-190519 20261121-190525 --curves curves.pdf
       featx report 20261121-190519 --confusion -o confusion.png
     """
@@ -88,6 +88,8 @@ def report(
     if confusion:
         _check_alone(runs)
         return show_confusion(out, wanted(out, home, runs)[0], style, output)
+    if output is not None and picture_kind(output):
+        raise OptionError(f"--output {output.name} is a picture's name", "give --confusion, or --curves instead")
     found = wanted(out, home, runs)
     if curves is not None:
         _draw(out, found, curves)

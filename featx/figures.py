@@ -30,9 +30,6 @@ METADATA: dict[str, dict[str, None]] = {
 }
 """What a picture's file would say of its making: equal runs give equal bytes."""
 
-DRAWING: dict[str, Any] = {"svg.hashsalt": "featx", "pdf.fonttype": 42}
-"""Names that do not change from run to run; letters as TrueType, since printers and journals refuse Type 3."""
-
 
 def accuracy_bars(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
     """Draw test accuracy and seconds, a bar a run, and return the PNG.
@@ -222,7 +219,9 @@ def _join_poolings(axes: Axes, layers: Sequence[str], accuracy: Sequence[float])
 def saved(figure: Figure, kind: str) -> bytes:
     """Return a picture's bytes, without date and version in them; warns of letters that the font lacks."""
     picture = io.BytesIO()
-    with rc_context(DRAWING), warnings.catch_warnings(record=True) as heard:
+    # Names that do not change from run to run; letters as TrueType, since printers and journals refuse Type 3.
+    look = rc_context({"svg.hashsalt": "featx", "pdf.fonttype": 42})
+    with look, warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         figure.savefig(picture, format=kind, dpi=120, metadata=METADATA[kind])
     if heard:

@@ -88,7 +88,7 @@ def _leaves(recipe: Record) -> Iterator[tuple[str, Any]]:
             yield from ((f"{part}_split", split) for part, split in value.items())
         else:
             known = LABELS if name == "preprocess" else {}
-            yield from ((known.get(inner, inner), _shown(part)) for inner, part in value.items())
+            yield from ((known.get(str(inner), str(inner)), _shown(part)) for inner, part in value.items())
 
 
 def _shown(value: Any) -> Any:

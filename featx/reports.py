@@ -25,7 +25,7 @@ KIND = ("kind", "head", "sweep")
 NETWORK = ("backbone", "weights")
 """What decides which options a run has, and what they are by default."""
 
-UNKNOWN = ("labels", "fingerprints", "classes")
+OF_DATA = ("labels", "fingerprints", "classes")
 """Of which some records tell nothing: those of earlier featx, or of images that a seed drew."""
 
 FIELDS = (
@@ -128,10 +128,9 @@ def by_name(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return rows whose files and folders are told by name, with as many of the folders above as tell them apart."""
     found = [dict(row) for row in rows]
     for name in PATHS:
-        words = {value for row in rows if isinstance(value := row.get(name), str)}
-        short = short_names(words)
+        short = short_names({value for row in rows if isinstance(value := row.get(name), str)})
         for row in found:
-            row[name] = short.get(row.get(name), row.get(name)) if isinstance(row.get(name), str) else row.get(name)
+            row[name] = short[row[name]] if isinstance(row.get(name), str) else row.get(name)
     return found
 
 
@@ -182,20 +181,20 @@ def varied_options(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _varied_by_row(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Return for each run the options that tell it from others of its kind."""
     options = [options_of(row) for row in rows]
-    kinds = [tuple(line_text(row.get(name)) for name in KIND) for row in rows]
-    networks = [(*kind, *(line_text(row.get(n)) for n in NETWORK)) for kind, row in zip(kinds, rows, strict=True)]
-    told: dict[Any, set[str]] = {}
     names = dict.fromkeys([*KNOWN, *(name for found in options for name in found)])
-    for found, kind, network in zip(options, kinds, networks, strict=True):
+    told: dict[Any, set[str]] = {}
+    for found, row in zip(options, rows, strict=True):
         for name in names:
-            group = kind if name in KNOWN else network
-            told.setdefault((name, group), set()).add(line_text(found.get(name)))
-    for (name, _), values in told.items():
-        values -= {""} if name in UNKNOWN else set()
-    return [
-        [name for name in names if len(told[name, kind if name in KNOWN else network]) > 1]
-        for kind, network in zip(kinds, networks, strict=True)
-    ]
+            told.setdefault(_group(name, row), set()).add(line_text(found.get(name)))
+    for (name, *_), values in told.items():
+        values -= {""} if name in OF_DATA else set()
+    return [[name for name in names if len(told[_group(name, row)]) > 1] for row in rows]
+
+
+def _group(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what runs have in common among which an option may tell one from another."""
+    alike = KIND if name in KNOWN else (*KIND, *NETWORK, "source") if name in OF_DATA else (*KIND, *NETWORK)
+    return (name, *(line_text(row.get(field)) for field in alike))
 
 
 def _shared(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -17,8 +17,8 @@ FOLDERS = {"featx": "featx", "featx.cache": "cache", "featx.cli": "cli"}
 
 # A module imports only from rows above its own. A new module needs a place here before it needs anything else.
 LEVELS = (
-    "errors minibatch saga objective figures litter statistics stopping unrolled chance",
-    "checks home certificate streams matrices solvers code head_spec board csv_cells",
+    "errors minibatch saga objective litter statistics stopping unrolled chance",
+    "checks home certificate streams matrices solvers code head_spec board csv_cells figures",
     "specs fit_config device",
     "cache.atomic cache.claims cache.schema images pooling train_config bench_config metrics heads networks weights "
     "splits knn paths factories folding naming tracing measure",

@@ -179,6 +179,14 @@ def test_confusion_is_of_one_run_and_goes_with_nothing_else(wrong: tuple[str, ..
     assert not Path("a.jpg").exists()
 
 
+def test_a_table_is_not_written_under_a_pictures_name(tmp_path: Path) -> None:
+    featx(*PIXELS)
+    result = featx("report", "-o", tmp_path / "a.png")
+    assert result.exit_code == 2
+    assert "--confusion" in result.stderr
+    assert not (tmp_path / "a.png").exists()
+
+
 def test_curves_are_pdf_too(tmp_path: Path) -> None:
     run = document(*TRAIN)
     assert (Path(run["path"]) / "curves.pdf").read_bytes().startswith(b"%PDF")
