@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from featx.cli import fit_options, options
+from featx.cli import fit_options, options, repeats
 from featx.cli.given import OF_A_NETWORK, refuse
 from featx.cli.opening import open_backbone, open_partition, tell_of_rows
 from featx.cli.output import Output
+from featx.cli.targets import PICTURE_NAMES, check_target, picture_kind
 from featx.cli.text import class_line, human_bytes
 from featx.errors import OptionError
 from featx.fit_config import SWEEPS, FitConfig
@@ -21,7 +23,7 @@ from featx.naming import PIXELS
 from featx.specs import ExtractConfig, LayerSpec
 
 SHOWN = (
-    *("run", "path", "source", "backbone", "layer", "head", "accuracy", "loss", "converged", "gradient_norm"),
+    *("run", "path", "source", "backbone", "layer", "head", "seed", "accuracy", "loss", "converged", "gradient_norm"),
     *("objective", "objective_gap", "n_iter", "C", "k", "sweep", "search", "standardize", "normalize", "shots"),
     *("draw_scores", "columns", "bytes", "rows", "computed", "reused", "skipped", "seconds", "views", "batch_size"),
     *("classes", "missing_classes", "unlabelled", "conflicting", "shared_with_test", "notes"),
@@ -35,6 +37,8 @@ SHOWN = (
 @options.layers(required=False)
 @click.option("--pixels", is_flag=True, help="Fit on raw pixels, values in 0..1, instead of a layer.")
 @fit_options.probe
+@repeats.repeat
+@repeats.seeds
 @options.parts
 @options.extraction
 @options.keep_weights
@@ -43,7 +47,7 @@ SHOWN = (
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Draw accuracy by layer, or over a sweep's C, as a PNG.",
+    help="Draw accuracy by layer, or over a sweep's C: .png, .svg, .pdf.",
 )
 @options.common
 def fit(
@@ -54,6 +58,8 @@ def fit(
     layers: tuple[LayerSpec, ...],
     pixels: bool,
     probe: FitConfig,
+    repeat: int,
+    seeds: tuple[int, ...] | None,
     parts: options.Parts,
     config: ExtractConfig,
     keep_weights: bool,
@@ -71,6 +77,7 @@ def fit(
       featx fit cifar10.zip -b resnet18 -l layer3:avg --C 0.01
       featx fit cifar10.zip -b resnet18 -l 'layer*:avg' --sweep dinov2 -o map.png
       featx fit cifar10.zip -b resnet18 -l layer4:avg --head knn --shots 10
+      featx fit cifar10.zip --pixels --per-class 100 --seeds 0,1,2
     """
     fit_options.check_sweep(probe)
     fit_options.check_head(probe)
@@ -81,30 +88,67 @@ def fit(
     if keep_weights and probe.head == "knn":
         raise OptionError("--head knn keeps no model that could need the weights", "leave --keep-weights out")
     several = len(wanted) > 1 or wanted[0].is_pattern
-    if output is not None and not several and probe.sweep not in SWEEPS:
-        raise OptionError(
-            "there is nothing to draw: one layer and no sweep", "give several --layer, or --sweep, or leave -o out"
-        )
+    numbers = repeats.seeds_of(probe.seed, repeat, seeds)
+    if output is not None:
+        _check_picture(output, source, drawable=several or probe.sweep in SWEEPS, one=len(numbers) == 1)
+    wish = Wish(source, name, wanted, several, parts, config, keep_weights)
+    records = [_one(out, home, wish, replace(probe, seed=seed)) for seed in numbers]
+    if output is not None:
+        _draw(out, records[0], output)
+    skipped = {image["id"]: image for record in records for image in record["skipped"]}
+    documents = [
+        {name: record[name] for name in SHOWN} | {"layers": _without_test(record["layers"])} for record in records
+    ]
+    document = documents[0] if len(records) == 1 else repeats.together(out, records, documents)
+    out.skipped(list(skipped.values()))
+    out.result(document)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a fit is of, whatever its seed."""
+
+    source: str
+    backbone: str
+    layers: tuple[LayerSpec, ...]
+    several: bool
+    parts: options.Parts
+    extraction: ExtractConfig
+    keep_weights: bool
+
+
+def _one(out: Output, home: Path, wish: Wish, probe: FitConfig) -> dict[str, Any]:
+    """Fit with one seed, tell it, and return the record."""
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
     from featx.probe import best_layer, fit_layers
     from featx.records import new_run, record_fit
 
-    memo = Memo(home)
-    chosen = open_partition(out, source, parts, probe.seed, memo, config.on_error)
-    network = open_backbone(out, name, config, chosen.train.source.channels, memo)
+    memo, config = Memo(home), wish.extraction
+    chosen = open_partition(out, wish.source, wish.parts, probe.seed, memo, config.on_error)
+    network = open_backbone(out, wish.backbone, config, chosen.train.source.channels, memo)
     out.kept = "finished shards stay in the store, the same command goes on from there"
     with new_run(home, "fit", ["featx", *sys.argv[1:]]) as run:
         with out.progress() as progress:
-            results = fit_layers(chosen, network, wanted, FeatureStore(home), config, probe, progress)
+            results = fit_layers(chosen, network, wish.layers, FeatureStore(home), config, probe, progress)
         best = best_layer(results)
-        layers_too = results if several else None
-        record = record_fit(run, chosen, network, best, config, results[best], layers_too, keep_weights=keep_weights)
+        layers, best_result, keep = results if wish.several else None, results[best], wish.keep_weights
+        record = record_fit(run, chosen, network, best, config, best_result, layers, keep_weights=keep)
     tell(out, record)
-    if output is not None:
-        _draw(out, record, output)
-    out.skipped(record["skipped"])
-    out.result({name: record[name] for name in SHOWN} | {"layers": _without_test(record["layers"])})
+    return record
+
+
+def _check_picture(output: Path, source: str, *, drawable: bool, one: bool) -> None:
+    """Raise OptionError where there is nothing to draw, or no place to draw it, before anything is computed."""
+    if not drawable:
+        raise OptionError(
+            "there is nothing to draw: one layer and no sweep", "give several --layer, or --sweep, or leave -o out"
+        )
+    if not one:
+        raise OptionError("-o draws one fit, and there are several seeds", "give one --seed, or leave -o out")
+    if not picture_kind(output):
+        raise OptionError(f"the picture goes to {output.name}, expected a name in {PICTURE_NAMES}")
+    check_target(output, source)
 
 
 def _what(backbone: str | None, layers: tuple[LayerSpec, ...], pixels: bool) -> tuple[str, tuple[LayerSpec, ...]]:
@@ -124,10 +168,11 @@ def _draw(out: Output, record: Mapping[str, Any], output: Path) -> None:
     from featx.outputs import write_output
 
     title = f"{record['backbone']} on {Path(record['source']).name}"  # whose folders are nobody's business
+    kind = picture_kind(output)
     if record["layers"]:
-        data = layer_map(record["layers"], record["layer"], title)
+        data = layer_map(record["layers"], record["layer"], title, kind)
     else:
-        data = sweep_curve(record["search"], f"{title}, {record['layer']}, sweep {record['sweep']}")
+        data = sweep_curve(record["search"], f"{title}, {record['layer']}, sweep {record['sweep']}", kind)
     write_output(output, data)
     out.say(f"wrote {output}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from featx.cli.options import Parts
@@ -54,7 +55,7 @@ def open_partition(out: Output, source: str, parts: Parts, seed: int, memo: Memo
         check_readable(found.sources().values())
     for line in notes(found, sources):
         out.note(f"warning: {line}")
-    return found
+    return replace(found, limit=parts.limit, per_class=parts.per_class)
 
 
 def tell_of_rows(out: Output, record: Mapping[str, Any]) -> None:

@@ -2,30 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from featx.cli import options
+from featx.cli.completion import complete_run
 from featx.cli.output import Output, to_json
+from featx.cli.report_confusion import show_confusion
+from featx.cli.targets import PICTURE_NAMES, check_report, picture_kind
 from featx.cli.text import counted
-from featx.errors import OptionError, StoreError
-from featx.reports import is_number
+from featx.errors import OptionError, StoreError, first_few
+from featx.report_tables import to_columns, to_csv, to_latex, to_markdown, values
+from featx.reports import is_number, names_of, rows_of, to_text
 
 if TYPE_CHECKING:
     from featx.runs import Run
 
 FORMATS = ("text", "md", "latex", "csv", "json")
+ALONE = {"over_seeds": "--over-seeds", "curves": "--curves", "columns": "--columns"}
+"""What --confusion does not go with."""
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
+    if value is None:
+        return None
+    names = [part.strip() for part in value.split(",")]
+    if not all(names):
+        raise click.BadParameter(f"{value!r}, expected names of columns separated by commas", ctx, param)
+    return names
 
 
 @click.command
-@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@click.argument("runs", metavar="[RUN]...", nargs=-1, shell_complete=complete_run)
 @click.option("--format", "style", type=click.Choice(FORMATS), help="[default: text; json with --json]")
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the report to a file instead.")
-@click.option("--over-seeds", is_flag=True, help="Runs that differ in their seed only on one line, as means.")
 @click.option(
-    "--curves", type=click.Path(path_type=Path), metavar="FILE", help="Draw the trainings over each other: .png, .svg."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the report to a file instead; with --confusion, draw a .png, .svg or .pdf.",
+)
+@click.option("--columns", metavar="A,B,C", callback=_names, help="Only these columns, such as 'layer,test accuracy'.")
+@click.option("--over-seeds", is_flag=True, help="Runs that differ in their seed only on one line, as means.")
+@click.option("--confusion", is_flag=True, help="Of one run: the confusion matrix, and recall by class.")
+@click.option(
+    "--curves",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw the trainings over each other: .png, .svg, .pdf.",
 )
 @options.common
 def report(
@@ -34,53 +62,99 @@ def report(
     runs: tuple[str, ...],
     style: str | None,
     output: Path | None,
+    columns: list[str] | None,
     over_seeds: bool,
+    confusion: bool,
     curves: Path | None,
 ) -> None:
     """Show runs side by side.
 
     RUN is a run's id, its beginning, or its folder; without any, all runs are shown, oldest first. With
-    --over-seeds, scores come with half the width of their 95 % interval (Student's, over the seeds).
+    --over-seeds, scores come with half the width of their 95 % interval (Student's, over the seeds); runs are put
+    together where nothing that their numbers depend on differs but the seed.
 
     \b
     Examples:
       featx report
       featx report --format md --output results.md
-      featx report --over-seeds --format latex
-      featx report 20261121-190519 20261121-190525 --curves curves.png
+      featx report --over-seeds --format latex --columns layer,test_accuracy
+      featx report 20261121-190519 20261121-190525 --curves curves.pdf
+      featx report 20261121-190519 --confusion -o confusion.png
     """
-    from featx import seeds
     from featx.outputs import write_output
-    from featx.report_tables import to_csv, to_latex, to_markdown
-    from featx.reports import rows_of, to_text
 
     style = style or ("json" if out.json else "text")
+    for flag, file in (("--output", output), ("--curves", curves)):
+        if file is not None:
+            check_report(file, flag, f"report.{style if style != 'text' else 'txt'}")
+    if confusion:
+        _check_alone(runs)
+        return show_confusion(out, wanted(out, home, runs)[0], style, output)
+    if output is not None and picture_kind(output):
+        raise OptionError(f"--output {output.name} is a picture's name", "give --confusion, or --curves instead")
     found = wanted(out, home, runs)
-    rows = rows_of(found)
     if curves is not None:
         _draw(out, found, curves)
-    if over_seeds:
-        rows = seeds.over_seeds(rows)
-    document = {"rows": rows}
-    write = {"text": to_text, "md": to_markdown, "latex": to_latex, "csv": to_csv}
-    text = to_json(document) + "\n" if style == "json" else write[style](rows)
+    rows = _together(out, home, found) if over_seeds else rows_of(found)
+    document = {"rows": rows if columns is None else values(rows, columns)}
+    text = to_json(document) + "\n" if style == "json" else WRITERS[style](rows, columns)
     if output is not None:
         write_output(output, text.encode("utf-8", "backslashreplace"))
         out.say(f"wrote {output}, {counted(len(rows), 'run', 'runs')}")
     elif not out.json:
         click.echo(text, nl=False)
-    out.result(document)
+    return out.result(document)
+
+
+def _text(rows: list[dict[str, Any]], columns: list[str] | None) -> str:
+    return to_text(rows) if columns is None else to_columns(rows, columns)
+
+
+WRITERS: dict[str, Callable[[list[dict[str, Any]], list[str] | None], str]] = {
+    "text": _text,
+    "md": to_markdown,
+    "latex": to_latex,
+    "csv": to_csv,
+}
+
+
+def _check_alone(runs: tuple[str, ...]) -> None:
+    """Raise OptionError where a confusion matrix is asked for with what does not belong to one run."""
+    given = [flag for name, flag in ALONE.items() if click.get_current_context().params.get(name)]
+    if given:
+        raise OptionError(f"--confusion is of one run, and {', '.join(given)} was given", "leave one of them out")
+    if len(runs) != 1:
+        raise OptionError(f"--confusion is of one run, and {len(runs)} were named", "`featx report` lists the runs")
+
+
+def _together(out: Output, home: Path, runs: list[Run]) -> list[dict[str, Any]]:
+    """Return a row for all runs that differ in their seed only, and say which count no more."""
+    from featx import seeds
+    from featx.runs import Runs
+
+    rows = seeds.over_seeds(rows_of(runs), rows_of(_readable(Runs(home).list())))
+    older = [name for row in rows for name in row["left_out"]]
+    if older:
+        said = f"{counted(len(older), 'run', 'runs')} of a seed that a newer one repeats: {first_few(older)}"
+        out.note(f"left out {said}")
+    return rows
+
+
+def _readable(runs: Iterable[Run]) -> Iterator[Run]:
+    for run in runs:
+        with suppress(StoreError):
+            run.read()
+            yield run
 
 
 def _draw(out: Output, runs: list[Run], file: Path) -> None:
     """Draw the trainings among the runs."""
-    from featx.figures import METADATA, overlaid_curves
+    from featx.figures import overlaid_curves
     from featx.outputs import write_output
-    from featx.reports import names_of, rows_of
 
-    kind = file.suffix.removeprefix(".").lower()
-    if kind not in METADATA:
-        raise OptionError(f"curves go to {file.name}, expected a name in .{' or .'.join(METADATA)}")
+    kind = picture_kind(file)
+    if not kind:
+        raise OptionError(f"curves go to {file.name}, expected a name in {PICTURE_NAMES}")
     trained = [(run, history) for run in runs if (history := _history(run))]
     if not trained:
         raise OptionError("none of these runs has a history to draw", "`featx train` makes one")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featx.bench_config import BenchConfig
-from featx.cli import options, train_options
+from featx.cli import options, repeats, train_options
 from featx.cli.opening import open_backbone, open_partition, tell_of_rows
 from featx.cli.output import Output
 from featx.cli.text import class_line, human_bytes
@@ -66,7 +66,8 @@ class Wish:
 @options.bits
 @options.mean
 @options.std
-@train_options.repeat
+@repeats.repeat
+@repeats.seeds
 @train_options.resume
 @options.keep_weights
 @train_options.against
@@ -89,6 +90,7 @@ def train(
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
     repeat: int,
+    seeds: tuple[int, ...] | None,
     resume: str | None,
     keep_weights: bool,
     against: str | None,
@@ -126,11 +128,10 @@ def train(
     how = How(resume, keep_weights=keep_weights, tensorboard=tensorboard, bench=bench)
     train_options.check_kept(config.mode, keep_weights)
     records: list[dict[str, Any]] = []
-    for seed in range(config.seed, config.seed + repeat):
+    for seed in repeats.seeds_of(config.seed, repeat, seeds):
         records.append(_one(out, home, wish.with_seed(seed), replace(how, continuing=bool(records))))
-    document: dict[str, Any] = {name: records[0].get(name) for name in SHOWN}
-    if repeat > 1:
-        document = _together(out, records)
+    documents: list[dict[str, Any]] = [{name: record.get(name) for name in SHOWN} for record in records]
+    document = documents[0] if len(records) == 1 else repeats.together(out, records, documents)
     if other is not None:
         document["against"] = _against(out, records, [compare(Runs(home).open(r["run"]), other) for r in records])
         document["against"]["run"] = other.id
@@ -245,23 +246,6 @@ def _epoch(line: dict[str, float]) -> tuple[str, ...]:
     val = (f"{line['val_loss']:.4f}", f"{line['val_accuracy']:.4f}") if "val_loss" in line else ("", "")
     shown = f"{line['epoch']:.0f}", f"{line['lr']:.4g}", f"{line['train_loss']:.4f}", f"{line['train_accuracy']:.4f}"
     return (*shown, *val, f"{line['seconds']:.1f}")
-
-
-def _together(out: Output, records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Say what several seeds give together, and return the document of all."""
-    from featx.statistics import summary
-
-    accuracy = {part: summary([r["accuracy"][part] for r in records]) for part in records[0]["accuracy"]}
-    loss = {part: summary([r["loss"][part] for r in records]) for part in records[0]["loss"]}
-    rows = [(part, f"{s['mean']:.4f}", f"{s['std']:.4f}", _interval(s["interval"])) for part, s in accuracy.items()]
-    out.say(f"{len(records)} runs, seeds {records[0]['seed']} to {records[-1]['seed']}; accuracy:")
-    out.table(("part", ">mean", ">std", ">95 % interval"), rows)
-    shown = [{name: record.get(name) for name in SHOWN} for record in records]
-    return {"runs": shown, "accuracy": accuracy, "loss": loss}
-
-
-def _interval(pair: list[float]) -> str:
-    return f"{pair[0]:.4f} to {pair[1]:.4f}"
 
 
 def _against(out: Output, records: list[dict[str, Any]], tests: list[dict[str, Any]]) -> dict[str, Any]:

@@ -87,15 +87,11 @@ class TrainCommand(click.Command):
         return super().parse_args(ctx, spelled + args[end:])
 
 
-repeat = click.option(
-    "--repeat", type=click.IntRange(min=1), metavar="N", default=1, show_default=True,
-    help="Train N times, with --seed and the numbers after it.",
-)  # fmt: skip
 resume = click.option(
     "--resume", type=click.Choice(RESUMES), metavar="[=strict]",
     help="Go on with this command's newest unfinished run, or begin anew; with =strict fail instead.",
 )  # fmt: skip
-against = click.option("--against", metavar="RUN", help="Compare with another training on the same test images.")
+against = click.option("--against", metavar="RUN", help="Compare with another run on the same test images.")
 bench = click.option("--bench", is_flag=True, help="Time the trained network's forward pass too: ms an image.")
 tensorboard = click.option("--tensorboard", is_flag=True, help="Write the history for TensorBoard too.")
 

@@ -12,10 +12,8 @@ net=("${few[@]}" -b resnet18 --weights "$weights" --size 64)
 train=(--epochs 10 --repeat 3)
 
 # Classical heads; C is chosen on the validation rows.
-for seed in 0 1 2; do
-    featx fit "$data" --pixels --per-class 500 --sweep clip --seed "$seed"
-    featx fit "$data" "${net[@]}" -l avgpool --sweep clip --seed "$seed"
-done
+featx fit "$data" --pixels --per-class 500 --sweep clip --repeat 3
+featx fit "$data" "${net[@]}" -l avgpool --sweep clip --repeat 3
 
 # The same head by gradient steps: on cached features, and on images that are cropped and mirrored anew each epoch.
 featx train "$data" "${net[@]}" "${train[@]}" --mode frozen

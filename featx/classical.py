@@ -94,10 +94,11 @@ def _scaled(config: FitConfig, classifier: Any) -> Pipeline:
 
 
 def score_classifier(head: str, model: Any, X: Any, y: NDArray[np.int64], n_classes: int) -> Scores:
-    """Score a fitted classifier whose classes are numbers below `n_classes`; the loss is NaN where there is none."""
+    """Score a fitted classifier whose classes are numbers below `n_classes`; loss and probabilities may be NaN."""
     if head in PROBABILISTIC:
         return score(full_logits(model, X, n_classes), y, n_classes)
-    return replace(score(np.eye(n_classes)[model.predict(X)], y, n_classes), loss=math.nan)
+    found = score(np.eye(n_classes)[model.predict(X)], y, n_classes)
+    return replace(found, loss=math.nan, probability=np.full(len(found.predicted), np.nan))
 
 
 def linear_parts(model: Any) -> tuple[Floats, Floats] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,13 +15,19 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from featx.errors import FeatxWarning
+
 COLOURS = {"fit": "#4477aa", "train": "#cc6677"}
 """Of cached features and of end-to-end training; told apart also by those who see colours otherwise."""
 
 PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
 """Of runs drawn over each other: Paul Tol's "bright" scheme, for those as well."""
 
-METADATA: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None}}
+METADATA: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+}
 """What a picture's file would say of its making: equal runs give equal bytes."""
 
 
@@ -57,7 +64,7 @@ def accuracy_bars(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
     for place, value in zip(places, seconds, strict=True):
         right.text(value * 1.1, place, f"{value:.2f} s", va="center")
     figure.suptitle(title, parse_math=False)
-    return _saved(figure, "png")
+    return saved(figure, "png")
 
 
 def training_curves(history: Sequence[Mapping[str, float]], best_epoch: int, title: str) -> dict[str, bytes]:
@@ -73,7 +80,7 @@ def training_curves(history: Sequence[Mapping[str, float]], best_epoch: int, tit
     Returns
     -------
     dict of str to bytes
-        ``png`` and ``svg``; equal histories give equal bytes.
+        By kind: ``png``, ``svg``, ``pdf``; equal histories give equal bytes.
     """
     figure, pair = _epochs_figure(3.6)
     for axes, what in pair:
@@ -82,7 +89,7 @@ def training_curves(history: Sequence[Mapping[str, float]], best_epoch: int, tit
         axes.axvline(best_epoch, color="#999999", linewidth=0.8, label="kept")
         axes.legend()
     figure.suptitle(title, parse_math=False)
-    return {kind: _saved(figure, kind) for kind in METADATA}
+    return {kind: saved(figure, kind) for kind in METADATA}
 
 
 def overlaid_curves(runs: Sequence[tuple[str, Sequence[Mapping[str, float]]]], kind: str) -> bytes:
@@ -93,7 +100,7 @@ def overlaid_curves(runs: Sequence[tuple[str, Sequence[Mapping[str, float]]]], k
     runs : sequence of (str, sequence of dict)
         Each with its name and history.
     kind : str
-        ``png`` or ``svg``.
+        ``png``, ``svg`` or ``pdf``.
     """
     figure, pair = _epochs_figure(3.8 + 0.22 * len(runs))
     for axes, what in pair:
@@ -106,7 +113,7 @@ def overlaid_curves(runs: Sequence[tuple[str, Sequence[Mapping[str, float]]]], k
     legend = figure.legend([*styles, *colours], names, loc="outside lower left", frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)
-    return _saved(figure, kind)
+    return saved(figure, kind)
 
 
 def _epochs_figure(height: float) -> tuple[Figure, list[tuple[Axes, str]]]:
@@ -128,13 +135,15 @@ def _plot(axes: Axes, history: Sequence[Mapping[str, float]], name: str, style: 
         axes.plot([line["epoch"] for line in history], [line[name] for line in history], style, marker=mark, **look)
 
 
-def sweep_curve(search: Mapping[str, Any], title: str) -> bytes:
-    """Draw validation accuracy against C, the chosen one marked, and return the PNG.
+def sweep_curve(search: Mapping[str, Any], title: str, kind: str = "png") -> bytes:
+    """Draw validation accuracy against C, the chosen one marked, and return the picture.
 
     Parameters
     ----------
     search : dict
         ``values`` (the C), ``accuracy`` and ``chosen``, as the record of a sweep has them.
+    kind : str
+        ``png``, ``svg`` or ``pdf``.
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
     FigureCanvasAgg(figure)
@@ -149,11 +158,11 @@ def sweep_curve(search: Mapping[str, Any], title: str) -> bytes:
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.legend()
     figure.suptitle(title, parse_math=False)
-    return _saved(figure, "png")
+    return saved(figure, kind)
 
 
-def layer_map(lines: Sequence[Mapping[str, Any]], best: str, title: str) -> bytes:
-    """Draw each layer's validation accuracy, and beside it its bytes and the milliseconds of its fit; return the PNG.
+def layer_map(lines: Sequence[Mapping[str, Any]], best: str, title: str, kind: str = "png") -> bytes:
+    """Draw each layer's validation accuracy, and beside it its bytes and its fit's milliseconds; return the picture.
 
     Parameters
     ----------
@@ -162,6 +171,8 @@ def layer_map(lines: Sequence[Mapping[str, Any]], best: str, title: str) -> byte
         from the first layer to the last, as the record of a fit on several layers has them.
     best : str
         The layer whose test accuracy is told: the one that the validation rows chose.
+    kind : str
+        ``png``, ``svg`` or ``pdf``.
     """
     figure = Figure(figsize=(10, 0.45 * len(lines) + 1.8), layout="constrained")
     FigureCanvasAgg(figure)
@@ -191,7 +202,7 @@ def layer_map(lines: Sequence[Mapping[str, Any]], best: str, title: str) -> byte
         for place, value in zip(places, values, strict=True):
             axes.text(value * 1.15, place, f"{value:,.0f}" if value >= 10 else f"{value:.2g}", va="center")
     figure.suptitle(title, parse_math=False)
-    return _saved(figure, "png")
+    return saved(figure, kind)
 
 
 def _join_poolings(axes: Axes, layers: Sequence[str], accuracy: Sequence[float]) -> None:
@@ -205,11 +216,17 @@ def _join_poolings(axes: Axes, layers: Sequence[str], accuracy: Sequence[float])
         axes.legend(loc="lower left", frameon=False)
 
 
-def _saved(figure: Figure, kind: str) -> bytes:
-    """Return a picture's bytes, without date and version in them."""
+def saved(figure: Figure, kind: str) -> bytes:
+    """Return a picture's bytes, without date and version in them; warns of letters that the font lacks."""
     picture = io.BytesIO()
-    with rc_context({"svg.hashsalt": "featx"}):
+    # Names that do not change from run to run; letters as TrueType, since printers and journals refuse Type 3.
+    look = rc_context({"svg.hashsalt": "featx", "pdf.fonttype": 42})
+    with look, warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
         figure.savefig(picture, format=kind, dpi=120, metadata=METADATA[kind])
+    if heard:
+        said = "the picture's font lacks some letters of these names, which it shows as boxes"
+        warnings.warn(said, FeatxWarning, stacklevel=3)
     return picture.getvalue()
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from featx.checks import check_choice, check_count, check_positive, check_range
 from featx.errors import OptionError
@@ -98,6 +99,29 @@ RECIPES = {
 }
 PRESETS = (*SWEEPS, *RECIPES)
 """The names that ``featx fit --sweep`` takes."""
+
+OF_HEADS = {
+    "C": ("softmax", "svm", "ridge"),
+    "fit_intercept": ("softmax", "svm", "ridge"),
+    "max_iter": ("softmax", "svm"),
+    "tol": ("softmax",),
+    "penalty": ("softmax",),
+    "class_weight": ("softmax",),
+    "standardize": ("softmax", "centroid", "lda", "svm", "ridge"),
+    "normalize": ("softmax", "centroid", "lda", "svm", "ridge"),
+    "k": ("knn",),
+}
+"""Options that some heads know nothing of, and the heads that do."""
+
+
+def idle_options(options: Mapping[str, Any]) -> set[str]:
+    """Return the names of a fit's options that change nothing beside the others."""
+    head, penalty = options.get("head"), options.get("penalty")
+    idle = {name for name, heads in OF_HEADS.items() if head not in heads}
+    idle |= {"draws"} if options.get("shots") is None else set()
+    idle |= {"C"} if penalty == NO_PENALTY else set()
+    idle |= {"C", "tol", "max_iter"} if options.get("sweep") in RECIPES else set()
+    return idle | ({"l1_ratio"} if penalty != "elasticnet" else set())
 
 
 @dataclass(frozen=True)

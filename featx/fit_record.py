@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from featx.classical import linear_parts
-from featx.fit_config import RECIPES, FitConfig
+from featx.fit_config import OF_HEADS, RECIPES, FitConfig
 from featx.portable import write_model
 from featx.probe import ProbeResult
 from featx.runs import MODEL_FILE, Run
@@ -84,10 +84,9 @@ def save_model(run: Run, result: ProbeResult, classes: tuple[str, ...]) -> None:
 def _used(config: FitConfig) -> dict[str, Any]:
     """Return the options, those that the head knows nothing of as None."""
     options = asdict(config)
-    if config.head not in ("softmax", "svm", "ridge") or config.sweep in RECIPES:
-        options["C"] = None
-    if config.head == "knn":
-        options["standardize"] = options["normalize"] = None
+    foreign = {name for name in ("C", "standardize", "normalize") if config.head not in OF_HEADS[name]}
+    foreign |= {"C"} if config.sweep in RECIPES else set()
+    options |= dict.fromkeys(foreign)
     return options
 
 

@@ -28,11 +28,17 @@ class Scores:
         Mean log loss a row, in nats.
     confusion : ndarray of shape (k, k)
         int64 counts of rows: true class down, predicted class across.
+    predicted : ndarray of shape (n,)
+        int64 class of each row.
+    probability : ndarray of shape (n,)
+        float64 probability of it; NaN where the model gives none.
     """
 
     accuracy: float
     loss: float
     confusion: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    probability: NDArray[np.float64]
 
 
 def score(logits: ArrayLike, y: ArrayLike, n_classes: int) -> Scores:
@@ -52,11 +58,13 @@ def score(logits: ArrayLike, y: ArrayLike, n_classes: int) -> Scores:
     labels = np.asarray(y)
     _check(values, labels, n_classes)
     predicted = values.argmax(axis=1)
-    losses = logsumexp(values, axis=1) - values[np.arange(len(labels)), labels]
+    total = logsumexp(values, axis=1)
+    losses = total - values[np.arange(len(labels)), labels]
     losses[np.isinf(losses)] = LARGEST_LOSS
     confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
     np.add.at(confusion, (labels, predicted), 1)
-    return Scores(float(np.mean(predicted == labels)), float(losses.mean()), confusion)
+    probability = np.exp(values.max(axis=1) - total)
+    return Scores(float(np.mean(predicted == labels)), float(losses.mean()), confusion, predicted, probability)
 
 
 def _check(values: NDArray[np.float64], labels: NDArray[Any], n_classes: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,22 +11,53 @@ import numpy.typing as npt
 import safetensors.numpy
 
 from featx.cache import atomic
+from featx.csv_cells import csv_line
 from featx.errors import OptionError, StoreError
 from featx.runs import Run
 from featx.splits import Part
 from featx.statistics import mcnemar
 
 PREDICTIONS_FILE = "predictions.safetensors"
+TABLE_FILE = "predictions.csv"
+TABLE_HEADS = ("id", "label", "predicted", "probability")
 MAX_BYTES = 1 << 30
 
 Predictions = dict[str, npt.NDArray[Any]]
 
 
-def save_predictions(run: Run, part: Part, predicted: npt.NDArray[np.int64]) -> None:
-    """Write ``hashes`` (n, 32), the images' content, ``labels`` (n,) and ``predicted`` (n,), class numbers."""
+def save_predictions(
+    run: Run, part: Part, predicted: npt.NDArray[np.int64], probability: npt.NDArray[np.float64] | None = None
+) -> None:
+    """Keep what a run says of its test rows, for programs and for people.
+
+    ``predictions.safetensors`` holds ``hashes`` (n, 32), the images' content, ``labels`` (n,) and ``predicted`` (n,),
+    class numbers; ``predictions.csv`` a line an image: ``id``, ``label`` and ``predicted`` by name, and the predicted
+    class's ``probability``, empty where the head gives none.
+
+    Parameters
+    ----------
+    run : Run
+        Where they are kept.
+    part : Part
+        The rows, without those that could not be read.
+    predicted : ndarray of int64, shape (n,)
+        Class numbers.
+    probability : ndarray of float64, shape (n,), optional
+        Of the predicted classes; NaN where there is none.
+    """
     hashes = np.ascontiguousarray(part.source.row_hashes()[part.rows])
     tensors = {"hashes": hashes, "labels": part.labels.astype(np.int64), "predicted": predicted.astype(np.int64)}
     run.write_bytes(PREDICTIONS_FILE, safetensors.numpy.save(tensors))
+    shares = np.full(len(predicted), np.nan) if probability is None else probability
+    run.write_text(TABLE_FILE, "".join(_lines(part, predicted, shares)))
+
+
+def _lines(part: Part, predicted: npt.NDArray[np.int64], shares: npt.NDArray[np.float64]) -> Iterator[str]:
+    yield csv_line(TABLE_HEADS)
+    classes = part.source.classes
+    for row, label, found, share in zip(part.rows, part.labels, predicted, shares.tolist(), strict=True):
+        known = None if math.isnan(share) else float(f"{share:.6g}")
+        yield csv_line([part.source.ids[row], classes[label], classes[found], known])
 
 
 def load_predictions(run: Run) -> Predictions:
@@ -37,11 +70,13 @@ def load_predictions(run: Run) -> Predictions:
     """
     path = run.path / PREDICTIONS_FILE
     if not path.exists():
-        raise StoreError(f"run {run.id} has no {PREDICTIONS_FILE}", "train it again: earlier featx kept none")
+        raise StoreError(f"run {run.id} has no {PREDICTIONS_FILE}", "run its command again: earlier featx kept none")
     try:
         return safetensors.numpy.load(atomic.read_bytes(path, MAX_BYTES))
     except safetensors.SafetensorError as exc:
-        raise StoreError(f"{path} is damaged: {exc}", f"remove the folder {run.path} and train again") from exc
+        raise StoreError(
+            f"{path} is damaged: {exc}", f"remove the folder {run.path} and run its command again"
+        ) from exc
 
 
 def compare(first: Run, second: Run) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class ProbeResult:
         By stage: ``extract`` (of all layers together), ``read``, ``fit`` (and choosing), ``score``, ``total``.
     config : FitConfig
         With what was chosen filled in.
+    scored : dict of str to Part
+        The rows that were scored: those of the partition, without skipped images.
     search, draws : dict
         See `featx.protocols.HeadFit`.
     """
@@ -52,6 +54,7 @@ class ProbeResult:
     extraction: ExtractResult
     seconds: dict[str, float]
     config: FitConfig
+    scored: dict[str, Part]
     search: dict[str, Any] = field(default_factory=dict)
     draws: dict[str, Any] = field(default_factory=dict)
 
@@ -143,7 +146,7 @@ def _fit_layer(
     clock = [time.perf_counter()]
     tables = {split: table for (split, layer), table in found.tables.items() if layer == name}
     streams = config.head == "softmax" and config.sweep is None
-    data = {part: _read(tables[rows.source.split], rows, streams) for part, rows in partition.parts().items()}
+    data = {use: _read(tables[part.source.split], part, streams) for use, part in partition.parts().items()}
     classes = len(np.unique(data["train"][1]))
     if classes < 2:
         raise SourceError(
@@ -164,9 +167,15 @@ def _fit_layer(
         replace(found, layers=lines, tables={key: table for key, table in found.tables.items() if key[1] == name}),
         seconds | {"total": sum(seconds.values())},
         fitted.config,
+        {use: _kept(tables[part.source.split], part) for use, part in partition.parts().items()},
         fitted.search,
         fitted.draws,
     )
+
+
+def _kept(table: FeatureTable, part: Part) -> Part:
+    """Return a part without the rows whose image was skipped."""
+    return replace(part, rows=part.rows[np.isin(part.rows, table.rows)])
 
 
 def _read(table: FeatureTable, part: Part, streams: bool) -> tuple[Any, npt.NDArray[np.int64]]:
@@ -174,6 +183,6 @@ def _read(table: FeatureTable, part: Part, streams: bool) -> tuple[Any, npt.NDAr
 
     What is larger than `featx.matrices.HELD_BYTES` stays on the disk for a head that streams it.
     """
-    rows = part.rows[np.isin(part.rows, table.rows)]
-    X = table.X.subset(np.searchsorted(table.rows, rows))
-    return X if streams and is_streamed(X) else np.asarray(X, np.float32), part.source.labels[rows]
+    part = _kept(table, part)
+    X = table.X.subset(np.searchsorted(table.rows, part.rows))
+    return X if streams and is_streamed(X) else np.asarray(X, np.float32), part.labels

@@ -26,11 +26,12 @@ from featx.missing import missing_classes
 from featx.naming import versions
 from featx.predictions import save_predictions
 from featx.probe import ProbeResult
+from featx.recipes import label_digest
 from featx.resume import identity_of
 from featx.run_locks import held
 from featx.runs import Run, Runs
 from featx.specs import ExtractConfig, LayerSpec, digest_of
-from featx.splits import Partition
+from featx.splits import Part, Partition
 from featx.train_config import TrainConfig
 from featx.training import TrainResult
 
@@ -40,7 +41,7 @@ HISTORY_COLUMNS = (
     *("seconds", "images_per_second"),
 )
 CURVES = "curves"
-"""Name of the pictures, which end in .png and .svg."""
+"""Name of the pictures, which end in .png, .svg and .pdf."""
 _PROGRAMS = ("featx", "torch", "torchvision", "scikit-learn", "numpy", "h5py", "pillow")
 
 
@@ -69,13 +70,14 @@ def record_fit(
     """Write a fit's run and return its record.
 
     ``model.safetensors`` holds ``coef_`` (k, d) and ``intercept_`` (k,); ``model_classes`` of the record says
-    which of ``classes`` each row of them is. Of few labels, model and confusion are the first draw's. Where several
-    `layers` were fitted, the record is that of `layer`, and lists what was found of all. With `keep_weights` the
-    network's tensors lie beside the model, so that the run needs no other file.
+    which of ``classes`` each row of them is. Of few labels, model, confusion and test predictions are the first
+    draw's. Where several `layers` were fitted, the record is that of `layer`, and lists what was found of all. With
+    `keep_weights` the network's tensors lie beside the model, so that the run needs no other file.
     """
     if keep_weights:
         keep_base(run, backbone)
     save_model(run, result, partition.classes)
+    _keep_predictions(run, result.scored, result.scores)
     record = _common(run, partition, backbone, extraction, result.scores) | {
         "layer": str(layer),
         **fit_fields(result),
@@ -108,8 +110,7 @@ def record_train(
     run.save_tensors(tensors)
     run.write_text(HISTORY_FILE, _csv(result.history))
     _draw(run, result, f"{backbone.name} {config.mode} on {Path(partition.train.source.spec).name}")
-    if "test" in result.scored:
-        save_predictions(run, result.scored["test"], result.predicted)
+    _keep_predictions(run, result.scored, result.scores)
     record = _common(run, partition, backbone, extraction, result.scores) | {
         **asdict(config),
         "lr": config.peak_lr,
@@ -135,6 +136,11 @@ def record_train(
     return record
 
 
+def _keep_predictions(run: Run, scored: Mapping[str, Part], scores: Mapping[str, Scores]) -> None:
+    if "test" in scores:
+        save_predictions(run, scored["test"], scores["test"].predicted, scores["test"].probability)
+
+
 def _draw(run: Run, result: TrainResult, title: str) -> None:
     from featx.figures import training_curves  # heavy
 
@@ -155,6 +161,9 @@ def _common(
         "rows": {name: int(s.confusion.sum()) for name, s in scores.items()},
         "splits": {name: part.source.split for name, part in parts.items()},
         "fingerprints": {name: source.fingerprint() for name, source in partition.sources().items()},
+        "labels": {name: label_digest(source.labels.tobytes()) for name, source in partition.sources().items()},
+        "limit": partition.limit,
+        "per_class": partition.per_class,
         "shared_with_test": partition.shared_with_test(),
         "missing_classes": missing_classes({name: s.confusion for name, s in scores.items()}, partition.classes),
         "unlabelled": dict(partition.unlabelled),

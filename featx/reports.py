@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any, Protocol
 
 from featx.errors import first_few
 from featx.missing import missing_lines, missing_of
+from featx.naming import RUN
+from featx.recipes import leaves, recipe_of
 
 OPTIONS = (
     "size",
@@ -17,6 +20,16 @@ OPTIONS = (
     *("penalty", "l1_ratio", "standardize", "normalize", "fit_intercept", "tol"),
 )
 """What a run was told, beside what names it; shown where it differs between runs of a kind."""
+
+KNOWN = (*OPTIONS, "init_head")
+"""Told apart whatever the network; others are often the network's own, such as means and deviations."""
+
+KIND = ("kind", "head", "sweep")
+NETWORK = ("backbone", "weights")
+"""What decides which options a run has, and what they are by default."""
+
+OF_DATA = ("labels", "fingerprints", "classes")
+"""Of which some records tell nothing: those of earlier featx, or of images that a seed drew."""
 
 FIELDS = (
     "run",
@@ -50,8 +63,13 @@ FIELDS = (
     "processor",
     "missing_classes",
     *OPTIONS,
+    "weights_file",
+    "recipe",
 )
-"""What a row takes from a run's record; None where the record has nothing."""
+"""What a row takes from a run's record; None where the record has nothing. ``recipe``: see `featx.recipes`."""
+
+PATHS = ("source", "weights", "init_head")
+"""Fields that may be paths: whose folders are nobody's business, and too long for a table."""
 
 SHARED = ("source", "backbone", "weights", "images", "seed")
 """Said once above the text when it is the same for every run, and in every row where it is not."""
@@ -82,23 +100,24 @@ def rows_of(runs: Iterable[Recorded]) -> list[dict[str, Any]]:
         record = run.read()
         own = {"run": record.get("run") or run.id, "size": part_of(record, "preprocess", "crop")}
         own["missing_classes"] = missing_of(record)
+        own["recipe"] = recipe_of(record)
         rows.append({name: record.get(name) for name in FIELDS} | own)
     return rows
 
 
 def to_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as lines of at most 80 characters; what all runs share is said once, above them."""
+    rows = by_name(rows)
     shared = _shared(rows) if len(rows) > 1 else ()
-    varied = _varied(rows)
     heads = ["run", "model", "train", "val", "test", "seconds"]
     table = [
         [
             line_text(row.get("run")),
-            _model(row, varied),
+            model,
             *(_score(row, split) for split in ("train", "val", "test")),
             seconds_text(part_of(row, "seconds", "total")),
         ]
-        for row in rows
+        for row, model in zip(rows, _models(rows), strict=True)
     ]
     said = "same for all: " + ", ".join(f"{name}={line_text(rows[0][name])}" for name in shared)
     above = [*textwrap.wrap(said, TEXT_WIDTH, break_long_words=True), ""] if shared else []
@@ -118,22 +137,80 @@ def _missing(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def names_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return for each row, in words and as one line, what tells it from the others."""
-    varied = _varied(rows)
-    return [_model(row, varied) for row in rows]
+    return _models(by_name(rows))
 
 
-def _varied(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def by_name(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows whose files and folders are told by name, with as many of the folders above as tell them apart."""
+    found = [dict(row) for row in rows]
+    for name in PATHS:
+        short = short_names({value for row in rows if isinstance(value := row.get(name), str)})
+        for row in found:
+            row[name] = short[row[name]] if isinstance(row.get(name), str) else row.get(name)
+    return found
+
+
+def short_names(words: Collection[str]) -> dict[str, str]:
+    """Return for each word that is a path the shortest end of it that no other word has.
+
+    Examples
+    --------
+    >>> short_names({"digits", "/a/b/photos.zip", "/a/c/pets", "/a/d/pets"}) == {
+    ...     "digits": "digits", "/a/b/photos.zip": "photos.zip", "/a/c/pets": "c/pets", "/a/d/pets": "d/pets"}
+    True
+    """
+    return {word: _short(word, [other for other in words if other != word]) for word in words}
+
+
+def _short(word: str, others: Sequence[str]) -> str:
+    prefix = RUN if word.startswith(RUN) else ""
+    parts = Path(word.removeprefix(prefix)).parts
+    for n in range(1, len(parts)):
+        end = parts[-n:]
+        if all(Path(other.removeprefix(RUN)).parts[-n:] != end for other in others):
+            return prefix + "/".join(end)
+    return word
+
+
+def _models(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return for each row, in words, what tells it from the others."""
     shared = _shared(rows) if len(rows) > 1 else ()
-    return [*(name for name in SHARED if name not in shared), *varied_options(rows)]
+    differ = [name for name in SHARED if name not in shared]
+    return [_model(row, [*differ, *own]) for row, own in zip(rows, _varied_by_row(rows), strict=True)]
+
+
+def options_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run was told, by name, beside what a row says under a name of its own."""
+    found = leaves(row.get("recipe") or {})
+    named = {*FIELDS, "n"} - {*OPTIONS}
+    batches = {"batch_size"} if row.get("kind") == "fit" else set()  # those of its extraction
+    known = {name: row.get(name) for name in KNOWN if name not in batches}
+    return {name: value for name, value in found.items() if name not in named} | known
 
 
 def varied_options(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return which of `OPTIONS` differ between runs of the same kind."""
-    told: dict[tuple[Any, str], set[str]] = {}
-    for row in rows:
-        for name in (*OPTIONS, "init_head"):
-            told.setdefault((row.get("kind"), name), set()).add(line_text(row.get(name)))
-    return list(dict.fromkeys(name for (_, name), values in told.items() if len(values) > 1))
+    """Return the options that differ: of `OPTIONS` between runs of a kind, others where the network is the same too."""
+    found = _varied_by_row(rows)
+    return [*dict.fromkeys(name for names in found for name in (*KNOWN, *names) if name in names)]
+
+
+def _varied_by_row(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return for each run the options that tell it from others of its kind."""
+    options = [options_of(row) for row in rows]
+    names = dict.fromkeys([*KNOWN, *(name for found in options for name in found)])
+    told: dict[Any, set[str]] = {}
+    for found, row in zip(options, rows, strict=True):
+        for name in names:
+            told.setdefault(_group(name, row), set()).add(line_text(found.get(name)))
+    for (name, *_), values in told.items():
+        values -= {""} if name in OF_DATA else set()
+    return [[name for name in names if len(told[_group(name, row)]) > 1] for row in rows]
+
+
+def _group(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what runs have in common among which an option may tell one from another."""
+    alike = KIND if name in KNOWN else (*KIND, *NETWORK, "source") if name in OF_DATA else (*KIND, *NETWORK)
+    return (name, *(line_text(row.get(field)) for field in alike))
 
 
 def _shared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -146,16 +223,13 @@ def _score(row: Mapping[str, Any], split: str) -> str:
 
 
 def _model(row: Mapping[str, Any], varied: Sequence[str]) -> str:
-    # What tells this run from the others, in words.
     words = [line_text(row.get(name)) for name in ("source", "backbone") if name in varied]
     words += [line_text(row.get(name) or "") for name in ("layer", "views", "mode")]
     words += [f"from {line_text(row['unfreeze_from'])}"] if row.get("unfreeze_from") else []
     words += [line_text(row["head"])] if row.get("head") not in (None, *USUAL_HEADS) else []
-    named = [name for name in ("weights", "images", "seed", "init_head", *OPTIONS) if name in varied]
-    words += [f"{name}={line_text(row[name])}" for name in named if row.get(name) is not None]
-    words += [
-        f"{name}={line_text(row[name])}" for name in ("C", "k", "sweep", "shots", "epochs") if row.get(name) is not None
-    ]
+    told = {**row, **options_of(row)}
+    named = [*(name for name in varied if name not in ("source", "backbone")), "C", "k", "sweep", "shots", "epochs"]
+    words += [f"{name}={line_text(told[name])}" for name in named if told.get(name) is not None]
     return " ".join(word for word in words if word)
 
 

@@ -2,41 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from featx.missing import all_missing, missing_of
 from featx.naming import DRAWN, RUN
-from featx.reports import OPTIONS, is_number, line_text, part_of
+from featx.reports import is_number, line_text, part_of
 from featx.statistics import summary
 
 Row = Mapping[str, Any]
 
-SAME = (
-    *("kind", "source", "images", "layer", "views", "mode", "unfreeze_from", "head", "k", "sweep", "shots", "epochs"),
-    *("columns", *OPTIONS),
-)
-"""What runs that are put together have in common, beside their networks and a C that was given."""
+NETWORKS = ("backbone", "weights", "init_head")
+"""What other runs may have trained."""
+
+SCORES = ("accuracy", "loss")
+"""What has intervals."""
 
 
-def over_seeds(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def over_seeds(rows: Sequence[Row], others: Iterable[Row] = ()) -> list[dict[str, Any]]:
     """Return one row for all runs that differ in their seed only, in the order of the first of each.
 
-    Of several runs with the same seed the newest counts.
+    Everything else that their numbers depend on is the same: see `featx.recipes`. Of several runs with the same seed
+    the newest counts; ``left_out`` names the rest. ``runs`` names those that count.
 
     Seconds and scores are means; ``accuracy_interval`` and ``loss_interval`` hold Student's 95 % intervals by part
-    (see `featx.statistics.summary`), and are missing where there is one run. Networks that other runs of these trained
-    count as the same where those runs differ in their seed only.
+    (see `featx.statistics.summary`), and are missing where there is one run. Networks that other runs trained count as
+    the same where those runs differ in their seed only; `others` are runs that are looked at for that alone.
     """
-    kinds: dict[Hashable, int] = {}
-    kind_of: dict[str, int] = {}
-    # A run stands on earlier ones, and ids sort by time.
-    for row in sorted(rows, key=lambda row: str(row["run"])):
-        kind_of[str(row["run"])] = kinds.setdefault(_what(row, kind_of), len(kinds))
+    kind_of = _Kinds([*others, *rows]).of
     groups: dict[int, list[Row]] = {}
     for row in rows:
         groups.setdefault(kind_of[str(row["run"])], []).append(row)
-    return [_mean(group) if len(group) > 1 else dict(group[0]) for group in map(_once_a_seed, groups.values())]
+    return [_together(group) for group in groups.values()]
+
+
+class _Kinds:
+    """Numbers for what runs are of, whatever their seeds.
+
+    Attributes
+    ----------
+    of : dict of str to int
+        By run.
+    """
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.of: dict[str, int] = {}
+        self._labels = _known_labels(rows)
+        kinds: dict[Hashable, int] = {}
+        # A run stands on earlier ones, and ids sort by time.
+        for row in sorted(rows, key=lambda row: str(row["run"])):
+            self.of[str(row["run"])] = kinds.setdefault(self._what(row), len(kinds))
+
+    def _what(self, row: Row) -> Hashable:
+        recipe = dict(row.get("recipe") or {})
+        labels = recipe.get("labels") or self._labels.get(_data(recipe))
+        if recipe.get("fingerprints") and labels:  # the same data, whatever its name
+            recipe = {name: value for name, value in recipe.items() if name != "source"} | {"labels": labels}
+        weights = self._weights(row, recipe.pop("weights_sha256", None))
+        return _frozen(recipe), self._run(row.get("backbone")), weights, self._run(row.get("init_head"))
+
+    def _weights(self, row: Row, sha256: Any) -> Hashable:
+        weights = str(row.get("weights"))
+        if row.get("mode") == "scratch" and weights == f"{DRAWN}{row.get('seed')}":
+            return DRAWN  # one a seed
+        file = row.get("weights_file")
+        trained = self._run(Path(file).parent.name if isinstance(file, str) else None)
+        named = self._run(weights)
+        return next((kind for kind in (named, trained) if isinstance(kind, int)), _frozen(sha256) if sha256 else named)
+
+    def _run(self, text: Any) -> Hashable:
+        """Return the kind of the run that is named, by id, beginning or folder; what was written where it is none."""
+        name = Path(line_text(text).removeprefix(RUN)).name
+        found = {self.of[name]} if name in self.of else {kind for run, kind in self.of.items() if run.startswith(name)}
+        return next(iter(found)) if name and len(found) == 1 else line_text(text)
+
+
+def _known_labels(rows: Sequence[Row]) -> dict[Hashable, Any]:
+    """Return the labels of data that one record tells them of, for the records of earlier featx, which do not."""
+    told: dict[Hashable, list[Any]] = {}
+    for recipe in [row.get("recipe") or {} for row in rows]:
+        if recipe.get("labels") and recipe["labels"] not in (known := told.setdefault(_data(recipe), [])):
+            known.append(recipe["labels"])
+    return {data: known[0] for data, known in told.items() if len(known) == 1}
+
+
+def _data(recipe: Row) -> Hashable:
+    return _frozen([recipe.get(name) for name in ("source", "fingerprints", "classes")])
+
+
+def _frozen(value: Any) -> Hashable:
+    """Return a value that is equal where numbers, words, lists and mappings are, and can be looked up."""
+    if isinstance(value, Mapping):
+        return tuple(sorted((str(name), _frozen(part)) for name, part in value.items() if part is not None))
+    if isinstance(value, (list, tuple)):
+        return ("list", *map(_frozen, value))
+    return f"{value:.17g}" if is_number(value) else repr(value)
+
+
+def _together(group: Sequence[Row]) -> dict[str, Any]:
+    counted = _once_a_seed(group)
+    left_out = [str(row["run"]) for row in group if all(row is not other for other in counted)]
+    row = _mean(counted) if len(counted) > 1 else dict(counted[0])
+    return {**row, "runs": [str(row["run"]) for row in counted], "left_out": left_out}
 
 
 def _once_a_seed(group: Sequence[Row]) -> list[Row]:
@@ -45,42 +113,36 @@ def _once_a_seed(group: Sequence[Row]) -> list[Row]:
     return [row for row in group if row is newest[str(row.get("seed"))]]
 
 
-def _what(row: Row, kind_of: Mapping[str, int]) -> Hashable:
-    """Return what a run is of, whatever its seed."""
-    networks = [str(row.get(name)) for name in ("backbone", "weights", "init_head")]
-    if row.get("mode") == "scratch" and networks[1].startswith(DRAWN):  # by the run's seed
-        networks[1] = DRAWN
-    return (
-        *(line_text(row.get(name)) for name in SAME),
-        row.get("C") if row.get("sweep") is None else None,
-        part_of(row, "parameters", "trainable"),
-        *(kind_of.get(name.removeprefix(RUN), name) for name in networks),
-    )
-
-
 def _mean(group: Sequence[Row]) -> dict[str, Any]:
     first = group[0]
-    differ = [name for name in ("backbone", "weights", "init_head") if len({str(r.get(name)) for r in group}) > 1]
+    differ = [name for name in NETWORKS if len({str(r.get(name)) for r in group}) > 1]
     return {
-        **first,
+        **{name: _common([row.get(name) for row in group]) for name in first},
+        "recipe": first.get("recipe"),
         "run": f"{len(group)} runs",
+        "created": first.get("created"),
         "seed": ", ".join(str(row.get("seed")) for row in group),
         **{name: f"{str(first[name]).partition(':')[0]}, one a seed" for name in differ},
         "missing_classes": all_missing(missing_of(row) for row in group),
-        **{name: _together([row.get(name) for row in group]) for name in ("C", "seconds_per_epoch")},
-        **{name: _parts(group, name)[0] for name in ("accuracy", "loss", "seconds", "inference")},
-        **{f"{name}_interval": _parts(group, name)[1] for name in ("accuracy", "loss")},
+        **{f"{name}_interval": _parts([row.get(name) for row in group], "interval") for name in SCORES},
     }
 
 
-def _together(values: Sequence[Any]) -> float | None:
-    return float(summary(values)["mean"]) if all(map(is_number, values)) else None
+def _common(values: Sequence[Any]) -> Any:
+    """Return what all runs have, the mean of their numbers, or their words in a row."""
+    if all(value == values[0] for value in values):
+        return values[0]
+    if all(isinstance(value, Mapping) for value in values):
+        return _parts(values, "mean")
+    if all(map(is_number, values)):
+        return float(summary(values)["mean"])
+    told = list(dict.fromkeys(line_text(value) for value in values if value is not None))
+    return None if any(map(is_number, values)) else ", ".join(told)
 
 
-def _parts(group: Sequence[Row], name: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """Return the means and the intervals of what every run has numbers of."""
-    if not isinstance(group[0].get(name), Mapping):
-        return None, {}
-    found = {part: [part_of(row, name, part) for row in group] for part in group[0][name]}
-    told = {part: summary(values) for part, values in found.items() if all(map(is_number, values))}
-    return {p: t["mean"] for p, t in told.items()}, {p: t["interval"] for p, t in told.items()}
+def _parts(groups: Sequence[Any], what: str) -> dict[str, Any]:
+    """Return by part the mean, or the interval, of what every run has numbers of."""
+    if not isinstance(groups[0], Mapping):
+        return {}
+    found = {part: [part_of({"of": group}, "of", part) for group in groups] for part in groups[0]}
+    return {part: summary(values)[what] for part, values in found.items() if all(map(is_number, values))}

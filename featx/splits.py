@@ -82,6 +82,8 @@ class Partition:
         Of the choice.
     unlabelled : mapping of str to int
         By split, the rows that have no label and are in no part.
+    limit, per_class : int or None
+        How many rows the seed chose of the source before, see `featx.sources.load_splits`.
     """
 
     train: Part
@@ -89,6 +91,8 @@ class Partition:
     test: Part
     seed: int
     unlabelled: Mapping[str, int] = field(default_factory=dict)
+    limit: int | None = None
+    per_class: int | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from featx.init_head import begin_head
 from featx.learners import learner_of
 from featx.loading import image_shape
 from featx.loop import Clock, Epoch, Loop
-from featx.metrics import Scores, score
+from featx.metrics import Scores
 from featx.networks import channels_last
 from featx.runs import Runs
 from featx.specs import Progress, Views, no_progress
@@ -58,8 +58,6 @@ class TrainResult:
         Where it ran.
     scored : dict of str to Part
         The rows that were scored: those of the partition, without skipped images.
-    predicted : ndarray of int64
-        The class of each test row; empty where there are none.
     skipped : list of dict
         ``id`` and ``reason`` of images left out.
     resumed_from : float
@@ -76,9 +74,13 @@ class TrainResult:
     cached: bool
     device: str
     scored: dict[str, Part]
-    predicted: npt.NDArray[np.int64]
     skipped: list[dict[str, str]] = field(default_factory=list)
     resumed_from: int = 0
+
+    @property
+    def predicted(self) -> npt.NDArray[np.int64]:
+        """The class of each test row; empty where there are none."""
+        return self.scores["test"].predicted if "test" in self.scores else np.empty(0, np.int64)
 
 
 def train(
@@ -150,7 +152,7 @@ def train(
     resumed_from = loop.state.epoch
     with unrolled(module):
         history, best_epoch = loop.run(on_epoch or (lambda line: None))
-        scores, predicted = _final(loop, n_classes)
+        scores = _final(loop)
     trained = loop.rows * len(history) / max(clock.seconds.get("train", 0.0), 1e-9)
     return TrainResult(
         module=learner.strip().cpu(),
@@ -163,23 +165,15 @@ def train(
         cached=cached,
         device=str(device),
         scored={name: feed.part for name, feed in feeds.items()},
-        predicted=predicted,
         skipped=skipped,
         resumed_from=resumed_from,
     )
 
 
-def _final(loop: Loop, n_classes: int) -> tuple[dict[str, Scores], npt.NDArray[np.int64]]:
-    """Score each part with the kept weights, each once, and return the test rows' classes too."""
-    scores: dict[str, Scores] = {}
-    predicted = np.empty(0, np.int64)
+def _final(loop: Loop) -> dict[str, Scores]:
+    """Score each part with the kept weights, each once."""
     with loop.clock("test"):
-        for part in loop.feeds:
-            logits = loop.logits(part)
-            scores[part] = score(logits, loop.y[part].cpu().numpy(), n_classes)
-            if part == "test":
-                predicted = logits.argmax(axis=1)
-    return scores, predicted
+        return {part: loop.score(part) for part in loop.feeds}
 
 
 def _check(partition: Partition, backbone: Backbone) -> None:

@@ -17,22 +17,22 @@ FOLDERS = {"featx": "featx", "featx.cache": "cache", "featx.cli": "cli"}
 
 # A module imports only from rows above its own. A new module needs a place here before it needs anything else.
 LEVELS = (
-    "cache.claims chance errors figures folding home kinds litter measure minibatch problem saga statistics "
-    "stopping tar_members tiff unrolled zip_members",
-    "board cache.atomic checks code columns foreign head_spec matrices metrics missing objective refusals remarks "
-    "split_names streams tracing weights",
-    "curvature depth device factories fit_config flat heads hub outputs portable reports runs specs",
+    "cache.claims chance errors folding home kinds litter measure minibatch problem saga statistics stopping "
+    "tar_members tiff unrolled zip_members",
+    "board cache.atomic checks code columns csv_cells figures foreign head_spec matrices metrics missing "
+    "objective refusals remarks split_names streams tracing weights",
+    "curvature depth device factories fit_config flat heads hub outputs portable runs specs",
     "adjusting bench_config cache.memo cache.schema certificate_sums checkpoints images knn linear_model naming "
-    "networks pooling report_tables run_locks solvers train_config",
-    "arrays augment cache.contents cache.folder graph layouts list_columns newton optim recorded seeds sgd_probe "
-    "splits tables timm_networks unpacked",
-    "building cache.entries cache.matrix certificate coverage fetch files listing predictions run_backbone "
-    "run_entries softmax_solver",
+    "networks pooling run_locks solvers train_config",
+    "arrays augment cache.contents cache.folder graph layouts list_columns newton optim recipes recorded "
+    "sgd_probe splits tables timm_networks unpacked",
+    "building cache.entries cache.matrix certificate coverage fetch files listing predictions reports "
+    "run_backbone run_entries softmax_solver",
     "archives cache.copies cache.table cache.verify imagesets lists parquet paths published published_rows "
-    "softmax stacks trained",
-    "backbone cache.plain cache.writer classical datasets softmax_cv",
-    "cache.hdf5 cache.npz cache.parquet cache.store protocols sources standing",
-    "backbones cache cache.compare cache.export cache.merge cache.upkeep inputs loading passes sheet",
+    "report_columns seeds softmax stacks trained",
+    "backbone cache.plain cache.writer classical datasets report_tables softmax_cv",
+    "cache.hdf5 cache.npz cache.parquet cache.store confusion protocols sources standing",
+    "backbones cache cache.compare cache.export cache.merge cache.upkeep figures_confusion inputs loading passes sheet",
     "forward keeping learners resume",
     "activations bench init_head steps",
     "filling predictors",
@@ -48,7 +48,7 @@ CLI_LEVELS = (
     "amounts completion given streams targets text",
     "progress",
     "output",
-    "failures options",
+    "failures options repeats report_confusion",
     "cache_look demo doctor fit_options groups opening report runs_look train_options",
     "bench cache cache_export cache_remove cache_verify extract fit layers predict program runs show train",
     "cache_merge main runs_remove",
@@ -81,6 +81,8 @@ LIGHT = (
     "featx.extract",
     "featx.runs",
     "featx.reports",
+    "featx.report_tables",
+    "featx.confusion",
     "featx.cli.main",
     "featx.cli.options",
 )

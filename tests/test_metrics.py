@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from typing import Any
@@ -106,3 +107,9 @@ def test_full_logits_refuse_classes_out_of_range(classes: list[Any]) -> None:
 def test_metrics_need_no_torch() -> None:
     code = "import sys, featx.metrics; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_each_row_has_its_class_and_that_classes_probability() -> None:
+    found = score([[0.0, math.log(3)], [5.0, -math.inf]], [0, 0], 2)
+    assert found.predicted.tolist() == [1, 0]
+    assert found.probability.tolist() == pytest.approx([0.75, 1.0])

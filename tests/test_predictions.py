@@ -9,7 +9,7 @@ import pytest
 from drawn import drawn
 
 from featx.errors import OptionError, StoreError
-from featx.predictions import PREDICTIONS_FILE, compare, load_predictions, save_predictions
+from featx.predictions import PREDICTIONS_FILE, TABLE_FILE, compare, load_predictions, save_predictions
 from featx.runs import Run, Runs
 from featx.splits import Part
 
@@ -31,6 +31,19 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     assert found["labels"].tolist() == [3, 1, 0]
     assert found["predicted"].tolist() == [3, 2, 0]
     np.testing.assert_array_equal(found["hashes"], SOURCE.row_hashes()[[3, 5, 8]])
+
+
+def test_the_table_names_classes_and_leaves_out_what_a_head_does_not_give(tmp_path: Path) -> None:
+    part, run = Part(SOURCE, np.array([3, 5, 8])), Runs(tmp_path).new("fit", ["featx"])
+    save_predictions(run, part, np.array([3, 2, 0]), np.array([0.25, np.nan, 1 / 3]))
+    lines = (run.path / TABLE_FILE).read_text("utf-8").splitlines()
+    names, ids = SOURCE.classes, SOURCE.ids
+    assert lines == [
+        "id,label,predicted,probability",
+        f"{ids[3]},{names[3]},{names[3]},0.25",
+        f"{ids[5]},{names[1]},{names[2]},",
+        f"{ids[8]},{names[0]},{names[0]},0.333333",
+    ]
 
 
 def test_runs_are_compared_image_by_image_whatever_their_order(tmp_path: Path) -> None:

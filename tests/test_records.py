@@ -20,7 +20,7 @@ from featx.cache.store import FeatureStore
 from featx.fit_config import FitConfig
 from featx.head_spec import HeadSpec
 from featx.heads import attach, make_head
-from featx.predictions import PREDICTIONS_FILE
+from featx.predictions import PREDICTIONS_FILE, TABLE_FILE
 from featx.probe import fit_probe
 from featx.records import CURVES, HISTORY_FILE, new_run, record_fit, record_train
 from featx.runs import MODEL_FILE, RECORD_FILE, Runs
@@ -124,8 +124,8 @@ def test_training_is_recorded_whole(tmp_path: Path) -> None:
     assert record["history"] == result.history
     json.dumps(record, allow_nan=False)
     assert {p.name for p in path.iterdir()} == {
-        *(RECORD_FILE, MODEL_FILE, HISTORY_FILE, PREDICTIONS_FILE),
-        *(f"{CURVES}.png", f"{CURVES}.svg"),
+        *(RECORD_FILE, MODEL_FILE, HISTORY_FILE, PREDICTIONS_FILE, TABLE_FILE),
+        *(f"{CURVES}.png", f"{CURVES}.svg", f"{CURVES}.pdf"),
     }
 
 
