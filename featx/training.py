@@ -25,7 +25,7 @@ from featx.loop import Clock, Epoch, Loop
 from featx.metrics import Scores, score
 from featx.networks import channels_last
 from featx.runs import Runs
-from featx.specs import Progress, Views, no_progress
+from featx.specs import LayerSpec, Progress, Views, no_progress
 from featx.splits import Part, Partition, untaught
 from featx.train_config import TrainConfig
 from featx.unrolled import unrolled
@@ -136,7 +136,7 @@ def train(
             run = (runs or Runs()).open(config.init_head)
             begin_head(learner, run, backbone, config.head, partition.classes, shape)
     parameters = count_parameters(learner.network)
-    cached = config.sees_the_same and learner.alone and bool(learner.layer)
+    cached = config.sees_the_same and learner.alone and LayerSpec.can_name(learner.layer)
     with clock("extract" if cached else "read"):
         if cached:
             feeds, skipped = feature_feeds(partition, backbone, learner.layer, store, config, device, progress)
