@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Self
@@ -17,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from featx.backbones import resolve
 from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
+from featx.errors import FeatxWarning
 from featx.feeds import ImageFeed, chunks
 from featx.forward import arithmetic, pick_device
 from featx.inputs import Images, as_source, as_store, relabelled
@@ -148,6 +150,11 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         y : array-like of shape (n,), optional
             Labels; None takes the source's own.
 
+        Warns
+        -----
+        FeatxWarning
+            The augmentation that was asked for mirrors what has a direction, or a loss is above that of guessing.
+
         Raises
         ------
         OptionError, SourceError, ImageError, FeatureError
@@ -177,6 +184,8 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         none = np.empty(0, np.int64)
         parts = Partition(Part(source, rows[~held]), Part(source, rows[held]), Part(source, none), self.seed)
         result = train(parts, found, config, store=store)
+        for said in result.warnings:
+            warnings.warn(said, FeatxWarning, stacklevel=2)
         self.classes_ = classes
         self.module_, self.history_, self.best_epoch_ = result.module, result.history, result.best_epoch
         self.parameters_ = result.parameters

@@ -19,6 +19,7 @@ from featx.checkpoints import (
     held,
     read_checkpoint,
 )
+from featx.direction import augmentation_of
 from featx.errors import FeatureError, OptionError, StoreError
 from featx.runs import Run, Runs, jsonable
 from featx.specs import digest_of
@@ -77,10 +78,11 @@ def identity_of(partition: Partition, backbone: Backbone, config: TrainConfig) -
             "code": backbone.code,
             "preprocess": backbone.preprocess.as_dict(),
             **{name: value for name, value in asdict(config).items() if name not in HARMLESS},
-            # As they are, whether they were given or are the mode's own.
+            # As they are, whether they were given or are the mode's or the source's own.
             "lr": config.peak_lr,
             "weight_decay": config.decay,
-            "augment": config.augmentation,
+            "augment": augmentation_of(config, partition.train.source).kind,
+            **({"standardize": True} if config.mode == "frozen" else {}),
         }
     )
     return found
