@@ -218,6 +218,7 @@ def tell(out: Output, record: dict[str, Any]) -> None:
     said = [f"{count[name]:,} {name} ({human_bytes(size[name])})" for name in ("total", "trainable", "frozen")]
     out.say(f"parameters: {', '.join(said)}")
     cached = ", the frozen base ran once" if record["cached"] else ""
+    out.say(f"augmentation: {record['augment']}")
     out.say(f"{record['seconds']['total']:.1f} s, {record['images_per_second']:.0f} images/s in training{cached}")
     timing = record.get("inference")
     if timing:

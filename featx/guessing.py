@@ -8,6 +8,9 @@ import numpy as np
 
 from featx.metrics import LARGEST_LOSS, Scores
 
+ROUNDING = 1e-6
+"""Losses that differ by less, relative to each other, are the same."""
+
 
 def guessing_losses(scores: Mapping[str, Scores], *, balanced: bool = False) -> dict[str, float]:
     """Return the mean log loss of each part, in nats, of always giving the classes their shares of the training rows.
@@ -38,7 +41,7 @@ def worse_than_guessing(scores: Mapping[str, Scores], *, balanced: bool = False,
         The learning rate, where there was one.
     """
     guessed = guessing_losses(scores, balanced=balanced)
-    worse = [part for part, one in scores.items() if one.loss > guessed[part]]
+    worse = [part for part, one in scores.items() if one.loss > (1 + ROUNDING) * guessed[part]]
     if not worse:
         return ""
     said = ", ".join(f"{part} loss {_short(scores[part].loss)} ({_short(guessed[part])})" for part in worse)
@@ -48,11 +51,12 @@ def worse_than_guessing(scores: Mapping[str, Scores], *, balanced: bool = False,
 
 def _why(worse: list[str], scores: Mapping[str, Scores], lr: float | None) -> str:
     if "train" not in worse:
-        return "the training rows are learnt by heart: the probabilities of others are too sure"
+        return "what was learnt of the training rows does not hold for others"
     hint = "" if lr is None else f": try another --lr than {lr:g}"
     chance = np.max(scores["train"].confusion.sum(axis=1)) / scores["train"].confusion.sum()
     if scores["train"].accuracy > chance:
-        return f"classes are told apart, but training did not settle{hint or ': standardise the features'}"
+        other = hint or ": softmax regression without --sweep standardises the features"
+        return f"classes are told apart, but training did not settle{other}"
     return f"nothing was learnt{hint}"
 
 

@@ -37,8 +37,8 @@ RATES: dict[str, Callable[[float, int], float]] = {
     "adam": lambda curvature, width: 300 / math.sqrt(curvature * width),
     "adamw": lambda curvature, width: 300 / math.sqrt(curvature * width),
 }
-"""What the first layer's learning rate is multiplied by, of the largest eigenvalue of a batch's z.T z / m and the number
-of columns: the largest step along its vector is then alike for all features. A step of SGD is as long as its gradient,
+"""Factor of the first layer's learning rate, of the largest eigenvalue of a batch's z.T z / m and the number of
+columns: the largest step along its vector is then alike for all features. A step of SGD is as long as its gradient,
 one of Adam as the square root of the number of weights."""
 
 
