@@ -22,13 +22,14 @@ from featx.train_config import TrainConfig
 if TYPE_CHECKING:
     from featx.backbones import Backbone
     from featx.bench import Timing
+    from featx.splits import Partition
     from featx.training import TrainResult
 
 SHOWN = (
     *("run", "path", "source", "classes", "backbone", "mode", "head", "seed", "accuracy", "loss", "parameters"),
     *("parameter_bytes", "epochs", "best_epoch", "images_per_second", "cached", "rows", "skipped", "seconds"),
     *("seconds_per_epoch", "inference", "processor", "history", "missing_classes", "unlabelled", "conflicting"),
-    "shared_with_test",
+    *("shared_with_test", "augment", "notes"),
 )
 """What ``--json`` shows of the record."""
 
@@ -104,7 +105,7 @@ def train(
 
     \b
     Examples:
-      featx train digits -b lenet5 --mode scratch --augment none
+      featx train digits -b lenet5 --mode scratch --epochs 30
       featx train photos/ -b resnet18 --mode finetune --size 96 --epochs 5
       featx train photos/ -b resnet18 --mode finetune --unfreeze-from layer4
     """
@@ -163,6 +164,7 @@ def _one(out: Output, home: Path, wish: Wish, how: How) -> dict[str, Any]:
     chosen = open_partition(out, wish.source, wish.parts, config.seed, memo, config.on_error)
     network = open_backbone(out, wish.backbone, wish.extraction, chosen.train.source.channels, memo)
     _tell_of_head(out, wish)
+    _tell_of_mirrors(out, chosen, config)
     identity = identity_of(chosen, network, config)
     command = ["featx", *sys.argv[1:]]
     minutes = config.checkpoint_minutes
@@ -204,6 +206,15 @@ def _tell_of_head(out: Output, wish: Wish) -> None:
         out.note(f"the head begins anew; with --init-head {held.removeprefix(RUN)} the run's own goes on learning")
 
 
+def _tell_of_mirrors(out: Output, chosen: Partition, config: TrainConfig) -> None:
+    """Say beforehand that the augmentation asked for mirrors what has a direction."""
+    from featx.direction import augmentation_of
+
+    augmentation = augmentation_of(config, chosen.train.source)
+    if augmentation.misleads:
+        out.note(f"warning: {augmentation.why}")
+
+
 def _timed(result: TrainResult, network: Backbone, config: TrainConfig) -> Timing:
     """Time the trained network as it was trained: batch size, precision, device, image size."""
     import torch
@@ -232,6 +243,7 @@ def tell(out: Output, record: dict[str, Any]) -> None:
     said = [f"{count[name]:,} {name} ({human_bytes(size[name])})" for name in ("total", "trainable", "frozen")]
     out.say(f"parameters: {', '.join(said)}")
     cached = ", the frozen base ran once" if record["cached"] else ""
+    out.say(f"augmentation: {record['augment']}")
     out.say(f"{record['seconds']['total']:.1f} s, {record['images_per_second']:.0f} images/s in training{cached}")
     timing = record.get("inference")
     if timing:
@@ -239,6 +251,8 @@ def tell(out: Output, record: dict[str, Any]) -> None:
         speed = "memory ran out" if ms is None else f"{ms:.4f} ms an image, {rate:.0f} images/s"
         out.say(f"forward pass alone, batch of {timing['batch_size']}, {timing['precision']}: {speed}")
     tell_of_rows(out, record)
+    for line in record.get("notes") or ():  # absent in records of earlier versions
+        out.note(f"note: {line}")
     out.say(f"run {record['run']}")
 
 

@@ -58,7 +58,11 @@ OPTIMIZER = (
 LOSS_AND_IMAGES = (
     _number("--label-smoothing", float, "Share of the target spread over all classes."),
     _choice("--class-weight", CLASS_WEIGHTS, "Rare classes weigh more.  [default: all rows alike]"),
-    _choice("--augment", AUGMENTS, "Random changes of images.  [default: crop-flip; none for frozen]"),
+    _choice(
+        "--augment",
+        AUGMENTS,
+        "Random changes of images.  [default: crop-flip, or crop for digits and the like; none for frozen]",
+    ),
     _number("--mixup", float, "Blend images: Beta(X, X).", "X"),
     _number("--cutmix", float, "Paste parts of images: Beta(X, X)."),
 )

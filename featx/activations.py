@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from featx.backbones import Backbone
 from featx.cache.memo import Memo
-from featx.errors import FeatureError, OptionError
+from featx.errors import FeatureError, FeatxWarning, OptionError, first_few
 from featx.loading import Batch, image_shape, load_batches
 from featx.naming import versions
 from featx.sources import Source
@@ -66,7 +67,8 @@ def expand_layers(layers: Sequence[LayerSpec | str], source: Source, backbone: B
 
             network = network or Network(backbone, shape)
             known = [str(s) for s in _expanded(spec, network)]
-            memo.put("layers", about, known)
+            if not _nameless(spec, network):  # what is left out is to be told each time
+                memo.put("layers", about, known)
         found += map(LayerSpec.parse, known)
     return list(dict.fromkeys(found))
 
@@ -85,16 +87,16 @@ def _pattern_facts(spec: LayerSpec, backbone: Backbone, shape: tuple[int, int, i
     }
 
 
+def _nameless(spec: LayerSpec, network: Network) -> list[str]:
+    """Return the matching nodes that no layer can be written for: a user's own modules may be called anything."""
+    return [name for name in network.nodes if spec.matches(name) and not LayerSpec.can_name(name)]
+
+
 def _expanded(spec: LayerSpec, network: Network) -> list[LayerSpec]:
     """Return the nodes that a pattern matches and that its pooling fits."""
     if not spec.is_pattern:
         return [spec]
-    matching = [replace(spec, node=name) for name in network.nodes if spec.matches(name)]
-    if not matching:
-        raise OptionError(
-            f"no layer matches {spec.node[:80]!r}, in which '*' stands for anything but a dot",
-            f"`featx layers {network.backbone.name}` lists them",
-        )
+    matching = _matching(spec, network)
     fitting = []
     for one in matching:
         with suppress(OptionError):
@@ -103,6 +105,21 @@ def _expanded(spec: LayerSpec, network: Network) -> list[LayerSpec]:
     if not fitting:
         network.columns(matching[0])  # says why it does not fit
     return fitting
+
+
+def _matching(spec: LayerSpec, network: Network) -> list[LayerSpec]:
+    nameless = _nameless(spec, network)
+    named = [name for name in network.nodes if spec.matches(name) and name not in nameless]
+    if not named:
+        said = f", but for {first_few(nameless)}, which cannot be named" if nameless else ""
+        raise OptionError(
+            f"no layer matches {spec.node[:80]!r}, in which '*' stands for anything but a dot{said}",
+            f"`featx layers {network.backbone.name}` lists them",
+        )
+    if nameless:
+        said = f"{len(nameless)} of the layers that {spec.node[:80]!r} matches cannot be named and are left out"
+        warnings.warn(f"{said}: {first_few(nameless)}", FeatxWarning, stacklevel=2)
+    return [replace(spec, node=name) for name in named]
 
 
 def compute(

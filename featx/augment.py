@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from featx.chance import own_chance, reseed
 from featx.checks import check_choice
-from featx.train_config import AUGMENTS, TrainConfig
+from featx.train_config import AUGMENTS, MIRRORING, TrainConfig
 
 PAD_FRACTION = 8
 """A crop is cut from the image padded by its side / 8, as 4 px of CIFAR's 32 (He et al., 2015, section 4.2)."""
@@ -26,7 +26,7 @@ class Augment:
     Parameters
     ----------
     kind : str
-        ``none``, ``flip`` (left-right, half of the time), ``crop-flip``, ``trivial`` or ``randaugment``.
+        ``none``, ``flip`` (left-right, half of the time), ``crop``, ``crop-flip``, ``trivial`` or ``randaugment``.
     n_rows : int
         Rows of the training set.
     seed, epoch : int
@@ -48,8 +48,9 @@ class Augment:
             return pixels
         if self.kind != "flip":
             pixels = _crop(pixels, self._shift[rows])
-        flip = torch.from_numpy(self._flip[rows]).to(pixels.device)
-        pixels = torch.where(flip[:, None, None, None], pixels.flip(2), pixels)
+        if self.kind in MIRRORING:
+            flip = torch.from_numpy(self._flip[rows]).to(pixels.device)
+            pixels = torch.where(flip[:, None, None, None], pixels.flip(2), pixels)
         return pixels if self._policy is None else self._by_policy(pixels, rows)
 
     def _by_policy(self, pixels: torch.Tensor, rows: npt.NDArray[np.int64]) -> torch.Tensor:

@@ -155,6 +155,11 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         y : array-like of shape (n,), optional
             Labels; None takes the source's own.
 
+        Warns
+        -----
+        FeatxWarning
+            The augmentation that was asked for mirrors what has a direction, or a loss is above that of guessing.
+
         Raises
         ------
         OptionError, SourceError, ImageError, FeatureError
@@ -194,6 +199,8 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for line in label_notes(parts, {source.split: source}):
             warnings.warn(line, FeatxWarning, stacklevel=2)
         result = train(parts, found, config, store=store)
+        for said in result.warnings:
+            warnings.warn(said, FeatxWarning, stacklevel=2)
         self.classes_ = classes
         self.module_, self.history_, self.best_epoch_ = result.module, result.history, result.best_epoch
         self.parameters_ = result.parameters

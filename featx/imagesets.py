@@ -17,12 +17,16 @@ WHOLE: Mapping[str, Mapping[str, str]] = {"all": {}}
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Published files, the name of torchvision's class, where the images lie, and a split's arguments."""
+    """Published files, the name of torchvision's class, where the images lie, and a split's arguments.
+
+    `directed` says what the images show, where their mirror images are of no class, or of another.
+    """
 
     remotes: tuple[Remote, ...]
     kind: str
     base: str
     splits: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: WHOLE)
+    directed: str = ""
 
 
 def _splits(*names: str, **others: str) -> Mapping[str, Mapping[str, str]]:
@@ -185,6 +189,7 @@ IMAGE_SETS: dict[str, ImageSet] = {
         "GTSRB",
         "gtsrb/GTSRB",
         _splits("train", "test"),
+        "traffic signs",
     ),
     "imagenette": _imagenette("imagenette2", "fe2fc210e6bb7c5664d602c3cd71e612", "full"),
     "imagenette_320": _imagenette("imagenette2-320", "3df6f0d01a2c9592104656642f5e78a3", "320px"),
@@ -216,6 +221,7 @@ IMAGE_SETS: dict[str, ImageSet] = {
         "RenderedSST2",
         "rendered-sst2",
         _splits("train", "val", "test"),
+        "written sentences",
     ),
     "sun397": ImageSet(
         (

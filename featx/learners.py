@@ -36,6 +36,8 @@ class Learner:
     ----------
     network, head : nn.Module
         The whole, and its new classifier.
+    place : str
+        Dotted name of the head in the network.
     layer : str
         The node whose values, flattened, the head is given; empty where it cannot be told.
     still : list of nn.Module
@@ -46,6 +48,7 @@ class Learner:
 
     network: nn.Module
     head: nn.Module
+    place: str
     layer: str
     still: list[nn.Module]
     alone: bool
@@ -118,12 +121,13 @@ def assemble(
     quiet = [module for name, module in network.named_modules() if name in early]
     if spec.flat:
         whole: nn.Module = FlatNetwork(network, layer, head)
+        place = "head"
     else:
         _new_auxiliary(network, n_classes)
         whole = attach(network, place, head)
     head.requires_grad_(True)
     quiet += [m for m in whole.modules() if _is_still(m)]
-    return Learner(whole, head, layer, quiet, alone=spec.flat or not convolution)
+    return Learner(whole, head, place, layer, quiet, alone=spec.flat or not convolution)
 
 
 def _frozen_names(traced: Traced, network: nn.Module, place: str, config: TrainConfig) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,8 @@ class Loop:
         What of it stays in eval mode.
     feeds : dict
         Inputs of each part.
+    rates : dict
+        What the learning rates of some parameters are multiplied by.
     """
 
     def __init__(
@@ -92,12 +94,13 @@ class Loop:
         clock: Clock,
         progress: Progress,
         checkpoints: Checkpoints | None,
+        rates: Mapping[nn.Parameter, float],
     ) -> None:
         self.module, self.still, self.feeds, self.config = module, still, feeds, config
         self.device, self.clock, self.progress, self.checkpoints = device, clock, progress, checkpoints
         self.n_classes = n_classes
         self.y = {name: torch.from_numpy(feed.part.labels).to(device) for name, feed in feeds.items()}
-        self.optimizer = make_optimizer(groups_of(module, head, config), config)
+        self.optimizer = make_optimizer(groups_of(module, head, config, rates), config)
         self.step = Step(module, self.optimizer, self.y["train"], n_classes, config, device)
         batches = self.epoch_batches(1)
         self.rows = sum(map(len, batches))

@@ -21,23 +21,26 @@ PLATEAU_PATIENCE, PLATEAU_FACTOR = 3, 0.1
 """Epochs without a lower loss after which it falls, and to what share."""
 
 
-def groups_of(module: nn.Module, head: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+def groups_of(
+    module: nn.Module, head: nn.Module, config: TrainConfig, rates: Mapping[nn.Parameter, float] | None = None
+) -> list[dict[str, Any]]:
     """Return the optimizer's parameter groups: all that learns and nothing else, biases and norms without decay.
 
-    Each has a ``scale``: its learning rate over the schedule's.
+    Each has a ``scale``: its learning rate over the schedule's, that of some parameters times what `rates` says.
     """
     in_head = {id(p) for p in head.parameters()}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
     for parameter in module.parameters():
         if parameter.requires_grad:
-            groups.setdefault((id(parameter) in in_head, parameter.ndim > 1), []).append(parameter)
+            rate = (rates or {}).get(parameter, 1.0)
+            groups.setdefault((id(parameter) in in_head, parameter.ndim > 1, rate), []).append(parameter)
     return [
         {
             "params": parameters,
             "weight_decay": config.decay if decays else 0.0,
-            "scale": config.head_lr_factor if of_head else 1.0,
+            "scale": rate * (config.head_lr_factor if of_head else 1.0),
         }
-        for (of_head, decays), parameters in groups.items()
+        for (of_head, decays, rate), parameters in groups.items()
     ]
 
 

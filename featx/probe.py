@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,13 +13,14 @@ import numpy.typing as npt
 
 from featx.backbones import Backbone
 from featx.cache.store import FeatureStore, FeatureTable
-from featx.errors import OptionError, SourceError
+from featx.errors import FeatxWarning, OptionError, SourceError
 from featx.extract import ExtractResult, extract
 from featx.fit_config import FitConfig
 from featx.forward import pick_device
+from featx.guessing import worse_than_guessing
 from featx.matrices import is_streamed
 from featx.metrics import Scores
-from featx.protocols import fit_head
+from featx.protocols import HeadFit, fit_head
 from featx.specs import ExtractConfig, LayerSpec, Progress, no_progress
 from featx.splits import Part, Partition
 
@@ -156,6 +158,7 @@ def _fit_layer(
     clock.append(time.perf_counter())
     fitted = fit_head(data, config, len(partition.classes), device)
     clock.append(time.perf_counter())
+    found = replace(found, notes=[*found.notes, *_notes(fitted, config)])
     read, fit = np.diff(clock).tolist()
     seconds = {"extract": extracting, "read": read, "fit": fitted.fit_seconds, "score": fit - fitted.fit_seconds}
     lines = [line for line in found.layers if line["layer"] == name]
@@ -176,6 +179,17 @@ def _fit_layer(
 def _kept(table: FeatureTable, part: Part) -> Part:
     """Return a part without the rows whose image was skipped."""
     return replace(part, rows=part.rows[np.isin(part.rows, table.rows)])
+
+
+def _notes(fitted: HeadFit, config: FitConfig) -> list[str]:
+    """Say where a softmax regression is worse than guessing, as one by stochastic gradient descent may be."""
+    if config.head != "softmax":
+        return []
+    train = {"train": fitted.scores["train"]}  # of several layers, the others' test rows are nobody's business
+    said = worse_than_guessing(train, balanced=config.class_weight is not None)
+    if said:
+        warnings.warn(said, FeatxWarning, stacklevel=4)
+    return [said] if said else []
 
 
 def _read(table: FeatureTable, part: Part, streams: bool) -> tuple[Any, npt.NDArray[np.int64]]:

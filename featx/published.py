@@ -25,11 +25,15 @@ Arrays = dict[str, tuple[Images, npt.NDArray[np.int64]]]
 
 @dataclass(frozen=True)
 class ArraySet:
-    """Published files, how to read them below the data folder, and the classes (or where their names stand)."""
+    """Published files, how to read them below the data folder, and the classes (or where their names stand).
+
+    `directed` says what the images show, where their mirror images are of no class, or of another.
+    """
 
     remotes: tuple[Remote, ...]
     read: Callable[[Path], Arrays]
     classes: tuple[str, ...] | str
+    directed: str = ""
 
 
 DIGITS = tuple("0123456789")
@@ -158,12 +162,13 @@ def semeion(root: Path) -> Arrays:
 
 
 def _idx_set(
-    folder: str, mirrors: Sequence[str], files: Sequence[tuple[str, str]], classes: tuple[str, ...]
+    folder: str, mirrors: Sequence[str], files: Sequence[tuple[str, str]], classes: tuple[str, ...], directed: str
 ) -> ArraySet:
     """Return a set of four files: training images and labels, test images and labels."""
     names = [name for name, _ in files]
     remotes = tuple(Remote(tuple(m + name for m in mirrors), md5, folder) for name, md5 in files)
-    return ArraySet(remotes, mnist(folder, {"train": (names[0], names[1]), "test": (names[2], names[3])}), classes)
+    read = mnist(folder, {"train": (names[0], names[1]), "test": (names[2], names[3])})
+    return ArraySet(remotes, read, classes, directed)
 
 
 _NAMES = (
@@ -174,8 +179,10 @@ _NAMES = (
 )
 
 
-def _mnist_set(folder: str, mirrors: Sequence[str], md5: Sequence[str], classes: tuple[str, ...]) -> ArraySet:
-    return _idx_set(folder, mirrors, list(zip(_NAMES, md5, strict=True)), classes)
+def _mnist_set(
+    folder: str, mirrors: Sequence[str], md5: Sequence[str], classes: tuple[str, ...], directed: str = ""
+) -> ArraySet:
+    return _idx_set(folder, mirrors, list(zip(_NAMES, md5, strict=True)), classes, directed)
 
 
 def _cifar_set(name: str, md5: str, folder: str, read: Callable[[Path], Arrays], classes: str) -> ArraySet:
@@ -186,7 +193,9 @@ def _cifar_set(name: str, md5: str, folder: str, read: Callable[[Path], Arrays],
 
 def _emnist_set(kind: str, classes: tuple[str, ...], first: int = 0) -> ArraySet:
     url = "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip"
-    return ArraySet((Remote((url,), "58c8d27c78d21e728a6bc7b3cc06412e", "EMNIST/raw"),), emnist(kind, first), classes)
+    remote = Remote((url,), "58c8d27c78d21e728a6bc7b3cc06412e", "EMNIST/raw")
+    directed = "digits" if classes == DIGITS else "letters" if classes == LOWER else "letters and digits"
+    return ArraySet((remote,), emnist(kind, first), classes, directed)
 
 
 ARRAY_SETS: dict[str, ArraySet] = {
@@ -222,6 +231,7 @@ ARRAY_SETS: dict[str, ArraySet] = {
         ),
         svhn,
         DIGITS,
+        "house numbers",
     ),
     "mnist": _mnist_set(
         "MNIST/raw",
@@ -233,6 +243,7 @@ ARRAY_SETS: dict[str, ArraySet] = {
             "ec29112dd5afa0611ce80d1b7f02629c",
         ),
         DIGITS,
+        "digits",
     ),
     "fashion_mnist": _mnist_set(
         "FashionMNIST/raw",
@@ -255,6 +266,7 @@ ARRAY_SETS: dict[str, ArraySet] = {
             "7320c461ea6c1c855c0b718fb2a4b134",
         ),
         KUZUSHIJI,
+        "Japanese characters",
     ),
     "qmnist": _idx_set(
         "QMNIST/raw",
@@ -266,6 +278,7 @@ ARRAY_SETS: dict[str, ArraySet] = {
             ("qmnist-test-labels-idx2-int.gz", "5b5b05890a5e13444e108efe57b788aa"),
         ),
         DIGITS,
+        "digits",
     ),
     "emnist_balanced": _emnist_set("balanced", BALANCED),
     "emnist_byclass": _emnist_set("byclass", ALL),
@@ -286,6 +299,7 @@ ARRAY_SETS: dict[str, ArraySet] = {
         ),
         usps,
         DIGITS,
+        "digits",
     ),
     "semeion": ArraySet(
         (
@@ -296,5 +310,6 @@ ARRAY_SETS: dict[str, ArraySet] = {
         ),
         semeion,
         DIGITS,
+        "digits",
     ),
 }

@@ -12,6 +12,7 @@ from typing import Any
 
 from featx.backbones import Backbone
 from featx.checkpoints import Checkpoints, differences, folder_has_checkpoint, read_checkpoint
+from featx.direction import augmentation_of
 from featx.errors import FeatureError, OptionError, StoreError
 from featx.run_locks import LOCK_FILE, YOUNG_SECONDS, held
 from featx.runs import Run, Runs, jsonable
@@ -74,10 +75,11 @@ def identity_of(partition: Partition, backbone: Backbone, config: TrainConfig) -
             "code": backbone.code,
             "preprocess": backbone.preprocess.as_dict(),
             **{name: value for name, value in asdict(config).items() if name not in HARMLESS},
-            # As they are, whether they were given or are the mode's own.
+            # As they are, whether they were given or are the mode's or the source's own.
             "lr": config.peak_lr,
             "weight_decay": config.decay,
-            "augment": config.augmentation,
+            "augment": augmentation_of(config, partition.train.source).kind,
+            **({"standardize": True} if config.mode == "frozen" else {}),
         }
     )
     return found

@@ -53,8 +53,9 @@ class LayerSpec:
     Parameters
     ----------
     node : str
-        A module path (``layer3``, ``features.30``) or one of torchvision's graph nodes (``layer1.0.add``); or several
-        of them: ``all``, or a pattern in which ``*`` and ``?`` stand for anything but a dot (``layer*``).
+        A module path (``layer3``, ``features.30``, ``trunk_output.block1.block1-0``) or one of torchvision's graph
+        nodes (``layer1.0.add``); or several of them: ``all``, or a pattern in which ``*`` and ``?`` stand for anything
+        but a dot (``layer*``).
     pool : str
         ``flat`` (every value), ``avg``, ``max`` (over space or tokens), ``avgN`` (an N x N grid of means) or
         ``cls`` (the class token).
@@ -68,13 +69,15 @@ class LayerSpec:
     node: str
     pool: str = "flat"
 
-    _NODE: ClassVar = re.compile(r"[A-Za-z0-9_*?]+(\.[A-Za-z0-9_*?]+)*")
+    # PyTorch takes any name without a dot. What a shell, a list or a path would cut in two stays out: blanks, : , ; / !
+    _PART: ClassVar = r"[A-Za-z0-9_*?+=@#~()\[\]<>-]+"
+    _NODE: ClassVar = re.compile(rf"{_PART}(\.{_PART})*")
     _POOL: ClassVar = re.compile(r"flat|avg([2-9]|[1-9][0-9]{1,2})?|max|cls")
 
     def __post_init__(self) -> None:
         if not self._NODE.fullmatch(self.node):
             raise OptionError(
-                f"layer {self.node[:80]!r} is no node name, expected letters, digits, '_' and '.', or '*' and '?'",
+                f"layer {self.node[:80]!r} is no node name, expected letters, digits, '_', '-' and '.', or '*' and '?'",
                 "`featx layers BACKBONE` lists them",
             )
         if not self._POOL.fullmatch(self.pool):
@@ -94,6 +97,11 @@ class LayerSpec:
 
     def __str__(self) -> str:
         return self.node if self.pool == "flat" else f"{self.node}:{self.pool}"
+
+    @classmethod
+    def can_name(cls, node: str) -> bool:
+        """Tell whether a layer can be written that means this node of a network, whose names PyTorch leaves free."""
+        return cls._NODE.fullmatch(node) is not None and not cls(node).is_pattern
 
     @property
     def is_pattern(self) -> bool:

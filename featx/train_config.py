@@ -13,7 +13,10 @@ from featx.specs import ON_ERROR, PRECISIONS, ExtractConfig
 MODES = ("scratch", "frozen", "finetune")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "step", "cosine", "onecycle", "plateau")
-AUGMENTS = ("none", "flip", "crop-flip", "trivial", "randaugment")
+AUGMENTS = ("none", "flip", "crop", "crop-flip", "trivial", "randaugment")
+MIRRORING = ("flip", "crop-flip", "trivial", "randaugment")
+NOT_MIRRORED = {"flip": "none", "crop-flip": "crop"}
+"""What is left of an augmentation for images that have a direction."""
 CLASS_WEIGHTS = ("balanced",)
 
 
@@ -55,8 +58,8 @@ class TrainConfig:
     class_weight : str, optional
         ``balanced``: n / (k * count), as scikit-learn's; None weighs every row alike.
     augment : str, optional
-        ``none``, ``flip``, ``crop-flip``, and after crop and flip ``trivial`` or ``randaugment``; None takes the
-        mode's own, `AUGMENT`.
+        ``none``, ``flip``, ``crop``, ``crop-flip``, and after crop and flip ``trivial`` or ``randaugment``; None takes
+        the mode's own, `AUGMENT`, without the flip for sources that have a direction (`featx.direction`).
     mixup, cutmix : float
         Parameter of the Beta distribution; 0 leaves it out, and with both each batch has one of the two.
     patience : int, optional

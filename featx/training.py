@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,11 @@ from torch import nn
 from featx.backbones import Backbone
 from featx.cache.store import FeatureStore
 from featx.checkpoints import Checkpoints
+from featx.direction import Augmentation, augmentation_of
 from featx.errors import FeatxWarning, OptionError, SourceError, first_few
 from featx.feeds import feature_feeds, image_feeds
 from featx.forward import pick_device
+from featx.guessing import worse_than_guessing
 from featx.heads import count_parameters
 from featx.init_head import begin_head
 from featx.learners import learner_of
@@ -25,8 +27,9 @@ from featx.loop import Clock, Epoch, Loop
 from featx.metrics import Scores
 from featx.networks import channels_last
 from featx.runs import Runs
-from featx.specs import Progress, Views, no_progress
+from featx.specs import LayerSpec, Progress, Views, no_progress
 from featx.splits import Part, Partition, untaught
+from featx.standardized import standardize
 from featx.train_config import TrainConfig
 from featx.unrolled import unrolled
 
@@ -58,6 +61,10 @@ class TrainResult:
         Where it ran.
     scored : dict of str to Part
         The rows that were scored: those of the partition, without skipped images.
+    augmentation : Augmentation
+        How images were changed: as asked, or as suits the mode and the source.
+    notes : list of str
+        What the user should know: why images were not mirrored, losses above those of guessing.
     skipped : list of dict
         ``id`` and ``reason`` of images left out.
     resumed_from : float
@@ -74,6 +81,8 @@ class TrainResult:
     cached: bool
     device: str
     scored: dict[str, Part]
+    augmentation: Augmentation
+    notes: list[str]
     skipped: list[dict[str, str]] = field(default_factory=list)
     resumed_from: int = 0
 
@@ -81,6 +90,11 @@ class TrainResult:
     def predicted(self) -> npt.NDArray[np.int64]:
         """The class of each test row; empty where there are none."""
         return self.scores["test"].predicted if "test" in self.scores else np.empty(0, np.int64)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Those of the notes that say that something is wrong."""
+        return self.notes if self.augmentation.misleads else [n for n in self.notes if n != self.augmentation.why]
 
 
 def train(
@@ -115,6 +129,9 @@ def train(
     runs : Runs, optional
         Where ``init_head`` is looked for.
 
+    A head on a frozen base learns on standardised features (`Standardized`), which are folded into it at the end: it
+    takes features as they are.
+
     Raises
     ------
     FeatureError
@@ -130,6 +147,8 @@ def train(
     clock = Clock()
     device = pick_device(config.device)
     _check(partition, backbone)
+    augmentation = augmentation_of(config, partition.train.source)
+    config = replace(config, augment=augmentation.kind)
     n_classes = len(partition.classes)
     shape = image_shape(partition.train.source, backbone.preprocess)
     with clock("build"):
@@ -138,21 +157,31 @@ def train(
             run = (runs or Runs()).open(config.init_head)
             begin_head(learner, run, backbone, config.head, partition.classes, shape)
     parameters = count_parameters(learner.network)
-    cached = config.sees_the_same and learner.alone and bool(learner.layer)
+    cached = config.sees_the_same and learner.alone and LayerSpec.can_name(learner.layer)
     with clock("extract" if cached else "read"):
         if cached:
             feeds, skipped = feature_feeds(partition, backbone, learner.layer, store, config, device, progress)
         else:
             feeds, skipped = image_feeds(partition, backbone, config, device)
     _check_taught(partition, feeds["train"].part)
-    module = learner.head if cached else channels_last(learner.network)
+    module = (learner.head if cached else channels_last(learner.network)).to(device)
+    standard = None
+    if config.mode == "frozen":
+        with clock("standardize"):
+            standard = standardize(learner, module, feeds["train"], config)
+            module = standard if cached else module
+    rates = {} if standard is None else {standard.first.weight: standard.rate}
     still = [] if cached else learner.still
-    loop = Loop(module.to(device), learner.head, still, feeds, n_classes, config, device, clock, progress, checkpoints)
+    loop = Loop(module, learner.head, still, feeds, n_classes, config, device, clock, progress, checkpoints, rates)
     loop.resume()
     resumed_from = loop.state.epoch
     with unrolled(module):
         history, best_epoch = loop.run(on_epoch or (lambda line: None))
+        if standard is not None:
+            standard.fold()  # what is scored is what is kept
         scores = _final(loop)
+    if standard is not None:
+        learner.network.set_submodule(learner.place, learner.head)
     trained = loop.rows * len(history) / max(clock.seconds.get("train", 0.0), 1e-9)
     return TrainResult(
         module=learner.strip().cpu(),
@@ -167,7 +196,14 @@ def train(
         scored={name: feed.part for name, feed in feeds.items()},
         skipped=skipped,
         resumed_from=resumed_from,
+        augmentation=augmentation,
+        notes=_notes(augmentation, scores, config),
     )
+
+
+def _notes(augmentation: Augmentation, scores: dict[str, Scores], config: TrainConfig) -> list[str]:
+    worse = worse_than_guessing(scores, balanced=config.class_weight is not None, lr=config.peak_lr)
+    return [said for said in (augmentation.why, worse) if said]
 
 
 def _final(loop: Loop) -> dict[str, Scores]:

@@ -21,7 +21,7 @@ LEVELS = (
     "tar_members tiff unrolled zip_members",
     "board cache.atomic checks code columns csv_cells figures foreign head_spec matrices metrics missing "
     "objective refusals remarks split_names streams tracing weights",
-    "curvature depth device factories fit_config flat heads hub outputs portable runs specs",
+    "curvature depth device factories fit_config flat guessing heads hub outputs portable runs specs",
     "adjusting bench_config cache.memo cache.schema certificate_sums checkpoints images knn linear_model naming "
     "networks pooling run_locks solvers train_config",
     "arrays augment cache.contents cache.folder graph layouts list_columns newton optim recipes recorded "
@@ -32,13 +32,14 @@ LEVELS = (
     "report_columns seeds softmax stacks trained",
     "backbone cache.plain cache.writer classical datasets report_tables softmax_cv",
     "cache.hdf5 cache.npz cache.parquet cache.store confusion protocols sources standing",
-    "backbones cache cache.compare cache.export cache.merge cache.upkeep figures_confusion inputs loading passes sheet",
+    "backbones cache cache.compare cache.export cache.merge cache.upkeep direction figures_confusion inputs "
+    "loading passes sheet",
     "forward keeping learners resume",
     "activations bench init_head steps",
     "filling predictors",
     "extract predict",
     "extractor feeds probe",
-    "fit_record loop",
+    "fit_record loop standardized",
     "training",
     "end_to_end records",
     "demo",
