@@ -10,7 +10,7 @@ from featx.cli import options
 from featx.cli.opening import open_backbone, opening_source, weights_of_shapes
 from featx.cli.output import Output
 from featx.cli.targets import check_target
-from featx.specs import ExtractConfig, Views
+from featx.specs import ExtractConfig, Interpolation, Resize, Stem, Views
 
 
 @click.command
@@ -37,10 +37,10 @@ def show(
     split: str | None,
     seed: int,
     weights: str,
-    stem: str | None,
+    stem: Stem | None,
     size: int | None,
-    resize: str | None,
-    interpolation: str | None,
+    resize: Resize | None,
+    interpolation: Interpolation | None,
     views: Views,
 ) -> None:
     """Write a sheet of images, as a network sees them.

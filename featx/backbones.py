@@ -15,7 +15,7 @@ from featx.code import code_of
 from featx.errors import WeightsError
 from featx.naming import ALIASES, DRAWN, check_stem, is_factory, is_timm, versions
 from featx.run_backbone import Held, find_held
-from featx.specs import ExtractConfig, PreprocessSpec, Views
+from featx.specs import ExtractConfig, Interpolation, PreprocessSpec, Resize, Stem, Views
 
 if TYPE_CHECKING:
     from torch import nn
@@ -100,14 +100,14 @@ def resolve(
     name: str,
     *,
     weights: str = ExtractConfig.weights,
-    stem: str | None = ExtractConfig.stem,
+    stem: Stem | None = ExtractConfig.stem,
     size: int | None = ExtractConfig.size,
     mean: Sequence[float] | None = ExtractConfig.mean,
     std: Sequence[float] | None = ExtractConfig.std,
-    resize: str | None = ExtractConfig.resize,
-    interpolation: str | None = ExtractConfig.interpolation,
+    resize: Resize | None = ExtractConfig.resize,
+    interpolation: Interpolation | None = ExtractConfig.interpolation,
     views: Views = ExtractConfig.views,
-    channels: int = 3,
+    channels: int | None = None,
     memo: Memo | None = None,
 ) -> Backbone:
     """Look a backbone up.
@@ -134,8 +134,9 @@ def resolve(
     views : Views
         Which views of an image are averaged. Where several crops would be cut out of images that were resized to
         the crop's own size, they are resized to 8/7 of it first: 256 px for 224.
-    channels : int
-        Of the source: `lenet5` and `pixels` take 1 or 3, all others 3.
+    channels : int, optional
+        Of the source, where there is one: `lenet5` takes 1 or 3, `pixels` any number, a network of one's own what its
+        first convolution says, all others 3. Grey is made of colours, and colours of grey; other counts must agree.
     memo : Memo, optional
         Remembers the weights' hash, so that a finished key needs no torch.
 
@@ -154,18 +155,19 @@ def resolve(
         found = _look_up_held(held, weights, memo)
     else:
         check_stem(name, stem)
-        found = _pixels(channels) if name == PIXELS else _look_up(name, weights, stem, channels, memo)
+        found = _pixels(channels or 3) if name == PIXELS else _look_up(name, weights, stem, channels, memo)
     return replace(found, preprocess=_adjusted(found.preprocess, size, resize, interpolation, mean, std, views))
 
 
 def _pixels(channels: int) -> Backbone:
-    plain = PreprocessSpec(None, None, channels, mean=(0.0,) * channels, std=(1.0,) * channels)
+    mean, std = (0.0,) * channels, (1.0,) * channels
+    plain = PreprocessSpec(None, None, channels, mean=mean, std=std)
     return Backbone(PIXELS, "none", hashlib.sha256(b"").hexdigest(), plain)
 
 
-def _look_up(name: str, weights: str, stem: str | None, channels: int, memo: Memo | None) -> Backbone:
+def _look_up(name: str, weights: str, stem: str | None, channels: int | None, memo: Memo | None) -> Backbone:
     """Return a network with its weights' own preprocessing, as the memo knows it or as it is found to be."""
-    taken = channels if name == "lenet5" else 3
+    taken = 1 if name == "lenet5" and channels == 1 else 3
     own = is_factory(name)
     about = {
         "backbone": name,
@@ -249,8 +251,8 @@ def _inspect(name: str, weights: str, stem: str | None, channels: int) -> dict[s
 def _adjusted(
     spec: PreprocessSpec,
     size: int | None,
-    resize: str | None,
-    interpolation: str | None,
+    resize: Resize | None,
+    interpolation: Interpolation | None,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
     views: Views,

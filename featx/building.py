@@ -14,7 +14,7 @@ from featx import factories, networks, timm_networks
 from featx.cache.memo import file_stamp
 from featx.chance import own_chance
 from featx.code import code_of
-from featx.errors import OptionError, WeightsError
+from featx.errors import OptionError, WeightsError, either
 from featx.factories import Factory
 from featx.graph import Traced
 from featx.measure import Nodes
@@ -228,7 +228,8 @@ def _locate(name: str, weights: str, stem: str | None, is_file: bool) -> tuple[A
     if stem is not None:
         raise OptionError(
             f"{name}'s published weights {weights} have a 7 x 7 conv1, and --stem {stem} has a 3 x 3 one",
-            "use --weights random:0, a file of a network with that stem, or `featx train --mode scratch`",
+            "use --weights random:0, a file of a network with that stem, or "
+            + either("`featx train --mode scratch`", "EndToEndClassifier(mode='scratch')"),
         )
     return enum, str(fetch(enum)), []
 

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from featx.code import Walk, code_of, digest_sources, read_source
-from featx.errors import OptionError, nearest
+from featx.errors import OptionError, either, nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -197,7 +197,8 @@ def _run(what: str, step: Callable[[], Any]) -> Any:
     except (Exception, SystemExit) as exc:
         said = " ".join(str(exc).split())[:160]
         raise OptionError(
-            f"{what} failed: {type(exc).__name__}{': ' if said else ''}{said}", "--debug shows where it did"
+            f"{what} failed: {type(exc).__name__}{': ' if said else ''}{said}",
+            either("--debug shows where it did", "the exception that it was raised from shows where it did"),
         ) from exc
 
 

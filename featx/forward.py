@@ -15,7 +15,7 @@ import torch
 
 from featx.backbones import Backbone
 from featx.chance import LOCK
-from featx.errors import FeatxWarning, OptionError, OutOfMemoryError
+from featx.errors import FeatxWarning, OptionError, OutOfMemoryError, spoken
 from featx.graph import Traced
 from featx.images import Pixels, view_sizes
 from featx.measure import Nodes
@@ -112,7 +112,7 @@ class Room:
     def tell(self, tried: int) -> None:
         """Warn of what was too much, once it is known what is not."""
         said = f"memory ran out with {tried} images in a forward pass, going on with {self.images}"
-        self.notes.append(f"{said}: --batch-size {self.images} begins so")
+        self.notes.append(spoken(f"{said}: --batch-size {self.images} begins so"))
         warnings.warn(self.notes[-1], FeatxWarning, stacklevel=3)
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from featx.backbones import Backbone, is_weights_file, resolve
 from featx.cache.memo import Memo
-from featx.errors import CorruptStoreError, FeatureError, OptionError, WeightsError
+from featx.errors import CorruptStoreError, FeatureError, OptionError, WeightsError, either
 from featx.home import expanded
 from featx.images import is_image_name
 from featx.inputs import as_source
@@ -70,7 +70,8 @@ def open_predictor(run: Run, memo: Memo) -> Predictor:
         raise OptionError(f"run {run.id} holds no model, expected one of `featx fit` or `featx train`")
     if record.get("head") == "knn":
         raise OptionError(
-            f"run {run.id} compares with its training rows and keeps no model", "`featx fit` without --head keeps one"
+            f"run {run.id} compares with its training rows and keeps no model",
+            either("`featx fit` without --head keeps one", "`featx fit` keeps one of any other head"),
         )
     if not (run.path / MODEL_FILE).is_file():
         raise WeightsError(f"run {run.id} has no {MODEL_FILE}", "run its command again")

@@ -14,8 +14,11 @@ from featx.chance import own_chance
 from featx.errors import OptionError, WeightsError, nearest
 from featx.hub import fetch_from_hub
 from featx.naming import TIMM
-from featx.specs import INTERPOLATIONS, PreprocessSpec
+from featx.specs import INTERPOLATIONS, PreprocessSpec, Resize
 from featx.weights import READABLE, State, fetch_url
+
+_FITS: dict[str, Resize] = {"center": "crop", "squash": "squash", "border": "pad"}
+"""timm's names of how an image becomes square."""
 
 if TYPE_CHECKING:
     from timm.models import PretrainedCfg
@@ -109,7 +112,7 @@ def preset_of(name: str) -> tuple[PreprocessSpec, list[str]]:
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         interpolation=config["interpolation"],
-        fit={"center": "crop", "squash": "squash", "border": "pad"}[mode],
+        fit=_FITS[mode],
     )
     return spec, _deviations(mode, resize, height)
 

@@ -14,7 +14,7 @@ from torch import nn
 from featx.backbones import Backbone
 from featx.cache.store import FeatureStore
 from featx.checkpoints import Checkpoints
-from featx.errors import FeatxWarning, OptionError, SourceError, first_few
+from featx.errors import FeatxWarning, OptionError, SourceError, either, first_few
 from featx.feeds import feature_feeds, image_feeds
 from featx.forward import pick_device
 from featx.heads import count_parameters
@@ -184,7 +184,10 @@ def _final(loop: Loop, n_classes: int) -> tuple[dict[str, Scores], npt.NDArray[n
 
 def _check(partition: Partition, backbone: Backbone) -> None:
     if not backbone.head:
-        raise OptionError(f"backbone {backbone.name} has no classifier to train", "use `featx fit --pixels`")
+        raise OptionError(
+            f"backbone {backbone.name} has no classifier to train",
+            either("use `featx fit --pixels`", "put SoftmaxRegression on FeatureExtractor('pixels', 'pixels')"),
+        )
     _check_classes(partition.train)
     if backbone.preprocess.views != Views():
         said = str(backbone.preprocess.views)

@@ -308,7 +308,7 @@ def test_other_arithmetic_is_another_key(tmp_path: Path, change: dict[str, str])
 def test_images_of_several_sizes_need_a_size(tmp_path: Path, fill: Any, png: Any) -> None:
     folder = fill(tmp_path / "mixed", ["a.png", "b.png"])
     (folder / "b.png").write_bytes(png(1, 20, 20))
-    with pytest.raises(ImageError, match=r"b\.png has 20 x 20 px.*--size"):
+    with pytest.raises(ImageError, match=r"b\.png has 20 x 20 px.*size="):
         go(load_source(folder), ["pixels"], tmp_path / "home", resolve("pixels"))
     sized = go(load_source(folder), ["pixels"], tmp_path / "home", resolve("pixels", size=8))
     assert sized.layers[0]["columns"] == 3 * 8 * 8

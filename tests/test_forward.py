@@ -247,7 +247,7 @@ def test_memory_that_runs_out_halves_the_images_of_a_pass_once_and_for_all() -> 
     pixels, tried = images(16, n=11), []
     network = Network(given(greedy(3, tried), 16), (3, 16, 16))
     forward = Forward(network, [LayerSpec("1")], (), CPU, "fp32")
-    with pytest.warns(FeatxWarning, match="memory ran out with 11 images .*going on with 3: --batch-size 3") as told:
+    with pytest.warns(FeatxWarning, match="memory ran out with 11 images .*going on with 3: batch_size=3") as told:
         (found,) = forward(pixels)
     assert tried == [11, 6, 3, 3, 3, 2]
     assert len(told) == len(forward.room.notes) == 1

@@ -23,8 +23,8 @@ LEVELS = (
     "cache.atomic cache.claims cache.schema images pooling train_config bench_config metrics heads networks weights "
     "splits knn paths factories folding naming tracing measure",
     "cache.memo cache.folder seeds runs portable arrays layouts graph hub augment optim flat",
-    "linear_model cache.contents cache.entries cache.matrix columns fetch tables timm_networks checkpoints predictions "
-    "run_backbone",
+    "linear_model arraylike cache.contents cache.entries cache.matrix columns fetch tables timm_networks checkpoints "
+    "predictions run_backbone",
     "cache.copies cache.table softmax",
     "cache.writer classical softmax_cv sgd_probe",
     "protocols cache.store cache.verify cache.plain files building imagesets published",
