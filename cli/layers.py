@@ -45,7 +45,7 @@ def layers(out: Output, home: Path, backbone: str, weights: str, stem: Stem | No
     """
     from featx.building import default_layer
     from featx.cache.memo import Memo
-    from featx.graph import Traced
+    from featx.hooked import read_network
 
     config = ExtractConfig(weights=weights_of_shapes(backbone, weights), stem=stem, size=size)
     network = open_backbone(out, backbone, config, None, Memo(home))
@@ -53,7 +53,7 @@ def layers(out: Output, home: Path, backbone: str, weights: str, stem: Stem | No
     if px is None:
         raise OptionError(f"{backbone} takes images of any size", "say which with --size, such as --size 32")
     module = network.module()
-    traced = Traced(module, network.left_out)
+    traced = read_network(module, network.left_out)
     nodes = traced.describe((network.preprocess.channels, px, px), whole=False)
     default = default_layer(module, network.head, traced, nodes)
     found = [describe(node) for node in nodes.values()]

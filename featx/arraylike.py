@@ -110,7 +110,8 @@ def _one(item: Any, what: str, channels: int | None) -> Pixels:
         return values[..., None]
     if values.ndim != 3:
         raise OptionError(f"{what} has shape {values.shape}, expected (H, W), (H, W, C) or (C, H, W)", "give one image")
-    return _channels_last(values[None], what, channels, "image")[0]
+    image: Pixels = _channels_last(values[None], what, channels, "image")[0]
+    return image
 
 
 def _of_pillow(image: Image.Image) -> Pixels:
@@ -167,6 +168,8 @@ def _of_tensor(x: Any) -> Pixels:
 
 def _channels_last(values: Pixels, what: str, channels: int | None, kind: str) -> Pixels:
     """Return images (n, H, W, C), whether they are that already or (n, C, H, W)."""
+    if channels not in values.shape[1::2]:  # what they have is for others to compare
+        channels = None
     first, last = (_may_be_channels(values.shape, axis, channels) for axis in (1, 3))
     shape = values.shape if kind == "images" else values.shape[1:]
     if first == last:
@@ -181,10 +184,9 @@ def _channels_last(values: Pixels, what: str, channels: int | None, kind: str) -
 
 
 def _may_be_channels(shape: tuple[int, ...], axis: int, channels: int | None) -> bool:
-    """Tell whether an axis may be that of the channels: by their number, else since the two others are equal sides."""
+    """Tell whether an axis may be that of the channels: by their number, else since both sides are longer."""
     if channels is not None and channels not in SURE:
         return shape[axis] == channels
     if any(n in SURE for n in (shape[1], shape[3])):
         return shape[axis] in SURE
-    sides = (shape[2], shape[4 - axis])
-    return sides[0] == sides[1] != shape[axis]
+    return shape[axis] < min(shape[2], shape[4 - axis])

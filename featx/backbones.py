@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 PIXELS = "pixels"
+LOOKS = 2
+"""Raised when more is found out of a network than the memo may have been told; with 2, its channels and notes."""
+
 _WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 
 
@@ -155,7 +158,7 @@ def resolve(
         found = _look_up_held(held, weights, memo)
     else:
         check_stem(name, stem)
-        found = _pixels(channels or 3) if name == PIXELS else _look_up(name, weights, stem, channels, memo)
+        found = _pixels(channels or 3) if name == PIXELS else _look_up(name, weights, stem, channels, size, memo)
     return replace(found, preprocess=_adjusted(found.preprocess, size, resize, interpolation, mean, std, views))
 
 
@@ -165,7 +168,9 @@ def _pixels(channels: int) -> Backbone:
     return Backbone(PIXELS, "none", hashlib.sha256(b"").hexdigest(), plain)
 
 
-def _look_up(name: str, weights: str, stem: str | None, channels: int | None, memo: Memo | None) -> Backbone:
+def _look_up(
+    name: str, weights: str, stem: str | None, channels: int | None, size: int | None, memo: Memo | None
+) -> Backbone:
     """Return a network with its weights' own preprocessing, as the memo knows it or as it is found to be."""
     taken = 1 if name == "lenet5" and channels == 1 else 3
     own = is_factory(name)
@@ -174,13 +179,15 @@ def _look_up(name: str, weights: str, stem: str | None, channels: int | None, me
         "weights": weights,
         "stem": stem,
         "channels": taken,
+        "size": size if is_timm(name) else None,
+        "looks": LOOKS,
         "folder": str(Path.cwd()) if own or is_weights_file(weights) else "",
         "path": sys.path if own else [],
         "versions": versions(name),
     }
     # What a factory loads from elsewhere has no stamp: such weights are looked at each time.
     seen = not own or weights != ExtractConfig.weights
-    known = _known(about, name if own else None, memo, seen, lambda: _inspect(name, weights, stem, taken))
+    known = _known(about, name if own else None, memo, seen, lambda: _inspect(name, weights, stem, taken, size))
     return _backbone(known, weights)
 
 
@@ -188,7 +195,7 @@ def _look_up_held(held: Held, weights: str, memo: Memo | None) -> Backbone:
     """Return a run's network with the preprocessing that it was trained with; its weights may be drawn anew."""
     if weights.startswith(DRAWN):
         name, channels = held.origin or held.name, held.preprocess.channels
-        drawn = _look_up(name, weights, held.options.get("stem"), channels, memo)
+        drawn = _look_up(name, weights, held.options.get("stem"), channels, held.options.get("img_size"), memo)
         return replace(drawn, preprocess=held.preprocess)
 
     def inspect() -> dict[str, Any]:
@@ -238,11 +245,11 @@ def _is_current(known: Mapping[str, Any], own: str | None) -> bool:
     return own is None or bool(code_of(factories.sources(factories.parse(own))) == known["code"])
 
 
-def _inspect(name: str, weights: str, stem: str | None, channels: int) -> dict[str, Any]:
+def _inspect(name: str, weights: str, stem: str | None, channels: int, size: int | None) -> dict[str, Any]:
     from featx import building  # heavy
 
     if is_timm(name):
-        return building.inspect_timm(name, weights, is_weights_file(weights))
+        return building.inspect_timm(name, weights, is_weights_file(weights), size)
     if is_factory(name):
         return building.inspect_own(factories.parse(name), weights, is_weights_file(weights))
     return building.inspect_named(name, weights, stem, is_weights_file(weights), channels)

@@ -21,6 +21,8 @@ from featx.feeds import ImageFeed, chunks
 from featx.forward import arithmetic, pick_device
 from featx.inputs import Images, as_source, as_store, opened, relabelled, warn_of
 from featx.naming import scratch_weights
+from featx.outputs import logits_of
+from featx.placing import placed
 from featx.specs import ExtractConfig, Interpolation, OnError, Precision, Resize, Stem
 from featx.splits import VAL_FRACTION, Part, Partition, hold_out
 from featx.train_config import AugmentName, ClassWeight, Mode, OptimizerName, ScheduleName, TrainConfig
@@ -205,11 +207,11 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         source, device = as_source(X, self._backbone.preprocess.channels), pick_device(self.device)
         part = Part(source, np.arange(len(source)))
         feed = ImageFeed(part, self._backbone, self.batch_size, device)
-        module = self.module_.to(device).eval()
+        module = placed(self.module_, device).eval()
         logits = []
         with torch.inference_mode(), arithmetic(device, self.precision):
             for _, x in feed.batches(chunks(part.rows, self.batch_size), None):
-                logits.append(module(x).float().cpu().numpy())
+                logits.append(logits_of(module(x), len(self.classes_))[0].float().cpu().numpy())
         return np.concatenate(logits)
 
     def predict_proba(self, X: Images) -> npt.NDArray[np.float32]:

@@ -110,8 +110,11 @@ def make(factory: Factory, code: str) -> nn.Module:
     OptionError
         Where the code changed or fails, needs arguments, or returns no network.
     """
-    from torch import nn  # heavy
+    import torch  # heavy
+    from torch import nn
     from torch.nn.parameter import is_lazy
+
+    from featx.placing import placed
 
     # What a user's code prints must not stand within a document on standard output.
     with _working_folder_last(), contextlib.redirect_stdout(sys.stderr):
@@ -129,7 +132,7 @@ def make(factory: Factory, code: str) -> nn.Module:
         )
     if any(is_lazy(tensor) for tensor in (*network.parameters(), *network.buffers())):
         raise OptionError(f"{factory.label} has lazy layers, which have no weights yet", "give them their sizes")
-    return network.cpu().float()
+    return placed(network, torch.device("cpu")).float()
 
 
 def _check_callable(factory: Factory, function: Any) -> None:

@@ -93,7 +93,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def rgb_of(image: Image.Image) -> Pixels:
     """Return a PIL image that a caller holds as `decode` returns a file's, upright RGB; ValueError for none."""
-    return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+    pixels: Pixels = np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+    return pixels
 
 
 def prepare(image: Pixels, spec: PreprocessSpec, name: str) -> Pixels:

@@ -134,8 +134,8 @@ def fitted_on(run: Run, record: dict[str, Any], memo: Memo, size: int | None = N
         name = record["origin"]
     if record.get("weights_file") and not is_run(weights) and is_weights_file(weights):
         weights = record["weights_file"]
-    stem = record["options"].get("stem")
-    found = resolve(name, weights=weights, stem=stem, channels=preprocess.channels, memo=memo)
+    stem, made_for = (record["options"].get(option) for option in ("stem", "img_size"))
+    found = resolve(name, weights=weights, stem=stem, size=made_for, channels=preprocess.channels, memo=memo)
     if found.code != record.get("code"):
         raise OptionError(f"the code of {found.name} changed since run {run.id} was fitted", "run its command again")
     if found.weights_sha256 != record["weights_sha256"]:

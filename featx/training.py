@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import nn
 
 from featx.backbones import Backbone
@@ -24,6 +25,7 @@ from featx.loading import image_shape
 from featx.loop import Clock, Epoch, Loop
 from featx.metrics import Scores, score
 from featx.networks import channels_last
+from featx.placing import placed
 from featx.runs import Runs
 from featx.specs import Progress, Views, no_progress
 from featx.splits import Part, Partition, untaught
@@ -143,9 +145,9 @@ def train(
         else:
             feeds, skipped = image_feeds(partition, backbone, config, device)
     _check_taught(partition, feeds["train"].part)
-    module = learner.head if cached else channels_last(learner.network)
+    module = placed(learner.head if cached else channels_last(learner.network), device)
     still = [] if cached else learner.still
-    loop = Loop(module.to(device), learner.head, still, feeds, n_classes, config, device, clock, progress, checkpoints)
+    loop = Loop(module, learner.head, still, feeds, n_classes, config, device, clock, progress, checkpoints)
     loop.resume()
     resumed_from = loop.state.epoch
     with unrolled(module):
@@ -153,7 +155,7 @@ def train(
         scores, predicted = _final(loop, n_classes)
     trained = loop.rows * len(history) / max(clock.seconds.get("train", 0.0), 1e-9)
     return TrainResult(
-        module=learner.strip().cpu(),
+        module=placed(learner.strip(), torch.device("cpu")),
         history=history,
         best_epoch=best_epoch,
         scores=scores,

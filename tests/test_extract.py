@@ -241,7 +241,7 @@ def test_overflow_of_float16_says_so(tmp_path: Path) -> None:
     bright = resolve("pixels", channels=3, std=[1e-5])
     with pytest.raises(FeatureError, match=r"layer pixels .* image 000004") as caught:
         go(ArraySource(images), ["pixels"], tmp_path, bright, dtype="float16")
-    assert "--dtype float32" in caught.value.hint
+    assert "dtype='float32'" in caught.value.hint
     assert X(go(ArraySource(images), ["pixels"], tmp_path, bright), "pixels").max() == pytest.approx(1e5)
 
 

@@ -222,7 +222,7 @@ def test_auto_takes_what_is_there() -> None:
     [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")],
 )
 def test_failed_allocation_names_the_option(error: Exception) -> None:
-    with pytest.raises(OutOfMemoryError, match="batch-size"), memory_errors("the forward pass"):
+    with pytest.raises(OutOfMemoryError, match="batch_size"), memory_errors("the forward pass"):
         raise error
 
 
@@ -279,7 +279,7 @@ def test_one_image_too_many_is_an_error() -> None:
     forward = Forward(Network(given(greedy(0, []), 16), (3, 16, 16)), [LayerSpec("1")], (), CPU, "fp32")
     with pytest.raises(OutOfMemoryError, match="forward pass of one image") as caught:
         forward(images(16, n=4))
-    assert "--size" in caught.value.hint
+    assert "size=" in caught.value.hint
     assert forward.room.notes == []
 
 

@@ -17,16 +17,16 @@ FOLDERS = {"featx": "featx", "featx.cache": "cache", "featx.cli": "cli"}
 
 # A module imports only from rows above its own. A new module needs a place here before it needs anything else.
 LEVELS = (
-    "errors minibatch saga objective reports figures litter statistics stopping unrolled chance",
-    "checks home certificate streams matrices solvers code head_spec board report_tables",
+    "errors placing minibatch saga objective reports figures litter statistics stopping unrolled chance",
+    "checks outputs home certificate streams matrices solvers code head_spec board report_tables",
     "specs fit_config device",
     "cache.atomic cache.claims cache.schema images pooling train_config bench_config metrics heads networks weights "
     "splits knn paths factories folding naming tracing measure",
-    "cache.memo cache.folder seeds runs portable arrays layouts graph hub augment optim flat",
-    "linear_model arraylike cache.contents cache.entries cache.matrix columns fetch tables timm_networks checkpoints "
-    "predictions run_backbone",
-    "cache.copies cache.table softmax",
-    "cache.writer classical softmax_cv sgd_probe",
+    "cache.memo cache.folder seeds runs portable arrays layouts readable hooks hub augment optim",
+    "linear_model graph arraylike cache.contents cache.entries cache.matrix columns fetch tables timm_networks "
+    "checkpoints predictions run_backbone",
+    "cache.copies cache.table softmax hooked",
+    "cache.writer channels flat classical softmax_cv sgd_probe",
     "protocols cache.store cache.verify cache.plain files building imagesets published",
     "cache.hdf5 cache.npz cache.parquet archives lists stacks parquet datasets trained",
     "cache cache.export cache.upkeep cache.merge cache.compare sources backbones",
