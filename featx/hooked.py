@@ -114,10 +114,12 @@ class Hooked(Readable):
         """Return what each module gives, found by running the network on two images of noise; see `Readable`."""
         channels, height, width = input_shape
         device = device_of(self.module)
-        self._record = record = watch(self.module, noise(input_shape, device))
+        record = watch(self.module, noise(input_shape, device))
+        if self._record is None or self._record.failure is not None or record.failure is None:
+            self._record = record  # a run to the end tells the most
         larger = watch(self.module, noise((channels, height + 64, width + 64), device)).seen
         found = Nodes()
-        for name, real in self._pairs():
+        for name, real in self._pairs_of(record):
             value = record.seen[real]
             big = larger[real].shape if real in larger else None
             layout, grows = space_of(value.shape, big, height == width)
@@ -152,10 +154,12 @@ class Hooked(Readable):
         return self._record
 
     def _pairs(self) -> list[tuple[str, str]]:
+        return [] if self._record is None else self._pairs_of(self._record)
+
+    def _pairs_of(self, record: Record) -> list[tuple[str, str]]:
         """Return each name with that of the value that it means: containers mean what ran last in them."""
-        if self._record is None:
-            return []
-        seen = [name for name in self._record.seen if name not in self._lost()]
+        lost = self._lost()
+        seen = [name for name in record.seen if name not in lost]
         # Keys are no containers: what there is of several values has its own name.
         return [(path, name) for path, name in with_containers(seen) if path == name or path in self._paths]
 
