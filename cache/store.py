@@ -38,6 +38,20 @@ class FeatureStore:
     home : path, optional
         featx's home folder; else ``FEATX_HOME``, else the user's cache folder. Nothing is created until
         something is written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> store = FeatureStore(tempfile.mkdtemp())
+    >>> store.ls()
+    []
+    >>> from featx import FeatureExtractor, load_source
+    >>> few = load_source("digits", limit=20)
+    >>> _ = FeatureExtractor("lenet5", "pool2", weights="random:0", store=store).transform(few)
+    >>> [(entry.backbone, entry.layer) for entry in store.ls()]
+    [('lenet5', 'pool2')]
+    >>> store.open(store.ls()[0].digest, few)[0][0].shape
+    (400,)
     """
 
     def __init__(self, home: str | os.PathLike[str] | None = None) -> None:

@@ -30,6 +30,20 @@ class FeatureTable:
         The key, as stored.
     rows : ndarray of int64 of shape (n,)
         Rows of the source that are present.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> from featx import FeatureExtractor, FeatureStore
+    >>> images = np.zeros((3, 32, 32), np.uint8)
+    >>> store = FeatureStore(tempfile.mkdtemp())
+    >>> _ = FeatureExtractor("lenet5", "pool2", weights="random:0", store=store).transform(images)
+    >>> table = store.open(store.ls()[0].digest)
+    >>> table.shape, table.ids
+    ((3, 400), ['000000', '000001', '000002'])
+    >>> from torch.utils.data import DataLoader
+    >>> [batch.shape for batch in DataLoader(table, batch_size=2)]
+    [torch.Size([2, 400]), torch.Size([1, 400])]
     """
 
     def __init__(
@@ -86,6 +100,35 @@ class FeatureTable:
 
     def __len__(self) -> int:
         return len(self.X)
+
+    def __getitem__(self, rows: Any) -> Any:
+        """Return a row, or the rows of a slice, a mask or an array of numbers: with their labels, where there are some.
+
+        So a table is a data set to ``torch.utils.data.DataLoader``, its workers included.
+
+        Returns
+        -------
+        ndarray of shape (d,) or (m, d)
+            The features alone, where `y` is None; else a tuple of them and of an int, or an ndarray of shape (m,).
+
+        Raises
+        ------
+        IndexError
+            For rows that are not there, and for columns: `X` takes those.
+        """
+        if isinstance(rows, tuple):
+            raise IndexError("a table is indexed by rows; table.X takes columns too")
+        features = self.X[rows]
+        if self.y is None:
+            return features
+        return features, int(self.y[rows]) if features.ndim == 1 else self.y[rows]
+
+    def __getitems__(self, rows: Sequence[int]) -> list[Any]:
+        """Return several rows as a list, read together: torch's DataLoader asks so for a batch."""
+        numbers = np.asarray(rows, np.int64)
+        if self.y is None:
+            return list(self.X[numbers])
+        return list(zip(self.X[numbers], self.y[numbers].tolist(), strict=True))
 
     def iter_chunks(self, rows: int | None = None) -> Iterator[Array]:
         """Yield `X` in arrays of consecutive rows; see `FeatureMatrix.iter_chunks`."""

@@ -15,7 +15,7 @@ from featx.cli.output import Output
 from featx.cli.text import counted, human_bytes, human_count
 from featx.errors import OptionError
 from featx.naming import RUN
-from featx.specs import PRECISIONS, ExtractConfig, LayerSpec
+from featx.specs import PRECISIONS, ExtractConfig, LayerSpec, Stem
 
 if TYPE_CHECKING:
     from featx.backbones import Backbone
@@ -79,7 +79,7 @@ def bench(
     network: str,
     config: BenchConfig,
     weights: str,
-    stem: str | None,
+    stem: Stem | None,
     size: int | None,
 ) -> None:
     """Time a network's forward pass.
@@ -112,12 +112,12 @@ def open_network(out: Output, name: str, config: ExtractConfig, memo: Memo) -> t
     try:
         run = Runs(memo.home).open(name.removeprefix(RUN))
     except OptionError:
-        return open_backbone(out, name, config, 3, memo), None
+        return open_backbone(out, name, config, None, memo), None
     record = run.read()
     if record.get("kind") != "fit":
         known = name if name.startswith(RUN) else f"{RUN}{name}"
         config = ExtractConfig(stem=config.stem, size=config.size)
-        return open_backbone(out, known, config, 3, memo), None
+        return open_backbone(out, known, config, None, memo), None
     return fitted_on(run, record, memo, config.size), LayerSpec.parse(record["layer"])
 
 

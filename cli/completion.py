@@ -116,8 +116,8 @@ def _names() -> list[str]:
 def _layers(backbone: str, home: Path) -> list[str]:
     from featx.backbones import resolve
     from featx.cache.memo import Memo
-    from featx.graph import Traced
+    from featx.hooked import read_network
 
     weights = ExtractConfig.weights if is_run(backbone) else "random:0"
     found = resolve(backbone, weights=weights, memo=Memo(home))
-    return Traced(found.module(), found.left_out).names()
+    return read_network(found.module(), found.left_out).names()

@@ -12,7 +12,7 @@ import click
 
 from featx.cli.failures import conclude, settle, sigterm_raises
 from featx.cli.output import Session
-from featx.errors import nearest
+from featx.errors import nearest, speaking_options
 
 
 class UnknownCommand(click.UsageError):
@@ -79,9 +79,10 @@ class LazyGroup(Group):
         **extra: Any,
     ) -> Any:
         """Run the program and exit: every exception becomes one line and an exit code."""
-        if not standalone_mode or os.environ.get("_FEATX_COMPLETE"):
-            return super().main(args, prog_name, complete_var, standalone_mode, **extra)
-        sys.exit(self._run(list(sys.argv[1:] if args is None else args), prog_name or "featx"))
+        with speaking_options():
+            if not standalone_mode or os.environ.get("_FEATX_COMPLETE"):
+                return super().main(args, prog_name, complete_var, standalone_mode, **extra)
+            sys.exit(self._run(list(sys.argv[1:] if args is None else args), prog_name or "featx"))
 
     def _run(self, args: list[str], prog_name: str) -> int:
         options = args[: args.index("--")] if "--" in args else args

@@ -14,7 +14,7 @@ from featx.cli.opening import open_backbone, weights_of_shapes
 from featx.cli.output import Output
 from featx.cli.text import human_bytes, human_count
 from featx.errors import OptionError
-from featx.specs import ExtractConfig, LayerSpec
+from featx.specs import ExtractConfig, LayerSpec, Stem
 
 if TYPE_CHECKING:
     from featx.measure import NodeInfo
@@ -29,7 +29,7 @@ FLOAT32 = 4
 @options.stem
 @options.size
 @options.common
-def layers(out: Output, home: Path, backbone: str, weights: str, stem: str | None, size: int | None) -> None:
+def layers(out: Output, home: Path, backbone: str, weights: str, stem: Stem | None, size: int | None) -> None:
     """List what can be extracted from a backbone.
 
     For each node: its shape, the float32 bytes of a row as it is (flat) and pooled over space (avg, max), and
@@ -45,15 +45,15 @@ def layers(out: Output, home: Path, backbone: str, weights: str, stem: str | Non
     """
     from featx.building import default_layer
     from featx.cache.memo import Memo
-    from featx.graph import Traced
+    from featx.hooked import read_network
 
     config = ExtractConfig(weights=weights_of_shapes(backbone, weights), stem=stem, size=size)
-    network = open_backbone(out, backbone, config, 3, Memo(home))
+    network = open_backbone(out, backbone, config, None, Memo(home))
     px = network.preprocess.crop
     if px is None:
         raise OptionError(f"{backbone} takes images of any size", "say which with --size, such as --size 32")
     module = network.module()
-    traced = Traced(module, network.left_out)
+    traced = read_network(module, network.left_out)
     nodes = traced.describe((network.preprocess.channels, px, px), whole=False)
     default = default_layer(module, network.head, traced, nodes)
     found = [describe(node) for node in nodes.values()]

@@ -73,7 +73,7 @@ def weights_of_shapes(backbone: str, weights: str) -> str:
     return ExtractConfig.weights if is_run(backbone) else weights
 
 
-def open_backbone(out: Output, name: str, config: ExtractConfig, channels: int, memo: Memo) -> Backbone:
+def open_backbone(out: Output, name: str, config: ExtractConfig, channels: int | None, memo: Memo) -> Backbone:
     """Look a backbone up, and tell what its weights leave out."""
     from featx.backbones import resolve
 

@@ -18,7 +18,7 @@ from featx.cli.opening import opening_source
 from featx.cli.output import Output
 from featx.cli.text import counted
 from featx.errors import OptionError, printable
-from featx.specs import ExtractConfig
+from featx.specs import ExtractConfig, OnError
 
 if TYPE_CHECKING:
     from featx.predict import Prediction
@@ -59,7 +59,7 @@ def predict(
     batch_size: int,
     device: str,
     workers: int | None,
-    on_error: str,
+    on_error: OnError,
 ) -> None:
     """Predict the classes of images with a run's model.
 

@@ -11,7 +11,7 @@ from featx.cli.given import refuse
 from featx.cli.opening import open_backbone, opening_source, weights_of_shapes
 from featx.cli.output import Output
 from featx.cli.targets import check_target
-from featx.specs import ExtractConfig, Views
+from featx.specs import ExtractConfig, Interpolation, Resize, Stem, Views
 
 OF_A_VIEW = ("weights", "stem", "size", "resize", "interpolation", "crops", "flip", "scales")
 """Options that say how a network sees images."""
@@ -44,10 +44,10 @@ def show(
     root: str | None,
     seed: int,
     weights: str,
-    stem: str | None,
+    stem: Stem | None,
     size: int | None,
-    resize: str | None,
-    interpolation: str | None,
+    resize: Resize | None,
+    interpolation: Interpolation | None,
     bits: int | None,
     views: Views,
 ) -> None:

@@ -16,7 +16,7 @@ from featx.cli.opening import open_backbone, open_partition, tell_of_rows
 from featx.cli.output import Output
 from featx.cli.text import class_line, human_bytes
 from featx.naming import RUN, is_run, scratch_weights
-from featx.specs import ExtractConfig
+from featx.specs import ExtractConfig, Interpolation, Resize, Stem
 from featx.train_config import TrainConfig
 
 if TYPE_CHECKING:
@@ -83,10 +83,10 @@ def train(
     config: TrainConfig,
     parts: options.Parts,
     weights: str,
-    stem: str | None,
+    stem: Stem | None,
     size: int | None,
-    resize: str | None,
-    interpolation: str | None,
+    resize: Resize | None,
+    interpolation: Interpolation | None,
     bits: int | None,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,

@@ -122,6 +122,11 @@ def _matching(spec: LayerSpec, network: Network) -> list[LayerSpec]:
     return [replace(spec, node=name) for name in named]
 
 
+def layers_of(specs: Sequence[LayerSpec], network: Network) -> list[LayerSpec]:
+    """Return layers once each, patterns replaced by what they mean in a network."""
+    return list(dict.fromkeys(one for spec in specs for one in _expanded(spec, network)))
+
+
 def compute(
     source: Source,
     backbone: Backbone,
@@ -149,7 +154,7 @@ def compute(
     specs = parse_layers(layers)
     shape = image_shape(source, backbone.preprocess)
     network = Network(backbone, shape)
-    specs = list(dict.fromkeys(one for spec in specs for one in _expanded(spec, network)))
+    specs = layers_of(specs, network)
     found = {str(s): np.empty((len(source), network.columns(s)), config.dtype) for s in specs}
     rows = np.arange(len(source), dtype=np.int64)
     batches = np.split(rows, range(config.batch_size, len(rows), config.batch_size))

@@ -16,6 +16,7 @@ from featx.cache.schema import fingerprint
 from featx.errors import SourceError
 from featx.home import expanded
 from featx.images import Pixels
+from featx.specs import PreprocessSpec
 from featx.zip_members import check_readable
 
 Labels = npt.NDArray[np.int64]
@@ -28,11 +29,13 @@ class ArraySource:
     Parameters
     ----------
     images : ndarray of uint8, shape (n, H, W) or (n, H, W, C)
-        C of 1 (grey) or 3 (RGB).
+        C of 1 (grey), 3 (RGB), or 5 and more for networks that take so many.
     labels : ndarray of int64, optional
         Positions in `classes`; -1 for none.
     ids : sequence of str, optional
         Row numbers where absent.
+    channels : int, optional
+        What C is known to be; 2 and 4, which look like transparency, are refused without.
 
     Raises
     ------
@@ -52,21 +55,26 @@ class ArraySource:
         ids: Sequence[str] | None = None,
         spec: str = "array",
         split: str = "all",
+        channels: int | None = None,
     ) -> None:
         if images.ndim == 3:
             images = images[..., None]
-        check_images(spec, images.dtype, images.shape)
-        self.images: Pixels = images
         self.spec = spec
+        self.channels = self._check(images, channels)
+        self.images: Pixels = images
         self.split = split
         self.classes = classes
-        self.channels = int(images.shape[3])
         self.labels: Labels = np.full(len(images), -1, np.int64) if labels is None else labels
         self.ids: Sequence[str] = [f"{i:06d}" for i in range(len(images))] if ids is None else list(ids)
         if not len(images) == len(self.labels) == len(self.ids):
             raise SourceError(
                 f"{spec}: {len(images)} images, {len(self.labels)} labels and {len(self.ids)} ids, expected as many"
             )
+
+    def _check(self, images: npt.NDArray[Any], channels: int | None) -> int:
+        """Return the number of channels; SourceError for what are no images."""
+        check_images(self.spec, images.dtype, images.shape, channels)
+        return int(images.shape[3])
 
     def __len__(self) -> int:
         return len(self.images)
@@ -89,19 +97,40 @@ class ArraySource:
             ids=[self.ids[i] for i in rows],
             spec=self.spec,
             split=self.split,
+            channels=self.channels,
         )
 
 
-def check_images(spec: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    """Raise SourceError unless an array of this type and shape holds images; known before it is read."""
+TRANSPARENT = (2, 4)
+"""Channels of grey or colour and transparency: what else they may be has to be said."""
+
+
+def check_images(spec: str, dtype: np.dtype[Any], shape: tuple[int, ...], channels: int | None = None) -> None:
+    """Raise SourceError unless an array of this type and shape holds images; known before it is read.
+
+    Parameters
+    ----------
+    channels : int, optional
+        What the images are known to have.
+    """
     if len(shape) == 3:
         shape = (*shape, 1)
-    if dtype != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape[1:]:
-        raise SourceError(
-            f"{spec}: images are {dtype} of shape {shape}, expected uint8 (n, H, W), "
-            "(n, H, W, 1) or (n, H, W, 3) with values 0 to 255",
-            "convert them, for example (255 * x).astype('uint8')",
-        )
+    sound = dtype == np.uint8 and len(shape) == 4 and 0 not in shape[1:]
+    likely = sound and shape[3] not in TRANSPARENT and shape[3] <= PreprocessSpec.MOST_CHANNELS
+    if sound and (shape[3] in (1, 3, channels) or (likely and shape[1] not in (1, 3))):
+        return
+    raise SourceError(
+        f"{spec}: images are {dtype} of shape {shape}, expected uint8 (n, H, W), "
+        "(n, H, W, 1) or (n, H, W, 3) with values 0 to 255",
+        _mended(shape) if sound else "convert them, for example (255 * x).astype('uint8')",
+    )
+
+
+def _mended(shape: tuple[int, ...]) -> str:
+    """Say what to do with uint8 images of another number of channels."""
+    if shape[3] in TRANSPARENT:
+        return f"leave the transparency out: x[..., :{shape[3] - 1}]"
+    return "put the channels last: np.moveaxis(x, 1, 3)"
 
 
 def hash_image(image: Pixels) -> bytes:
@@ -152,7 +181,7 @@ def split_arrays(spec: str, arrays: Mapping[str, Any], make: type[ArraySource] =
         y_name = _pick(arrays, split, ("y", "Y", "labels", "targets"))
         if x_name:
             x = arrays[x_name]
-            check_images(spec, x.dtype, x.shape)
+            check_images(spec, x.dtype, x.shape, bands(x.shape))
             found[split] = (x_name, x, arrays[y_name] if y_name else None)
     if not found:
         raise SourceError(
@@ -179,9 +208,15 @@ def split_arrays(spec: str, arrays: Mapping[str, Any], make: type[ArraySource] =
             ids=[f"{name}/{i:06d}" for i in range(len(x))] if ids is None else ids,
             spec=spec,
             split=s,
+            channels=bands(x.shape),
         )
         for s, (name, x, _) in found.items()
     }
+
+
+def bands(shape: tuple[int, ...]) -> int | None:
+    """Return the channels of an array in a file: there they are what they are, transparency or not."""
+    return int(shape[3]) if len(shape) == 4 and shape[3] in TRANSPARENT and shape[1] not in (1, 3) else None
 
 
 def _npz_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:

@@ -11,6 +11,7 @@ from torchvision.transforms import v2
 
 from featx.chance import own_chance, reseed
 from featx.checks import check_choice
+from featx.errors import OptionError
 from featx.train_config import AUGMENTS, MIRRORING, TrainConfig
 
 PAD_FRACTION = 8
@@ -55,6 +56,11 @@ class Augment:
 
     def _by_policy(self, pixels: torch.Tensor, rows: npt.NDArray[np.int64]) -> torch.Tensor:
         assert self._policy is not None
+        if pixels.shape[3] not in (1, 3):
+            raise OptionError(
+                f"augment {self.kind} changes colours, and the images have {pixels.shape[3]} channels",
+                "use --augment crop-flip, flip or none",
+            )
         changed = []
         with own_chance():
             for image, luck in zip(pixels.permute(0, 3, 1, 2), self._luck[rows].tolist(), strict=True):

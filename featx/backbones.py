@@ -15,11 +15,14 @@ from featx.backbone import Backbone, from_facts, remembered
 from featx.cache.memo import Memo
 from featx.naming import ALIASES, DRAWN, PIXELS, check_stem, is_factory, is_timm, versions
 from featx.run_backbone import Held, find_held
-from featx.specs import ExtractConfig, PreprocessSpec, Views
+from featx.specs import ExtractConfig, Interpolation, PreprocessSpec, Resize, Stem, Views
 from featx.standing import look_up_held
 
 __all__ = ["Backbone", "is_weights_file", "resolve"]
 
+
+LOOKS = 2
+"""Raised when more is found out of a network than the memo may have been told; with 2, its channels and notes."""
 
 _WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 
@@ -28,15 +31,15 @@ def resolve(
     name: str,
     *,
     weights: str = ExtractConfig.weights,
-    stem: str | None = ExtractConfig.stem,
+    stem: Stem | None = ExtractConfig.stem,
     size: int | None = ExtractConfig.size,
     mean: Sequence[float] | None = ExtractConfig.mean,
     std: Sequence[float] | None = ExtractConfig.std,
-    resize: str | None = ExtractConfig.resize,
-    interpolation: str | None = ExtractConfig.interpolation,
+    resize: Resize | None = ExtractConfig.resize,
+    interpolation: Interpolation | None = ExtractConfig.interpolation,
     bits: int | None = ExtractConfig.bits,
     views: Views = ExtractConfig.views,
-    channels: int = 3,
+    channels: int | None = None,
     memo: Memo | None = None,
 ) -> Backbone:
     """Look a backbone up.
@@ -65,8 +68,9 @@ def resolve(
     views : Views
         Which views of an image are averaged. Where several crops would be cut out of images that were resized to
         the crop's own size, they are resized to 8/7 of it first: 256 px for 224.
-    channels : int
-        Of the source: `lenet5` and `pixels` take 1 or 3, all others 3.
+    channels : int, optional
+        Of the source, where there is one: `lenet5` takes 1 or 3, `pixels` any number, a network of one's own what its
+        first convolution says, all others 3. Grey is made of colours, and colours of grey; other counts must agree.
     memo : Memo, optional
         Remembers the weights' hash, so that a finished key needs no torch.
 
@@ -87,47 +91,52 @@ def resolve(
         found = look_up_held(held, memo, resolve)
     else:
         check_stem(name, stem)
-        found = _pixels(channels) if name == PIXELS else _look_up(name, weights, stem, channels, memo)
+        found = _pixels(channels or 3) if name == PIXELS else _look_up(name, weights, stem, channels, size, memo)
     preprocess = adjusted(found.preprocess, size, resize, interpolation, mean, std, views)
     return replace(found, preprocess=preprocess if bits is None else replace(preprocess, bits=bits))
 
 
 def _pixels(channels: int) -> Backbone:
-    plain = PreprocessSpec(None, None, channels, mean=(0.0,) * channels, std=(1.0,) * channels)
+    mean, std = (0.0,) * channels, (1.0,) * channels
+    plain = PreprocessSpec(None, None, channels, mean=mean, std=std)
     return Backbone(PIXELS, "none", hashlib.sha256(b"").hexdigest(), plain)
 
 
-def _look_up(name: str, weights: str, stem: str | None, channels: int, memo: Memo | None) -> Backbone:
+def _look_up(
+    name: str, weights: str, stem: str | None, channels: int | None, size: int | None, memo: Memo | None
+) -> Backbone:
     """Return a network with its weights' own preprocessing, as the memo knows it or as it is found to be."""
-    taken = channels if name == "lenet5" else 3
+    taken = 1 if name == "lenet5" and channels == 1 else 3
     own = is_factory(name)
     about = {
         "backbone": name,
         "weights": weights,
         "stem": stem,
         "channels": taken,
+        "size": size if is_timm(name) else None,
+        "looks": LOOKS,
         "folder": str(Path.cwd()) if own or is_weights_file(weights) else "",
         "path": sys.path if own else [],
         "versions": versions(name),
     }
     # What a factory loads from elsewhere has no stamp: such weights are looked at each time.
     seen = not own or weights != ExtractConfig.weights
-    known = remembered(about, name if own else None, memo, seen, lambda: _inspect(name, weights, stem, taken))
+    known = remembered(about, name if own else None, memo, seen, lambda: _inspect(name, weights, stem, taken, size))
     return from_facts(known, weights)
 
 
 def _drawn_anew(held: Held, weights: str, memo: Memo | None) -> Backbone:
     """Return a run's network with the preprocessing that it was trained with, and weights drawn anew."""
     name, channels = held.origin or held.name, held.preprocess.channels
-    drawn = _look_up(name, weights, held.options.get("stem"), channels, memo)
+    drawn = _look_up(name, weights, held.options.get("stem"), channels, held.options.get("img_size"), memo)
     return replace(drawn, preprocess=held.preprocess)
 
 
-def _inspect(name: str, weights: str, stem: str | None, channels: int) -> dict[str, Any]:
+def _inspect(name: str, weights: str, stem: str | None, channels: int, size: int | None) -> dict[str, Any]:
     from featx import building  # heavy
 
     if is_timm(name):
-        return building.inspect_timm(name, weights, is_weights_file(weights))
+        return building.inspect_timm(name, weights, is_weights_file(weights), size)
     if is_factory(name):
         return building.inspect_own(factories.parse(name), weights, is_weights_file(weights))
     return building.inspect_named(name, weights, stem, is_weights_file(weights), channels)

@@ -77,6 +77,7 @@ def bench(
     from featx.device import processor_name
     from featx.forward import pick_device
     from featx.networks import channels_last
+    from featx.placing import placed
 
     config = config or BenchConfig()
     px, channels = backbone.preprocess.crop, backbone.preprocess.channels
@@ -94,7 +95,7 @@ def bench(
         "bytes": sum(t.numel() * t.element_size() for t in tensors),
         "macs": macs,
     }
-    module = channels_last(module.to(device))
+    module = channels_last(placed(module, device))
     todo = [(precision, size) for precision in config.precisions for size in config.batch_sizes]
     timings = []
     for done, (precision, size) in enumerate(todo):
@@ -106,15 +107,15 @@ def bench(
 
 def _network(backbone: Backbone, layer: LayerSpec | None, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
     """Return what is timed, and its multiply-adds an image."""
-    from featx.graph import Traced
+    from featx.hooked import read_network
 
     if layer is not None:
-        traced = Traced(backbone.module(), backbone.left_out)
+        traced = read_network(backbone.module(), backbone.left_out)
         nodes = traced.describe(shape, whole=False)
         traced.columns(layer, nodes)
         return traced.cut([layer], nodes), nodes[layer.node].macs
     whole = backbone.module() if backbone.held is None else backbone.rebuilt().whole
-    return whole, max(node.macs for node in Traced(whole).describe(shape).values())
+    return whole, max(node.macs for node in read_network(whole).describe(shape).values())
 
 
 def time_passes(module: nn.Module, shape: torch.Size, device: torch.device, precision: str, seconds: float) -> Timing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from featx.checks import check_choice, check_count, check_positive
-from featx.specs import PRECISIONS, ExtractConfig
+from featx.specs import PRECISIONS, ExtractConfig, Precision
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class BenchConfig:
     """
 
     batch_sizes: tuple[int, ...] = (1, 8, 64)
-    precisions: tuple[str, ...] = ("fp32", "bf16")
+    precisions: tuple[Precision, ...] = ("fp32", "bf16")
     seconds: float = 2.0
     device: str = ExtractConfig.device
 

@@ -13,14 +13,19 @@ from torch import nn
 from featx import factories, networks, timm_networks
 from featx.cache.memo import file_stamp
 from featx.chance import own_chance
+from featx.channels import input_channels
 from featx.code import code_of
-from featx.errors import OptionError, WeightsError
+from featx.errors import OptionError, WeightsError, either
 from featx.factories import Factory
-from featx.graph import Traced
+from featx.hooked import read_network
 from featx.measure import Nodes
 from featx.naming import DRAWN, is_factory, is_timm
+from featx.readable import Readable
 from featx.specs import ExtractConfig, PreprocessSpec
 from featx.weights import State, fetch, load_into, published, read_state, recognised, state_hash
+
+OWN_PX = 224
+"""Size of the images that a user's own network takes where none is given."""
 
 PUBLISHED = ExtractConfig.weights
 """The name of the weights that come with a network."""
@@ -75,8 +80,10 @@ def inspect_named(name: str, weights: str, stem: str | None, is_file: bool, chan
     }
 
 
-def inspect_timm(name: str, weights: str, is_file: bool) -> dict[str, Any]:
+def inspect_timm(name: str, weights: str, is_file: bool, size: int | None) -> dict[str, Any]:
     """Build a network of timm's once, and return as `inspect_named` does; the name gets its tag.
+
+    Networks that are made for one image size are made for `size`, px, where that is given.
 
     Raises
     ------
@@ -87,14 +94,16 @@ def inspect_timm(name: str, weights: str, is_file: bool) -> dict[str, Any]:
     preset, notes = timm_networks.preset_of(name)
     file = _timm_weights(name, weights, is_file)
     stamps = stamps_of([file] if file else [])
-    module = drawn(name, weights, {})
-    state = None if file is None else _state(name, weights, file, module)
+    options = timm_networks.size_options(name, size)
+    module = drawn(name, weights, options)
+    state = None if file is None else _state(name, weights, file, module, options)
     found = _load_facts(module, find_head(name, module), state, weights)
+    read = read_network(module.eval()).note
     return found | {
         "name": name,
         "preset": asdict(preset),
-        "options": {},
-        "notes": [f"{name}: {note}" for note in notes] + found["notes"],
+        "options": options,
+        "notes": [f"{name}: {note}" for note in notes] + [read] * bool(read) + found["notes"],
         "file": file,
         "files": stamps,
     }
@@ -114,10 +123,13 @@ def inspect_own(own: Factory, weights: str, is_file: bool) -> dict[str, Any]:
     code = code_of(sources)
     module = drawn(own.label, weights, {}, own, code)
     state = None if file is None else read_state(Path(file), lambda: set(module.state_dict()))
-    return _load_facts(module, find_head(own.label, module), state, weights) | {
+    found = _load_facts(module, find_head(own.label, module), state, weights)
+    channels, notes = _looked_into(own.label, module)
+    return found | {
         "name": own.label,
-        "preset": asdict(PreprocessSpec(resize=224, crop=224)),
+        "preset": asdict(networks.plain_preset(OWN_PX, channels)),
         "options": {},
+        "notes": [*notes, *found["notes"]],
         "file": file,
         "files": stamps,
         "code": code,
@@ -167,6 +179,20 @@ def _fits(name: str, file: str, module: nn.Module) -> bool:
     return names <= set(_state(name, file, file, module))
 
 
+def _looked_into(label: str, module: nn.Module) -> tuple[int, list[str]]:
+    """Return how many channels a user's own network takes, and what is to be said of how it is read."""
+    try:
+        network = read_network(module.eval())
+    except OptionError:  # said where features are wanted
+        return 3, []
+    channels = input_channels(module, network, OWN_PX)
+    said = {
+        1: [f"{label} takes 1 channel: images are made grey, as Pillow's mode L is"],
+        3: [],
+    }.get(channels, [f"{label} takes {channels} channels, of which no statistics are known: values stay 0 to 1"])
+    return channels, [*([network.note] if network.note else []), *said]
+
+
 def find_head(name: str, module: nn.Module) -> str:
     """Return the dotted name of a network's classifier; empty where there is none that could be told."""
     if is_timm(name):
@@ -210,11 +236,11 @@ def build(
     """
     module = drawn(name, weights, options, own, code)
     if file is not None:
-        load_into(module, _state(name, weights, file, module), head, weights)
+        load_into(module, _state(name, weights, file, module, options), head, weights)
     return module
 
 
-def default_layer(module: nn.Module, head: str, traced: Traced, nodes: Nodes) -> str | None:
+def default_layer(module: nn.Module, head: str, network: Readable, nodes: Nodes) -> str | None:
     """Return the layer that most users want, what the classifier sees; None where there is none, or not at that size.
 
     Parameters
@@ -223,22 +249,22 @@ def default_layer(module: nn.Module, head: str, traced: Traced, nodes: Nodes) ->
         The network.
     head : str
         `Backbone.head`.
-    traced, nodes : Traced, Nodes
+    network, nodes : Readable, Nodes
         The module's.
     """
     named = [head] if head else timm_networks.classifiers(module)
     try:
-        return str(traced.default(named[0], nodes)) if named else None
+        return str(network.default(named[0], nodes)) if named else None
     except OptionError:
         return None
 
 
-def _state(name: str, weights: str, file: str, module: nn.Module) -> State:
-    """Read a file's tensors; timm's published ones as timm itself would load them."""
+def _state(name: str, weights: str, file: str, module: nn.Module, options: dict[str, Any]) -> State:
+    """Read a file's tensors; timm's published ones as timm itself would load them, others resampled to its size."""
     state = read_state(Path(file), lambda: set(module.state_dict()))
     if is_timm(name) and weights == PUBLISHED:
-        return timm_networks.fitted(name, state, module.state_dict())
-    return state
+        return timm_networks.fitted(name, state, module.state_dict(), options)
+    return timm_networks.resampled(state, module) if is_timm(name) and options else state
 
 
 def drawn(
@@ -248,7 +274,7 @@ def drawn(
     with own_chance(int(weights.removeprefix(DRAWN)) if weights.startswith(DRAWN) else 0):
         if own is not None:
             return factories.make(own, code or "")
-        return timm_networks.build(name) if is_timm(name) else networks.build(name, options)
+        return timm_networks.build(name, options) if is_timm(name) else networks.build(name, options)
 
 
 def _locate(name: str, weights: str, stem: str | None, is_file: bool) -> tuple[Any, str | None, list[str]]:
@@ -270,7 +296,8 @@ def _locate(name: str, weights: str, stem: str | None, is_file: bool) -> tuple[A
     if stem is not None:
         raise OptionError(
             f"{name}'s published weights {weights} have a 7 x 7 conv1, and --stem {stem} has a 3 x 3 one",
-            "use --weights random:0, a file of a network with that stem, or `featx train --mode scratch`",
+            "use --weights random:0, a file of a network with that stem, or "
+            + either("`featx train --mode scratch`", "EndToEndClassifier(mode='scratch')"),
         )
     return enum, str(fetch(enum)), []
 

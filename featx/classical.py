@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
 
-from featx.fit_config import NO_PENALTY, FitConfig
+from featx.fit_config import FitConfig
 from featx.knn import KNNProbe
 from featx.metrics import Scores, full_logits, score
 from featx.softmax import SoftmaxRegression
@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 def _softmax(config: FitConfig, device: str) -> SoftmaxRegression:
     return SoftmaxRegression(
         C=config.C,
-        penalty=None if config.penalty == NO_PENALTY else config.penalty,
+        penalty=None if config.penalty == "none" else config.penalty,
         l1_ratio=config.l1_ratio,
         fit_intercept=config.fit_intercept,
         class_weight=config.class_weight,

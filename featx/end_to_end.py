@@ -15,18 +15,20 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from featx.backbones import resolve
+from featx.backbones import Backbone, resolve
 from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
 from featx.coverage import label_notes
 from featx.errors import FeatxWarning
 from featx.feeds import ImageFeed, chunks
 from featx.forward import arithmetic, pick_device
-from featx.inputs import Images, as_source, as_store, relabelled
+from featx.inputs import Images, as_source, as_store, opened, relabelled, warn_of
 from featx.naming import scratch_weights
-from featx.specs import ExtractConfig
+from featx.network_outputs import logits_of
+from featx.placing import placed
+from featx.specs import ExtractConfig, Interpolation, OnError, Precision, Resize, Stem
 from featx.splits import VAL_FRACTION, Part, Partition, hold_out
-from featx.train_config import TrainConfig
+from featx.train_config import AugmentName, ClassWeight, Mode, OptimizerName, ScheduleName, TrainConfig
 from featx.training import train
 
 
@@ -68,45 +70,53 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         From 1.
     module_ : nn.Module
         The trained network, in eval mode.
+
+    Examples
+    --------
+    >>> from featx import load_source
+    >>> digits = load_source("digits", limit=60)
+    >>> model = EndToEndClassifier("lenet5", mode="scratch", epochs=1, device="cpu").fit(digits)
+    >>> model.classes_[:3].tolist(), model.predict(digits.images).shape
+    (['0', '1', '2'], (60,))
     """
 
     def __init__(
         self,
         backbone: str = "resnet18",
         *,
-        mode: str = TrainConfig.mode,
+        mode: Mode = TrainConfig.mode,
         unfreeze_from: str | None = TrainConfig.unfreeze_from,
         head: str = TrainConfig.head,
         init_head: str | None = TrainConfig.init_head,
         epochs: int = TrainConfig.epochs,
         batch_size: int = TrainConfig.batch_size,
         accumulate: int = TrainConfig.accumulate,
-        optimizer: str = TrainConfig.optimizer,
+        optimizer: OptimizerName = TrainConfig.optimizer,
         lr: float | None = TrainConfig.lr,
         head_lr_factor: float = TrainConfig.head_lr_factor,
         momentum: float = TrainConfig.momentum,
         weight_decay: float | None = TrainConfig.weight_decay,
-        schedule: str = TrainConfig.schedule,
+        schedule: ScheduleName = TrainConfig.schedule,
         warmup_epochs: int = TrainConfig.warmup_epochs,
         clip: float | None = TrainConfig.clip,
         label_smoothing: float = TrainConfig.label_smoothing,
-        class_weight: str | None = TrainConfig.class_weight,
-        augment: str | None = TrainConfig.augment,
+        class_weight: ClassWeight | None = TrainConfig.class_weight,
+        augment: AugmentName | None = TrainConfig.augment,
         mixup: float = TrainConfig.mixup,
         cutmix: float = TrainConfig.cutmix,
         patience: int | None = TrainConfig.patience,
         weights: str = ExtractConfig.weights,
-        stem: str | None = ExtractConfig.stem,
+        stem: Stem | None = ExtractConfig.stem,
         size: int | None = ExtractConfig.size,
         mean: Sequence[float] | None = ExtractConfig.mean,
         std: Sequence[float] | None = ExtractConfig.std,
-        resize: str | None = ExtractConfig.resize,
-        interpolation: str | None = ExtractConfig.interpolation,
+        resize: Resize | None = ExtractConfig.resize,
+        interpolation: Interpolation | None = ExtractConfig.interpolation,
         bits: int | None = ExtractConfig.bits,
-        precision: str = TrainConfig.precision,
+        precision: Precision = TrainConfig.precision,
         device: str = TrainConfig.device,
         seed: int = TrainConfig.seed,
-        on_error: str = TrainConfig.on_error,
+        on_error: OnError = TrainConfig.on_error,
         store: FeatureStore | str | os.PathLike[str] | None = None,
     ) -> None:
         self.backbone = backbone
@@ -150,15 +160,10 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : ndarray of uint8, paths, or Source
+        X : array, tensor, list of images or of paths, or Source
             As `FeatureExtractor.transform`.
         y : array-like of shape (n,), optional
             Labels; None takes the source's own.
-
-        Warns
-        -----
-        FeatxWarning
-            The augmentation that was asked for mirrors what has a direction, or a loss is above that of guessing.
 
         Raises
         ------
@@ -170,26 +175,16 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Warns
         -----
         FeatxWarning
-            Images have no label, and are left out, or several.
+            Images have no label, and are left out, or several; the augmentation that was asked for mirrors what has a
+            direction; a loss is above that of guessing.
         """
         if y is not None:
             check_classification_targets(y)
-        source, classes = relabelled(as_source(X), y)
         config = self._config()
         store = as_store(self.store)
-        found = resolve(
-            self.backbone,
-            weights=scratch_weights(self.weights, self.seed) if self.mode == "scratch" else self.weights,
-            stem=self.stem,
-            size=self.size,
-            mean=self.mean,
-            std=self.std,
-            resize=self.resize,
-            interpolation=self.interpolation,
-            bits=self.bits,
-            channels=source.channels,
-            memo=None if store is None else Memo(store.home),
-        )
+        source, found = opened(X, self.backbone, lambda channels: self._look_up(channels, store))
+        warn_of(found)
+        source, classes = relabelled(source, y)
         rows = np.flatnonzero(source.labels >= 0).astype(np.int64)
         held = hold_out(source.row_hashes()[rows], source.labels[rows], VAL_FRACTION, self.seed)
         none = np.empty(0, np.int64)
@@ -207,6 +202,21 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._backbone = found
         return self
 
+    def _look_up(self, channels: int | None, store: FeatureStore | None) -> Backbone:
+        return resolve(
+            self.backbone,
+            weights=scratch_weights(self.weights, self.seed) if self.mode == "scratch" else self.weights,
+            stem=self.stem,
+            size=self.size,
+            mean=self.mean,
+            std=self.std,
+            resize=self.resize,
+            interpolation=self.interpolation,
+            bits=self.bits,
+            channels=channels,
+            memo=None if store is None else Memo(store.home),
+        )
+
     def decision_function(self, X: Images) -> npt.NDArray[np.float32]:
         """Return logits, shape (n, n_classes); for two classes (n,), the second's less the first's."""
         logits = self._logits(X)
@@ -214,14 +224,14 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _logits(self, X: Images) -> npt.NDArray[np.float32]:
         check_is_fitted(self)
-        source, device = as_source(X), pick_device(self.device)
+        source, device = as_source(X, self._backbone.preprocess.channels), pick_device(self.device)
         part = Part(source, np.arange(len(source)))
         feed = ImageFeed(part, self._backbone, self.batch_size, device)
-        module = self.module_.to(device).eval()
+        module = placed(self.module_, device).eval()
         logits = []
         with torch.inference_mode(), arithmetic(device, self.precision):
             for _, x in feed.batches(chunks(part.rows, self.batch_size), None):
-                logits.append(module(x).float().cpu().numpy())
+                logits.append(logits_of(module(x), len(self.classes_))[0].float().cpu().numpy())
         return np.concatenate(logits)
 
     def predict_proba(self, X: Images) -> npt.NDArray[np.float32]:

@@ -2,8 +2,91 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, get_args
+
+_PYTHON_NAMES = {"layer": "layers", "home": "store", "b": "backbone", "l": "layers"}
+"""Options whose parameter in Python is called otherwise."""
+
+_words = {"auto", "cpu", "cuda", "linear", "mlp", "flat-linear"}
+"""Plain words that are options' values: these, and all closed choices, by `choices`."""
+
+_VALUE = r"[^\s`'\"(),;]*[^\s`'\"(),;.:]"
+_OPTION = re.compile(
+    rf"`[^`]*`|(?<![^\s(])(?:--(?P<no>no-)?(?P<name>[a-z][a-z0-9-]*)(?![\w/-]|\.\w)|-(?P<short>[bl])(?= ))"
+    rf"(?:[ =](?P<value>{_VALUE}(?:,[0-9.]+)*))?"
+)
+
+
+class _Voice:
+    """How errors are told; the process's own."""
+
+    speaks_options = False
+
+
+def choices(kind: Any) -> tuple[Any, ...]:
+    """Return the values of a Literal, in its order: what the run-time checks and the command line offer."""
+    values = get_args(kind)
+    _words.update(value for value in values if isinstance(value, str))
+    return values
+
+
+@contextlib.contextmanager
+def speaking_options() -> Iterator[None]:
+    """Let errors and warnings speak the command line's options (``--size 32``) instead of Python's (``size=32``).
+
+    For the whole process, not only this thread: images are decoded in others.
+    """
+    before, _Voice.speaks_options = _Voice.speaks_options, True
+    try:
+        yield
+    finally:
+        _Voice.speaks_options = before
+
+
+def either(command: str, python: str) -> str:
+    """Return what to say on the command line, or in Python: where the two differ in more than an option's spelling."""
+    return command if _Voice.speaks_options else python
+
+
+def spoken(text: object) -> str:
+    """Return a text with its options as they are written here: ``--size 32``, or ``size=32`` in Python.
+
+    Texts are written with the command line's options. What stands in backticks is a command to be typed, and stays.
+
+    Examples
+    --------
+    >>> spoken("give a larger --batch-size, or --on-error skip")
+    "give a larger batch_size=..., or on_error='skip'"
+    """
+    return str(text) if _Voice.speaks_options else _OPTION.sub(_as_keyword, str(text))
+
+
+def _as_keyword(found: re.Match[str]) -> str:
+    option = found["name"] or found["short"]
+    if option is None:  # a command
+        return found[0]
+    name = _PYTHON_NAMES.get(option, option).replace("-", "_")
+    value = found["value"] or ""
+    if not found["no"] and _is_value(value):
+        return f"{name}={_literal(value)}"
+    keyword = f"{name}={'False' if found['no'] else '...'}"
+    return f"{keyword} {value}" if value else keyword
+
+
+def _literal(value: str) -> str:
+    numbers = re.fullmatch(r"-?[0-9.]+(e-?[0-9]+)?(,-?[0-9.]+)*", value)
+    if numbers is None:
+        return repr(value)
+    return f"({value.replace(',', ', ')})" if "," in value else value
+
+
+def _is_value(word: str) -> bool:
+    """Tell a value from a word of the sentence that goes on after an option."""
+    return word in _words or re.search(r"[0-9:/.]", word) is not None or word.isupper()
 
 
 def decoded(text: str) -> str:
@@ -35,12 +118,22 @@ class FeatxError(Exception):
         One line: what was found and what was expected. Names in it may come from strangers: what cannot be printed
         is spelled out.
     hint : str, optional
-        The command, option or file that mends it.
+        The command, option or file that mends it. Options are written as on the command line, ``--size 32``, and
+        told so there; in Python they become ``size=32``.
+
+    Examples
+    --------
+    >>> from featx import LayerSpec
+    >>> try:
+    ...     LayerSpec.parse("layer3:mean")
+    ... except FeatxError as error:
+    ...     print(error.hint)
+    for example layer3:avg
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        self.message = printable(message)
-        self.hint = printable(hint)
+        self.message = printable(spoken(message))
+        self.hint = printable(spoken(hint))
         super().__init__(self.message, self.hint)
 
     def __str__(self) -> str:
@@ -98,6 +191,9 @@ class OutOfMemoryError(FeatxError):
 
 class FeatxWarning(UserWarning):
     """What the user should know while the work goes on; the command line prints it as a note."""
+
+    def __str__(self) -> str:
+        return spoken(super().__str__())
 
 
 def first_few(names: Sequence[str], n: int = 3) -> str:

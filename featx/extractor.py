@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -16,9 +16,18 @@ from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
 from featx.errors import OptionError
 from featx.extract import extract
-from featx.inputs import Images, as_source, as_store
-from featx.sources import Source
-from featx.specs import ExtractConfig, LayerSpec, Views
+from featx.inputs import Images, as_store, opened, warn_of
+from featx.specs import (
+    Crops,
+    Dtype,
+    ExtractConfig,
+    Interpolation,
+    LayerSpec,
+    Precision,
+    Resize,
+    Stem,
+    Views,
+)
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -66,8 +75,16 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Examples
     --------
     >>> from sklearn.pipeline import make_pipeline
-    >>> from featx import FeatureExtractor, SoftmaxRegression
-    >>> model = make_pipeline(FeatureExtractor("resnet18", "layer3:avg"), SoftmaxRegression())
+    >>> from featx import FeatureExtractor, SoftmaxRegression, load_source
+    >>> digits = load_source("digits", limit=100)
+    >>> features = FeatureExtractor("lenet5", ["conv1:avg", "pool2"], weights="random:0", device="cpu")
+    >>> features.transform(digits).shape
+    (100, 406)
+    >>> features.get_feature_names_out()[[0, 5, 6]].tolist()
+    ['conv1:avg_0', 'conv1:avg_5', 'pool2_0']
+    >>> model = make_pipeline(features, SoftmaxRegression()).fit(digits, digits.labels)
+    >>> model.predict(digits.images[:5]).shape
+    (5,)
     """
 
     def __init__(
@@ -76,18 +93,18 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         layers: str | LayerSpec | Sequence[str | LayerSpec] = "avgpool",
         *,
         weights: str = ExtractConfig.weights,
-        stem: str | None = ExtractConfig.stem,
+        stem: Stem | None = ExtractConfig.stem,
         size: int | None = ExtractConfig.size,
         mean: Sequence[float] | None = ExtractConfig.mean,
         std: Sequence[float] | None = ExtractConfig.std,
-        resize: str | None = ExtractConfig.resize,
-        interpolation: str | None = ExtractConfig.interpolation,
+        resize: Resize | None = ExtractConfig.resize,
+        interpolation: Interpolation | None = ExtractConfig.interpolation,
         bits: int | None = ExtractConfig.bits,
-        crops: int = Views.crops,
+        crops: Crops = Views.crops,
         flip: bool = Views.flip,
         scales: Sequence[float] = Views.scales,
-        precision: str = ExtractConfig.precision,
-        dtype: str = ExtractConfig.dtype,
+        precision: Precision = ExtractConfig.precision,
+        dtype: Dtype = ExtractConfig.dtype,
         batch_size: int = ExtractConfig.batch_size,
         device: str = ExtractConfig.device,
         store: FeatureStore | str | os.PathLike[str] | None = None,
@@ -128,12 +145,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : ndarray of uint8, paths, or Source
-            (n, H, W) or (n, H, W, C) with C of 1 or 3; or n paths of images; or a Source.
+        X : array, tensor, list of images or of paths, or Source
+            See `featx.inputs.as_source`: uint8 (n, H, W), (n, H, W, C) or (n, C, H, W); a torch tensor of them, or of
+            floats from 0 to 1; a list of arrays, tensors or PIL images; n paths of images; or a Source.
 
         Returns
         -------
         ndarray, shape (n, columns)
+            After ``set_output(transform="pandas")`` a data frame, its columns named as `get_feature_names_out` says.
 
         Raises
         ------
@@ -142,15 +161,57 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         OptionError
             For a parameter that cannot be worked with.
         """
-        source, specs, config = as_source(X), self._specs(), self._config()
-        store = as_store(self.store)
-        backbone = self._backbone(source, store, config.views)
+        specs, config, store = self._specs(), self._config(), as_store(self.store)
+        source, backbone = opened(X, self.backbone, lambda channels: self._backbone(channels, store, config.views))
         if store is None:
-            blocks = list(compute(source, backbone, specs, config).values())
+            found = compute(source, backbone, specs, config)
         else:
             tables = extract({source.split: source}, backbone, specs, store, config).tables
-            blocks = [np.asarray(table.X) for table in tables.values()]
+            found = {layer: np.asarray(table.X) for (_, layer), table in tables.items()}
+        self._named = self._identity(), _names({layer: rows.shape[1] for layer, rows in found.items()})
+        blocks = list(found.values())
         return blocks[0] if len(blocks) == 1 else np.hstack(blocks)
+
+    def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[Any]:
+        """Return the columns' names: layer, pooling and number, such as ``layer3:avg_0``.
+
+        Parameters
+        ----------
+        input_features : object
+            Has no effect: images have no names of features.
+
+        Returns
+        -------
+        ndarray of object, shape (columns,)
+
+        Raises
+        ------
+        OptionError
+            Nothing was transformed yet, and the number of columns depends on the images' size.
+        """
+        identity, names = getattr(self, "_named", (None, None))
+        return self._counted_names() if identity != self._identity() or names is None else names.copy()
+
+    def _identity(self) -> str:
+        """Return what the columns depend on, the images' size apart."""
+        passing = ("batch_size", "device", "store", "precision", "dtype", "mean", "std")
+        return repr({name: value for name, value in self.get_params(deep=False).items() if name not in passing})
+
+    def _counted_names(self) -> npt.NDArray[Any]:
+        """Return the names without images, from the shapes that the network gives at its size."""
+        from featx.activations import layers_of
+        from featx.forward import Network
+
+        config = self._config()
+        backbone = self._backbone(None, as_store(self.store), config.views)
+        px = backbone.preprocess.crop
+        if px is None:
+            raise OptionError(
+                f"how many columns {self.backbone} gives depends on the images' size",
+                "transform images first, or give --size",
+            )
+        network = Network(backbone, (backbone.preprocess.channels, px, px))
+        return _names({str(spec): network.columns(spec) for spec in layers_of(self._specs(), network)})
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -171,8 +232,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             device=self.device,
         )
 
-    def _backbone(self, source: Source, store: FeatureStore | None, views: Views) -> Backbone:
-        return resolve(
+    def _backbone(self, channels: int | None, store: FeatureStore | None, views: Views) -> Backbone:
+        found = resolve(
             self.backbone,
             weights=self.weights,
             stem=self.stem,
@@ -183,6 +244,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             interpolation=self.interpolation,
             bits=self.bits,
             views=views,
-            channels=source.channels,
+            channels=channels,
             memo=None if store is None else Memo(store.home),
         )
+        warn_of(found)
+        return found
+
+
+def _names(widths: Mapping[str, int]) -> npt.NDArray[Any]:
+    return np.array([f"{layer}_{i}" for layer, width in widths.items() for i in range(width)], object)

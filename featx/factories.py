@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from featx.code import Walk, code_of, digest_sources, read_source
-from featx.errors import OptionError, nearest
+from featx.errors import OptionError, either, nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -110,8 +110,11 @@ def make(factory: Factory, code: str) -> nn.Module:
     OptionError
         Where the code changed or fails, needs arguments, or returns no network.
     """
-    from torch import nn  # heavy
+    import torch  # heavy
+    from torch import nn
     from torch.nn.parameter import is_lazy
+
+    from featx.placing import placed
 
     # What a user's code prints must not stand within a document on standard output.
     with _working_folder_last(), contextlib.redirect_stdout(sys.stderr):
@@ -129,7 +132,7 @@ def make(factory: Factory, code: str) -> nn.Module:
         )
     if any(is_lazy(tensor) for tensor in (*network.parameters(), *network.buffers())):
         raise OptionError(f"{factory.label} has lazy layers, which have no weights yet", "give them their sizes")
-    return network.cpu().float()
+    return placed(network, torch.device("cpu")).float()
 
 
 def _check_callable(factory: Factory, function: Any) -> None:
@@ -197,7 +200,8 @@ def _run(what: str, step: Callable[[], Any]) -> Any:
     except (Exception, SystemExit) as exc:
         said = " ".join(str(exc).split())[:160]
         raise OptionError(
-            f"{what} failed: {type(exc).__name__}{': ' if said else ''}{said}", "--debug shows where it did"
+            f"{what} failed: {type(exc).__name__}{': ' if said else ''}{said}",
+            either("--debug shows where it did", "the exception that it was raised from shows where it did"),
         ) from exc
 
 

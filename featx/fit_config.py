@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from featx.checks import check_choice, check_count, check_positive, check_range
-from featx.errors import OptionError
+from featx.errors import OptionError, choices
 
-NORMALIZE = ("l2",)
-PENALTIES = ("l2", "l1", "elasticnet")
-NO_PENALTY = "none"
-HEADS = ("softmax", "knn", "centroid", "lda", "svm", "ridge")
-ON_DEVICE = ("softmax", "knn")
+Normalize = Literal["l2"]
+Penalty = Literal["l2", "l1", "elasticnet"]
+NoPenalty = Literal["none"]
+Head = Literal["softmax", "knn", "centroid", "lda", "svm", "ridge"]
+Balanced = Literal["balanced"]
+Preset = Literal["dinov2", "clip", "kornblith", "simclr-sgd"]
+
+NORMALIZE: tuple[Normalize, ...] = choices(Normalize)
+PENALTIES: tuple[Penalty, ...] = choices(Penalty)
+(NO_PENALTY,) = choices(NoPenalty)
+HEADS: tuple[Head, ...] = choices(Head)
+ON_DEVICE: tuple[Head, ...] = ("softmax", "knn")
 """Heads that are fitted on a device; scikit-learn fits the others, on the CPU."""
-BALANCED = "balanced"
+(BALANCED,) = choices(Balanced)
+DEFAULT_PENALTY: Penalty = "l2"
+PRESETS: tuple[Preset, ...] = choices(Preset)
+"""The names that ``featx fit --sweep`` takes."""
 
 
 def log_spaced(first: float, last: float, n: int) -> tuple[float, ...]:
@@ -47,7 +57,7 @@ class Sweep:
 
     Cs: tuple[float, ...]
     halvings: int = 0
-    normalize: str | None = None
+    normalize: Normalize | None = None
     origin: str = ""
 
 
@@ -97,8 +107,6 @@ RECIPES = {
         "without a penalty; here on features computed once, so that no image is cropped or mirrored anew",
     ),
 }
-PRESETS = (*SWEEPS, *RECIPES)
-"""The names that ``featx fit --sweep`` takes."""
 
 OF_HEADS = {
     "C": ("softmax", "svm", "ridge"),
@@ -156,14 +164,14 @@ class FitConfig:
         Of every random choice.
     """
 
-    head: str = "softmax"
+    head: Head = "softmax"
     C: float = 1.0
-    sweep: str | None = None
+    sweep: Preset | None = None
     standardize: bool = True
-    normalize: str | None = None
-    penalty: str = "l2"
+    normalize: Normalize | None = None
+    penalty: Penalty | NoPenalty = DEFAULT_PENALTY
     l1_ratio: float = 0.5
-    class_weight: str | None = None
+    class_weight: Balanced | None = None
     fit_intercept: bool = True
     k: int | None = None
     tol: float = 3e-5
@@ -186,13 +194,13 @@ class FitConfig:
         check_count("seed", self.seed, least=0)
         check_choice("penalty", self.penalty, (*PENALTIES, NO_PENALTY))
         check_range("l1-ratio", self.l1_ratio, below=1, inclusive=True)
-        for name, value, choices in (
+        for name, value, known in (
             ("sweep", self.sweep, PRESETS),
             ("normalize", self.normalize, NORMALIZE),
             ("class-weight", self.class_weight, (BALANCED,)),
         ):
             if value is not None:
-                check_choice(name, value, choices)
+                check_choice(name, value, known)
         for name, count in (("k", self.k), ("shots", self.shots)):
             if count is not None:
                 check_count(name, count)

@@ -15,11 +15,12 @@ import torch
 
 from featx.backbones import Backbone
 from featx.chance import LOCK
-from featx.errors import FeatxWarning, OptionError, OutOfMemoryError
-from featx.graph import Traced
+from featx.errors import FeatxWarning, OptionError, OutOfMemoryError, spoken
+from featx.hooked import read_network
 from featx.images import Pixels, view_sizes
 from featx.measure import Nodes
 from featx.networks import channels_last
+from featx.placing import placed
 from featx.specs import LayerSpec, PreprocessSpec
 
 Features = npt.NDArray[np.float32]
@@ -112,7 +113,7 @@ class Room:
     def tell(self, tried: int) -> None:
         """Warn of what was too much, once it is known what is not."""
         said = f"memory ran out with {tried} images in a forward pass, going on with {self.images}"
-        self.notes.append(f"{said}: --batch-size {self.images} begins so")
+        self.notes.append(spoken(f"{said}: --batch-size {self.images} begins so"))
         warnings.warn(self.notes[-1], FeatxWarning, stacklevel=3)
 
 
@@ -139,7 +140,7 @@ class Normalize(torch.nn.Module):
 
 
 class Network:
-    """A backbone ready to be cut: its graph and what each node gives for one image size.
+    """A backbone ready to be cut: its graph, or its modules, and what each node gives for one image size.
 
     Parameters
     ----------
@@ -151,7 +152,7 @@ class Network:
 
     def __init__(self, backbone: Backbone, shape: tuple[int, int, int]) -> None:
         self.backbone = backbone
-        self.traced = Traced(backbone.module(), backbone.left_out)
+        self.traced = read_network(backbone.module(), backbone.left_out)
         self.nodes = self.traced.describe(shape, whole=False)
         spec, size = backbone.preprocess, (shape[1], shape[2])
         sizes = [at for at in dict.fromkeys(view_sizes(spec, size)) if at != size]
@@ -185,7 +186,7 @@ class Forward:
     specs : sequence of LayerSpec
         Wanted layers, in the order of the result.
     keep : sequence of LayerSpec
-        See `Traced.cut`.
+        See `Readable.cut`.
     device : torch.device
         Where it runs.
     precision : str
@@ -209,7 +210,7 @@ class Forward:
         self.precision = precision
         self._normalize = Normalize(network.backbone.preprocess).to(device)
         module: Any = network.traced.cut(specs, network.nodes, keep)
-        self._module = channels_last(module.to(device))
+        self._module = channels_last(placed(module, device))
 
     def __call__(self, *views: Pixels) -> list[Features]:
         """Return one (n, columns) array a layer, the mean over the views and, if wanted, their mirror images.

@@ -143,6 +143,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def rgb_of(image: Image.Image) -> Pixels:
+    """Return a PIL image that a caller holds as `decode` returns a file's, upright RGB; ValueError for none."""
+    pixels: Pixels = np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+    return pixels
+
+
 def prepare(image: Pixels, spec: PreprocessSpec, name: str) -> Pixels:
     """Resize and crop one image, and return its first view: the centre, at the first scale; see `prepare_views`."""
     return next(prepare_views(image, spec, name))
@@ -156,7 +162,7 @@ def prepare_views(image: Pixels, spec: PreprocessSpec, name: str) -> Iterator[Pi
     Parameters
     ----------
     image : ndarray of uint8, shape (H, W, C)
-        C of 1 or 3.
+        C of 1 or 3; other counts as the spec has them.
     spec : PreprocessSpec
         Sizes, interpolation and channels; mean and std are applied later, a batch at a time.
     name : str
@@ -173,10 +179,16 @@ def prepare_views(image: Pixels, spec: PreprocessSpec, name: str) -> Iterator[Pi
     ImageError
         Where the longer side would grow beyond what is decoded.
     """
+    if spec.channels not in (1, 3):  # Pillow knows no such images: each channel is one, and alike to it
+        alone = (_views(Image.fromarray(image[..., c]), spec, name) for c in range(image.shape[2]))
+        yield from (np.concatenate(channels, axis=2) for channels in zip(*alone, strict=True))
+        return
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     wanted = "L" if spec.channels == 1 else "RGB"
-    if picture.mode != wanted:
-        picture = picture.convert(wanted)
+    yield from _views(picture if picture.mode == wanted else picture.convert(wanted), spec, name)
+
+
+def _views(picture: Image.Image, spec: PreprocessSpec, name: str) -> Iterator[Pixels]:
     for scale in spec.views.scales:
         at = spec.at_scale(scale)
         resized = _resize(picture, at, name)

@@ -4,51 +4,101 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from featx.arraylike import images_in, is_image, listed
 from featx.arrays import ArraySource
+from featx.backbones import Backbone
 from featx.cache.store import FeatureStore
-from featx.errors import OptionError, SourceError
+from featx.errors import FeatxWarning, OptionError, SourceError
 from featx.files import PathFiles
 from featx.home import expanded
 from featx.layouts import Row
+from featx.naming import is_factory, is_run
 from featx.sources import FileSource, Source, load_source
 
-Images = Source | npt.NDArray[Any] | Sequence[str | os.PathLike[str]] | str | os.PathLike[str]
-"""A Source, uint8 arrays (n, H, W[, C]), paths of images, or one string that `load_source` understands."""
+Images = Source | npt.NDArray[Any] | Sequence[Any] | str | os.PathLike[str] | Any
+"""What stands for images, see `as_source`; tensors and PIL images are not named, so that nothing need be loaded."""
 
 
-def as_source(X: Images) -> Source:
+def as_source(X: Images, channels: int | None = None) -> Source:
     """Return images as a source.
+
+    Parameters
+    ----------
+    X : Source, array, tensor, list or str
+        A Source; uint8 images (n, H, W), (n, H, W, C) or (n, C, H, W) in an array or a torch tensor, whose values may
+        also be floats from 0 to 1; a list of arrays, tensors or PIL images, whose sizes may differ; paths of images,
+        in a list or a data frame of one column; or one string that `load_source` understands.
+    channels : int, optional
+        C, where it is known that the network takes neither 1 nor 3.
 
     Raises
     ------
     OptionError, SourceError
-        For anything that is none of `Images`.
+        For anything else, and for shapes whose channels could be first or last.
     """
     if isinstance(X, Source):
         return X
     if isinstance(X, (str, os.PathLike)):
         return load_source(X)
-    if isinstance(X, np.ndarray) and X.dtype.kind not in "UO":
-        return _some(ArraySource(X))
-    try:
-        paths = list(X)
-    except TypeError:
-        paths = [X]
-    if not all(isinstance(p, (str, os.PathLike)) for p in paths):
+    if is_image(X) and hasattr(X, "ndim"):
+        return _some(ArraySource(images_in(X, channels), channels=channels))
+    items = _items(X)
+    if items and is_image(items[0]):
+        return listed(items, channels)
+    if not all(isinstance(p, (str, os.PathLike)) for p in items):
+        other = next(item for item in items if not isinstance(item, (str, os.PathLike)))
         raise OptionError(
-            f"images are {type(X).__name__} of {type(paths[0]).__name__}, expected uint8 arrays of shape "
-            "(n, H, W, C), paths or a Source",
-            "np.stack the images if they are arrays",
+            f"images are {type(X).__name__} of {type(other).__name__}, expected uint8 arrays of shape (n, H, W, C), "
+            "tensors, a list of such images or of PIL images, paths or a Source",
+            "give the images themselves, or their paths",
         )
-    names = [os.fspath(p) for p in paths]
+    names = [os.fspath(p) for p in items]
     rows = [Row(str(expanded(name)), name, None) for name in names]
     return _some(FileSource("paths", "all", PathFiles(), rows, ()))
+
+
+def opened(X: Images, name: str, look_up: Callable[[int | None], Backbone]) -> tuple[Source, Backbone]:
+    """Return images as a source, and the network that is to see them.
+
+    A network of one's own, or of a run, says how many channels the images have; others take what the images have.
+
+    Parameters
+    ----------
+    name : str
+        The network's.
+    look_up : callable
+        Given the images' channels, or None, it returns the network.
+    """
+    if is_factory(name) or is_run(name):
+        backbone = look_up(None)
+        return as_source(X, backbone.preprocess.channels), backbone
+    source = as_source(X)
+    return source, look_up(source.channels)
+
+
+def warn_of(backbone: Backbone) -> None:
+    """Warn of what a user should know of a network, as the commands note it."""
+    for note in backbone.notes:
+        warnings.warn(note, FeatxWarning, stacklevel=4)
+
+
+def _items(X: Any) -> list[Any]:
+    """Return what a collection holds; a data frame's only column, or an array of one column, is what is meant."""
+    if getattr(X, "ndim", 1) == 2 and X.shape[1] == 1:
+        X = np.asarray(X)[:, 0]
+    elif hasattr(X, "columns"):
+        raise OptionError(f"images are a data frame of {X.shape[1]} columns, expected one of paths", "give that column")
+    try:
+        return list(X)
+    except TypeError:
+        return [X]
 
 
 def _some(source: Source) -> Source:

@@ -13,12 +13,13 @@ from torch import nn
 from featx.backbones import Backbone
 from featx.chance import own_chance
 from featx.errors import OptionError
-from featx.flat import FlatNetwork
-from featx.graph import Traced
+from featx.flat import flat_network
 from featx.head_spec import HeadSpec
 from featx.heads import attach, make_head
+from featx.hooked import read_network
 from featx.measure import Nodes
 from featx.networks import AUXILIARY
+from featx.readable import Readable
 from featx.train_config import TrainConfig
 
 FIXED_PX = (224, 256, 384, 448, 518)
@@ -43,7 +44,7 @@ class Learner:
     still : list of nn.Module
         What stays in eval mode: batch-norm statistics must not drift, nor dropout blur it.
     alone : bool
-        Whether the head alone makes the logits of `layer`. SqueezeNet pools after its classifier.
+        Whether the head alone makes the logits of `layer`. SqueezeNet pools after its classifier, others scale.
     """
 
     network: nn.Module
@@ -101,11 +102,11 @@ def assemble(
     convolution : bool
         Whether its classifier is a 1 x 1 convolution.
     """
-    spec = HeadSpec.parse(config.head)
+    spec, alone = HeadSpec.parse(config.head), True
     if config.mode != "scratch" or spec.flat:
         _without_auxiliary(network)
     network.requires_grad_(True)
-    traced = Traced(network)
+    traced = read_network(network)
     if spec.flat:
         nodes = _described(traced, shape, whole=False)
         layer = traced.base(place, nodes)
@@ -115,22 +116,23 @@ def assemble(
         _check_auxiliary(network, traced, shape)
         head = make_head(spec, width, n_classes, convolution=convolution)
         layer = _fed_by(traced, place)
+        alone = not convolution and traced.ends_with(place)
     early = _frozen_names(traced, network, place, config)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(not any(f"{name}.".startswith(f"{owner}.") for owner in early))
     quiet = [module for name, module in network.named_modules() if name in early]
     if spec.flat:
-        whole: nn.Module = FlatNetwork(network, layer, head)
+        whole: nn.Module = flat_network(traced, network, layer, head)
         place = "head"
     else:
         _new_auxiliary(network, n_classes)
         whole = attach(network, place, head)
     head.requires_grad_(True)
     quiet += [m for m in whole.modules() if _is_still(m)]
-    return Learner(whole, head, place, layer, quiet, alone=spec.flat or not convolution)
+    return Learner(whole, head, place, layer, quiet, alone=alone)
 
 
-def _frozen_names(traced: Traced, network: nn.Module, place: str, config: TrainConfig) -> set[str]:
+def _frozen_names(traced: Readable, network: nn.Module, place: str, config: TrainConfig) -> set[str]:
     """Return the modules and parameters that do not learn."""
     if config.mode == "frozen":
         own = {name for name, _ in network.named_parameters() if not f"{name}.".startswith(f"{place}.")}
@@ -143,7 +145,7 @@ def _is_still(module: nn.Module) -> bool:
     return bool(parameters) and not any(p.requires_grad for p in parameters)
 
 
-def _fed_by(traced: Traced, place: str) -> str:
+def _fed_by(traced: Readable, place: str) -> str:
     try:
         return traced.before(place)
     except OptionError:
@@ -157,7 +159,7 @@ def _size(nodes: Nodes, layer: str) -> int:
     return size
 
 
-def _described(traced: Traced, shape: tuple[int, int, int], *, whole: bool = True) -> Nodes:
+def _described(traced: Readable, shape: tuple[int, int, int], *, whole: bool = True) -> Nodes:
     """Return the nodes at an image size; where the network cannot take it, say the least that it can."""
     try:
         return traced.describe(shape, whole=whole)
@@ -175,7 +177,7 @@ def _described(traced: Traced, shape: tuple[int, int, int], *, whole: bool = Tru
         raise OptionError(exc.message, f"it takes {only} px: give --size {only}") from exc
 
 
-def _check_auxiliary(network: nn.Module, traced: Traced, shape: tuple[int, int, int]) -> None:
+def _check_auxiliary(network: nn.Module, traced: Readable, shape: tuple[int, int, int]) -> None:
     """Raise OptionError where the auxiliary heads, which evaluation never runs, want larger images."""
     if not _auxiliary(network) or _trains(network, shape):
         return
@@ -194,7 +196,7 @@ def _give(least: int) -> str:
     return f"it takes {least} px or more: give --size {least}"
 
 
-def _runs(traced: Traced, shape: tuple[int, int, int]) -> bool:
+def _runs(traced: Readable, shape: tuple[int, int, int]) -> bool:
     try:
         traced.describe(shape)
     except OptionError:

@@ -55,7 +55,16 @@ class Batch:
 
 
 def image_shape(source: Source, spec: PreprocessSpec) -> tuple[int, int, int]:
-    """Return (C, H, W) of a prepared image; where the spec leaves the size alone, the first image's."""
+    """Return (C, H, W) of a prepared image; where the spec leaves the size alone, the first image's.
+
+    Raises
+    ------
+    SourceError
+        The images have other channels than the network takes; between grey and colours they are converted.
+    ImageError
+        None of them tells its size.
+    """
+    _check_channels(source, spec)
     if spec.crop is not None:
         return spec.channels, spec.crop, spec.crop
     reasons = []
@@ -74,6 +83,21 @@ def none_decoded(reasons: Sequence[str]) -> ImageError:
     """Return the error for a source of which no image can be decoded, for these reasons."""
     first = f"; the first: {reasons[0]}" if reasons else ""
     return ImageError(f"none of the images can be decoded{first}", "look at one of them")
+
+
+def _check_channels(source: Source, spec: PreprocessSpec) -> None:
+    has, takes = source.channels, spec.channels
+    if has == takes or {has, takes} <= {1, 3}:
+        return
+    if takes not in (1, 3):
+        hint = f"give them as an array of uint8 (n, H, W, {takes}), or as a .npy, .npz or HDF5 file of one"
+    elif has - takes in (1, 3):
+        hint = f"if the last one is transparency, leave it out: x[..., :{has - 1}]"
+    else:
+        hint = "choose those that are colours: x[..., [0, 1, 2]]; or take a network of your own that sees all"
+    raise SourceError(
+        f"images of {source.spec} have {has} channel{'s' * (has > 1)}, and the network takes {takes}", hint
+    )
 
 
 def load_batches(

@@ -18,6 +18,7 @@ from featx.checkpoints import Checkpoints, State, load_exactly, optimizer_tensor
 from featx.feeds import Feeds, Rows, chunks
 from featx.forward import arithmetic, memory_errors
 from featx.metrics import Scores, score
+from featx.network_outputs import logits_of
 from featx.optim import Schedule, groups_of, make_optimizer, set_lr
 from featx.specs import Progress
 from featx.steps import Step, diverged, diverged_after, lone_image_errors, set_chance
@@ -242,7 +243,7 @@ class Loop:
         found: list[Any] = []
         with torch.inference_mode(), memory_errors("evaluation"), arithmetic(self.device, self.config.precision):
             for _, x in self.feeds[part].batches(batches, None):
-                found.append(self.module(x).float().cpu().numpy())
+                found.append(logits_of(self.module(x), self.n_classes)[0].float().cpu().numpy())
         logits = np.concatenate(found)
         # The last update of an epoch may be the one that diverges; no loss was taken after it.
         lost = np.flatnonzero(~np.isfinite(logits.max(axis=1)))

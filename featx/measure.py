@@ -94,7 +94,7 @@ class Measured:
 
 
 def measure(graph_module: fx.GraphModule, shape: tuple[int, int, int]) -> Measured:
-    """Run a graph on images without values.
+    """Run a graph on images without values; on noise, where an operation asks for values.
 
     Parameters
     ----------
@@ -103,14 +103,35 @@ def measure(graph_module: fx.GraphModule, shape: tuple[int, int, int]) -> Measur
     shape : tuple of int
         Channels, height, width.
     """
-    meta = _without_values(graph_module)
-    run, failure = _run(_Measure(meta), shape)
+    module, device = _without_values(graph_module), torch.device("meta")
+    run, failure = _run(_Measure(module), noise(shape, device))
+    if failure is not None and _asks_for_values(failure):
+        module, device = graph_module, device_of(graph_module)
+        run, failure = _run(_Measure(module), noise(shape, device))
     channels, height, width = shape
-    larger = _run(_Grown(meta), (channels, height + 64, width + 64))[0].shapes
+    larger = _run(_Grown(module), noise((channels, height + 64, width + 64), device))[0].shapes
     square = height == width
-    layouts = {name: _layout(found, larger.get(name), square) for name, found in run.shapes.items()}
-    grown = {name for name, found in run.shapes.items() if larger.get(name, found) != found}
+    spaces = {name: space_of(found, larger.get(name), square) for name, found in run.shapes.items()}
+    layouts = {name: layout for name, (layout, _) in spaces.items()}
+    grown = {name for name, (_, grows) in spaces.items() if grows}
     return Measured(run.shapes, layouts, run.cost, grown, set(run.cost), run.effects(), failure)
+
+
+def noise(shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """Return two images, the same each time: of two, the batch shows."""
+    if device.type == "meta":
+        return torch.empty(2, *shape, device=device)
+    return torch.randn((2, *shape), generator=torch.Generator().manual_seed(0)).to(device)
+
+
+def device_of(module: torch.nn.Module) -> torch.device:
+    """Return where a network's weights lie."""
+    tensors = (*module.parameters(), *module.buffers())
+    return tensors[0].device if tensors else torch.device("cpu")
+
+
+def _asks_for_values(failure: Exception) -> bool:
+    return isinstance(failure, NotImplementedError) or "meta tensor" in str(failure) or "meta device" in str(failure)
 
 
 def reason(failure: Exception) -> str:
@@ -147,8 +168,8 @@ class _Measure(fx.Interpreter):
             self.shapes[n.name] = tuple(value.shape[1:])
         inputs = self._inputs(n)
         for write in self._writes:
-            write.read |= any(_storage(x) == write.storage and self._order[node] < write.at for node, x in inputs)
-        changed = {_storage(x) for node, x in inputs if x._version != versions[node]}
+            write.read |= any(storage_of(x) == write.storage and self._order[node] < write.at for node, x in inputs)
+        changed = {storage_of(x) for node, x in inputs if x._version != versions[node]}
         self._writes += [_Write(n.name, storage, self._order[n]) for storage in changed]
         return value
 
@@ -178,22 +199,24 @@ class _Grown(_Measure):
         return None if n.target is torch._assert else super().run_node(n)
 
 
-def _run(run: _Measure, shape: tuple[int, int, int]) -> tuple[_Measure, Exception | None]:
-    with torch.no_grad(), run.counter, _plain_attention():
+def _run(run: _Measure, images: torch.Tensor) -> tuple[_Measure, Exception | None]:
+    with torch.no_grad(), run.counter, plain_attention():
         try:
-            run.run(torch.empty(2, *shape, device="meta"))
+            run.run(images)
         # A size that does not fit shows in any way: the network's own code runs here.
         except Exception as exc:
             return run, exc
     return run, None
 
 
-def _storage(x: torch.Tensor) -> int:
+def storage_of(x: torch.Tensor) -> int:
+    """Return a number of the memory that a tensor lies in, which others may share."""
     return int(x.untyped_storage()._cdata)
 
 
 @contextlib.contextmanager
-def _plain_attention() -> Iterator[None]:
+def plain_attention() -> Iterator[None]:
+    """Leave the fused attention kernel out within the block."""
     # The fused attention kernel exists on no meta device and counts no operations.
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -201,6 +224,19 @@ def _plain_attention() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+def space_of(shape: tuple[int, ...], larger: tuple[int, ...] | None, square: bool) -> tuple[str, bool]:
+    """Return the layout of a value of a shape, and whether a larger image gives more values.
+
+    Parameters
+    ----------
+    larger : tuple of int, optional
+        Its shape for a larger image; None where the network takes none.
+    square : bool
+        Whether the images are.
+    """
+    return _layout(shape, larger, square), larger is not None and larger != shape
 
 
 def _layout(shape: tuple[int, ...], larger: tuple[int, ...] | None, square: bool) -> str:

@@ -159,11 +159,7 @@ def preset_of(name: str, weights: Any = None, channels: int = 3) -> PreprocessSp
         Without it, the network's default size, with ImageNet's mean and standard deviation.
     """
     if name == "lenet5":
-        # A grey image has the mean of the three channels' statistics.
-        mean, std = IMAGENET_MEAN, IMAGENET_STD
-        if channels == 1:
-            mean, std = (round(sum(mean) / 3, 3),), (round(sum(std) / 3, 3),)  # type: ignore[assignment]
-        return PreprocessSpec(resize=32, crop=32, channels=channels, mean=mean, std=std)
+        return plain_preset(32, channels)
     known = weights or next(iter(torchvision.models.get_model_weights(name)), None)
     if known is None:
         return PreprocessSpec(resize=256, crop=224)
@@ -184,6 +180,20 @@ def preset_of(name: str, weights: Any = None, channels: int = 3) -> PreprocessSp
         mean=tuple(preset.mean),
         std=tuple(preset.std),
     )
+
+
+def plain_preset(px: int, channels: int) -> PreprocessSpec:
+    """Return the preprocessing of a network whose own nobody published: ImageNet's statistics.
+
+    A grey image has the mean of the three channels' statistics; of other channels none are known, and values stay 0
+    to 1.
+    """
+    mean, std = (0.0,) * channels, (1.0,) * channels
+    if channels == 3:
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
+    elif channels == 1:
+        mean, std = (round(sum(IMAGENET_MEAN) / 3, 3),), (round(sum(IMAGENET_STD) / 3, 3),)
+    return PreprocessSpec(resize=px, crop=px, channels=channels, mean=mean, std=std)
 
 
 def channels_last(module: nn.Module) -> nn.Module:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from featx.backbones import Backbone, resolve
 from featx.cache.memo import Memo
-from featx.errors import CorruptStoreError, FeatureError, OptionError, WeightsError
+from featx.errors import CorruptStoreError, FeatureError, OptionError, WeightsError, either
 from featx.inputs import as_source
 from featx.naming import PIXELS, RUN
 from featx.portable import LinearModel
@@ -78,7 +78,8 @@ def open_predictor(run: Run, memo: Memo, weights: str | None = None) -> Predicto
         raise OptionError(f"run {run.id} holds no model, expected one of `featx fit` or `featx train`")
     if record.get("head") == "knn":
         raise OptionError(
-            f"run {run.id} compares with its training rows and keeps no model", "`featx fit` without --head keeps one"
+            f"run {run.id} compares with its training rows and keeps no model",
+            either("`featx fit` without --head keeps one", "`featx fit` keeps one of any other head"),
         )
     if not (run.path / MODEL_FILE).is_file():
         raise WeightsError(f"run {run.id} has no {MODEL_FILE}", "run its command again")

@@ -118,14 +118,16 @@ class NetworkPredictor(Predictor):
         import torch
 
         from featx.forward import Normalize, arithmetic, memory_errors, pick_device
+        from featx.network_outputs import logits_of
         from featx.networks import channels_last
+        from featx.placing import placed
 
         device = pick_device(config.device)
-        network, normalize = channels_last(self._whole.to(device)), Normalize(self.preprocess).to(device)
+        network, normalize = channels_last(placed(self._whole, device)), Normalize(self.preprocess).to(device)
         for batch in self._loaded(source, batches, config):
             with torch.inference_mode(), memory_errors("prediction"), arithmetic(device, self._precision):
                 x = normalize(torch.from_numpy(batch.pixels).to(device))
-                logits = network(x).double().cpu().numpy()
+                logits = logits_of(network(x), len(self.classes))[0].double().cpu().numpy()
             yield batch, logits
 
 

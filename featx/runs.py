@@ -40,6 +40,16 @@ class Run:
         Name of the folder.
     path : Path
         The folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from featx import Runs
+    >>> run = Runs(tempfile.mkdtemp()).new("fit", ["my_script.py"])
+    >>> run.write({"test_accuracy": 0.75})
+    >>> record = run.read()
+    >>> record["kind"], record["test_accuracy"]
+    ('fit', 0.75)
     """
 
     def __init__(self, path: Path, start: Mapping[str, Any] | None = None) -> None:
@@ -112,6 +122,15 @@ class Runs:
     ----------
     home : path, optional
         featx's home folder; else ``FEATX_HOME``, else the user's cache folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> runs = Runs(tempfile.mkdtemp())
+    >>> run = runs.new("fit", ["my_script.py"])
+    >>> run.write({"test_accuracy": 0.75})
+    >>> runs.open(run.id).read()["test_accuracy"]
+    0.75
     """
 
     def __init__(self, home: str | os.PathLike[str] | None = None) -> None:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from featx.errors import ImageError
+from featx.errors import ImageError, SourceError
 from featx.images import Pixels, prepare_views
 from featx.sources import Source, at_bits
 from featx.specs import PreprocessSpec, Views
@@ -110,6 +110,10 @@ def _columns(views: Views) -> int:
 
 def _pictures(source: Source, row: int, preprocess: PreprocessSpec | None) -> Iterator[Pixels]:
     image, _ = source[row]
+    if image.shape[2] not in (1, 3):
+        raise SourceError(
+            f"images of {source.spec} have {image.shape[2]} channels, and a sheet shows 1 or 3", "show three of them"
+        )
     flip = preprocess is not None and preprocess.views.flip
     for view in [image] if preprocess is None else prepare_views(image, preprocess, source.ids[row]):
         picture = np.squeeze(view, 2) if view.shape[2] == 1 else view

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from featx.certificate import coefficients_gap
 from featx.checks import check_choice, check_positive, check_range
 from featx.device import fitting_on, to_device, torch_device
 from featx.errors import OptionError
-from featx.fit_config import PENALTIES, FitConfig
+from featx.fit_config import DEFAULT_PENALTY, PENALTIES, Balanced, FitConfig, Normalize, Penalty
 from featx.linear_model import LinearClassifier, NotConvergedWarning, Rows
 from featx.matrices import dense, validated
 from featx.minibatch import Adam, step_through
@@ -122,14 +123,14 @@ class SoftmaxRegression(LinearClassifier):
         self,
         C: float = FitConfig.C,
         *,
-        penalty: str | None = FitConfig.penalty,
+        penalty: Penalty | None = DEFAULT_PENALTY,
         l1_ratio: float = FitConfig.l1_ratio,
         fit_intercept: bool = FitConfig.fit_intercept,
-        class_weight: Any = FitConfig.class_weight,
+        class_weight: Balanced | Mapping[Any, float] | None = FitConfig.class_weight,
         tol: float = FitConfig.tol,
         max_iter: int = FitConfig.max_iter,
         standardize: bool = False,
-        normalize: str | None = FitConfig.normalize,
+        normalize: Normalize | None = FitConfig.normalize,
         learning_rate: float = FitConfig.LEARNING_RATE,
         device: str = "cpu",
         warm_start: bool = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from sklearn.model_selection import PredefinedSplit, StratifiedKFold, check_cv
 from featx.checks import check_count, check_positive
 from featx.device import fitting_on, to_device, torch_device
 from featx.errors import OptionError
-from featx.fit_config import SWEEPS, FitConfig
+from featx.fit_config import SWEEPS, Balanced, FitConfig, Normalize
 from featx.linear_model import Floats, LinearClassifier, NotConvergedWarning, Rows, logits_of, row_slices
 from featx.matrices import as_matrix
 from featx.paths import fit_path
@@ -86,11 +86,11 @@ class SoftmaxRegressionCV(LinearClassifier):
         cv: Any = None,
         halvings: int = 0,
         fit_intercept: bool = FitConfig.fit_intercept,
-        class_weight: Any = FitConfig.class_weight,
+        class_weight: Balanced | Mapping[Any, float] | None = FitConfig.class_weight,
         tol: float = FitConfig.tol,
         max_iter: int = FitConfig.max_iter,
         standardize: bool = False,
-        normalize: str | None = FitConfig.normalize,
+        normalize: Normalize | None = FitConfig.normalize,
         device: str = "cpu",
         random_state: Any = None,
     ) -> None:

@@ -371,7 +371,17 @@ def load_source(
     memo: Memo | None = None,
     progress: Progress = no_progress,
 ) -> Source:
-    """Open one split of a source, or all of its rows; see `load_splits`."""
+    """Open one split of a source, or all of its rows; see `load_splits`.
+
+    Examples
+    --------
+    >>> digits = load_source("digits")
+    >>> len(digits), digits.classes[:3], digits.channels
+    (1797, ('0', '1', '2'), 1)
+    >>> image, label = digits[0]
+    >>> image.shape, image.dtype, label
+    ((8, 8, 1), dtype('uint8'), 0)
+    """
     if split == "all":
         split = None
     found = load_splits(

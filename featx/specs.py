@@ -9,21 +9,30 @@ import numbers
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from featx.checks import check_bits, check_choice, check_count, check_range
-from featx.errors import OptionError
+from featx.errors import OptionError, choices
 
 SCHEMA = 1
 """Version of the key and of the files that the store writes."""
 
-PRECISIONS = ("fp32", "bf16", "fp16")
-DTYPES = ("float32", "float16")
-RESIZES = ("crop", "squash", "pad", "none")
-INTERPOLATIONS = ("bilinear", "bicubic")
-CROPS = (1, 5, 10)
-STEMS = ("cifar",)
-ON_ERROR = ("raise", "skip")
+Precision = Literal["fp32", "bf16", "fp16"]
+Dtype = Literal["float32", "float16"]
+Resize = Literal["crop", "squash", "pad", "none"]
+Interpolation = Literal["bilinear", "bicubic"]
+Crops = Literal[1, 5, 10]
+Stem = Literal["cifar"]
+OnError = Literal["raise", "skip"]
+
+PRECISIONS: tuple[Precision, ...] = choices(Precision)
+DTYPES: tuple[Dtype, ...] = choices(Dtype)
+RESIZES: tuple[Resize, ...] = choices(Resize)
+INTERPOLATIONS: tuple[Interpolation, ...] = choices(Interpolation)
+CROPS: tuple[Crops, ...] = choices(Crops)
+STEMS: tuple[Stem, ...] = choices(Stem)
+ON_ERROR: tuple[OnError, ...] = choices(OnError)
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -136,7 +145,7 @@ class Views:
         Sizes relative to the network's input size, each with all these views; kept in ascending order.
     """
 
-    crops: int = 1
+    crops: Crops = 1
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
 
@@ -155,7 +164,7 @@ class Views:
                 f"scales are {scales}, expected positive numbers, each once", "for example --scales 1,1.25"
             )
         object.__setattr__(self, "flip", bool(self.flip) or self.crops == 10)
-        object.__setattr__(self, "crops", min(int(self.crops), 5))
+        object.__setattr__(self, "crops", 5 if self.crops > 1 else 1)
         object.__setattr__(self, "scales", tuple(sorted(map(float, scales))))
 
     def as_dict(self) -> dict[str, Any]:
@@ -187,7 +196,8 @@ class PreprocessSpec:
         shape; ``pad`` resizes the longer side to `crop` px and puts black beside the shorter one; ``none`` leaves
         the size alone.
     channels : int
-        3 (RGB) or 1 (grey).
+        3 (RGB), 1 (grey, weighed as Pillow's mode L and torchvision's Grayscale do), or as many as a network of one's
+        own takes, up to `MOST_CHANNELS`: then images must have just these.
     mean, std : tuple of float
         One value a channel, in units of 0..1.
     interpolation : str
@@ -206,12 +216,14 @@ class PreprocessSpec:
     channels: int = 3
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
-    interpolation: str = "bilinear"
-    fit: str = "crop"
+    interpolation: Interpolation = "bilinear"
+    fit: Resize = "crop"
     decoder: str = "pillow-upright-1"
     resizer: str = "pillow-antialias-1"
     views: Views = Views()
     bits: int | None = None
+
+    MOST_CHANNELS: ClassVar = 64
 
     def __post_init__(self) -> None:
         sizes: dict[str, Any] = {"resize": self.resize, "crop": self.crop}
@@ -219,8 +231,8 @@ class PreprocessSpec:
             if px is not None and not (isinstance(px, numbers.Integral) and 1 <= int(px) <= 16384):
                 raise OptionError(f"{name} of {px} px, expected 1 to 16384", "give another --size")
             object.__setattr__(self, name, None if px is None else int(px))
-        if self.channels not in (1, 3):
-            raise OptionError(f"{self.channels} channels, expected 3 (RGB) or 1 (grey)")
+        if not (isinstance(self.channels, int) and 1 <= self.channels <= self.MOST_CHANNELS):
+            raise OptionError(f"{self.channels} channels, expected 3 (RGB), 1 (grey), or up to {self.MOST_CHANNELS}")
         check_choice("interpolation", self.interpolation, INTERPOLATIONS)
         check_choice("resize", self.fit, RESIZES)
         check_bits(self.bits)
@@ -342,20 +354,20 @@ class ExtractConfig:
     """How features are computed; ``batch_size``, ``device`` and ``workers`` do not change what they are."""
 
     weights: str = "DEFAULT"
-    stem: str | None = None
+    stem: Stem | None = None
     size: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    resize: str | None = None
-    interpolation: str | None = None
+    resize: Resize | None = None
+    interpolation: Interpolation | None = None
     bits: int | None = None
     views: Views = Views()
-    precision: str = "fp32"
-    dtype: str = "float32"
+    precision: Precision = "fp32"
+    dtype: Dtype = "float32"
     batch_size: int = 64
     device: str = "auto"
     workers: int | None = None
-    on_error: str = "raise"
+    on_error: OnError = "raise"
 
     def __post_init__(self) -> None:
         check_choice("precision", self.precision, PRECISIONS)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from featx.arrays import ArraySource, Hashes, check_images, hash_image, label_of, split_arrays
+from featx.arrays import ArraySource, Hashes, bands, check_images, hash_image, label_of, split_arrays
 from featx.cache.memo import Memo, file_stamp, notes_mapped_writes
 from featx.cache.schema import unreadable
 from featx.errors import ImageError, SourceError
@@ -170,7 +170,7 @@ def npy(spec: str, memo: Memo | None) -> dict[str, ArraySource]:
     needed = start + math.prod(shape) * dtype.itemsize
     # Nothing in the file could tell a damaged shape from a right one but the bytes that are there.
     if shape:
-        check_images(spec, dtype, shape)
+        check_images(spec, dtype, shape, bands(shape))
     if fortran or not shape or min(shape) < 0 or needed != path.stat().st_size:
         found = "in column order" if fortran else f"{path.stat().st_size:,} bytes long"
         raise SourceError(

@@ -96,8 +96,9 @@ def _where(found: Recorded) -> str:
 
 def _as_named(found: Recorded, memo: Memo | None, resolve: Resolve) -> Backbone:
     weights = found.named_file or found.weights
-    name, stem = found.origin or found.name, found.options.get("stem")
-    return resolve(name, weights=weights, stem=stem, channels=found.preprocess.channels, memo=memo)
+    name = found.origin or found.name
+    stem, made_for = (found.options.get(option) for option in ("stem", "img_size"))
+    return resolve(name, weights=weights, stem=stem, size=made_for, channels=found.preprocess.channels, memo=memo)
 
 
 def _as_given(found: Recorded, weights: str, memo: Memo | None, resolve: Resolve) -> Backbone:

@@ -14,6 +14,7 @@ from featx.augment import Mix
 from featx.chance import reseed
 from featx.errors import FeatureError, OptionError, first_few
 from featx.forward import arithmetic
+from featx.network_outputs import logits_of
 from featx.optim import forget_gradients, take_gradients
 from featx.train_config import TrainConfig
 
@@ -44,6 +45,7 @@ class Step:
         device: torch.device,
     ) -> None:
         self.module, self.optimizer, self.config, self.device = module, optimizer, config, device
+        self.n_classes = n_classes
         self._weights = balanced(labels, n_classes) if config.class_weight == "balanced" else None
         self._mix = Mix(config, n_classes)
         # bf16 has fp32's range: only fp16 needs its loss scaled.
@@ -71,8 +73,7 @@ class Step:
         """
         mixed, target = self._mix(x, y)
         with arithmetic(self.device, self.config.precision):
-            outputs = self.module(mixed)
-            logits, *auxiliary = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
+            logits, *auxiliary = logits_of(self.module(mixed), self.n_classes)
             loss = self._loss(logits, target)
             for other in auxiliary:
                 loss = loss + AUXILIARY_WEIGHT * self._loss(other, target)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -14,8 +16,11 @@ from featx.chance import own_chance
 from featx.errors import OptionError, WeightsError, nearest
 from featx.hub import fetch_from_hub
 from featx.naming import TIMM
-from featx.specs import INTERPOLATIONS, PreprocessSpec
+from featx.specs import INTERPOLATIONS, PreprocessSpec, Resize
 from featx.weights import READABLE, State, fetch_url
+
+_FITS: dict[str, Resize] = {"center": "crop", "squash": "squash", "border": "pad"}
+"""timm's names of how an image becomes square."""
 
 if TYPE_CHECKING:
     from timm.models import PretrainedCfg
@@ -55,18 +60,60 @@ def full_name(name: str) -> str:
     return name
 
 
-def build(name: str) -> nn.Module:
+def size_options(name: str, size: int | None) -> dict[str, Any]:
+    """Return what a network that is made for one image size is to be told to be made for another one, in px.
+
+    Parameters
+    ----------
+    name : str
+        From `full_name`.
+    size : int, optional
+        Wanted; None leaves the network as it is.
+    """
+    configured = _configured(name)
+    if size is None or not configured.fixed_input_size or size == configured.input_size[-1]:
+        return {}
+    return {"img_size": size}
+
+
+def build(name: str, options: Mapping[str, Any] = MappingProxyType({})) -> nn.Module:
     """Build a network with freshly drawn weights.
 
     Parameters
     ----------
     name : str
         From `full_name`.
+    options : dict
+        timm's own keywords, from `size_options`.
+
+    Raises
+    ------
+    OptionError
+        The network cannot be made with them.
     """
     import timm
 
-    network: nn.Module = timm.create_model(name.removeprefix(TIMM), pretrained=False)
+    try:
+        network: nn.Module = timm.create_model(name.removeprefix(TIMM), pretrained=False, **options)
+    # Each network has its own way to refuse a size.
+    except Exception as exc:
+        if not options:
+            raise
+        said = " ".join(str(exc).split())[:160] or type(exc).__name__
+        raise OptionError(
+            f"{name} cannot be made for {options.get('img_size')} px: {said}",
+            f"give another --size, or none for its own {_configured(name).input_size[-1]} px",
+        ) from exc
     return network
+
+
+def resampled(state: State, module: nn.Module) -> State:
+    """Return a file's weights for the size that a network was made for, as timm resamples them; else as they are."""
+    own = module.state_dict()
+    convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+    if convert is None or all(state[key].shape == own[key].shape for key in state if key in own):
+        return state
+    return dict(convert(dict(state), module))
 
 
 def tensor_names(name: str) -> set[str]:
@@ -109,7 +156,7 @@ def preset_of(name: str) -> tuple[PreprocessSpec, list[str]]:
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         interpolation=config["interpolation"],
-        fit={"center": "crop", "squash": "squash", "border": "pad"}[mode],
+        fit=_FITS[mode],
     )
     return spec, _deviations(mode, resize, height)
 
@@ -148,7 +195,7 @@ def fetch(name: str) -> Path:
     return fetch_url(url)
 
 
-def fitted(name: str, state: State, own: Mapping[str, torch.Tensor]) -> State:
+def fitted(name: str, state: State, own: Mapping[str, torch.Tensor], options: Mapping[str, Any]) -> State:
     """Return published weights under the network's own names: timm converts those of other code bases.
 
     Parameters
@@ -159,6 +206,8 @@ def fitted(name: str, state: State, own: Mapping[str, torch.Tensor]) -> State:
         As published.
     own : mapping of str to Tensor
         The network's.
+    options : mapping
+        What it was built with.
 
     Raises
     ------
@@ -173,7 +222,9 @@ def fitted(name: str, state: State, own: Mapping[str, torch.Tensor]) -> State:
         with own_chance():
             # With the tensors given, timm reads no file: it renames, and loads strictly.
             overlay = {"state_dict": dict(state)}
-            built = timm.create_model(name.removeprefix(TIMM), pretrained=True, pretrained_cfg_overlay=overlay)
+            built = timm.create_model(
+                name.removeprefix(TIMM), pretrained=True, pretrained_cfg_overlay=overlay, **options
+            )
     except Exception as exc:  # each network's converter fails in its own way
         raise WeightsError(
             f"the published weights of {name} do not fit it: {' '.join(str(exc).split())[:160]}",

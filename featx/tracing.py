@@ -11,6 +11,11 @@ from torch import fx, nn
 from torchvision.models.feature_extraction import NodePathTracer
 
 from featx.errors import OptionError
+from featx.placing import follow_input
+
+
+class UntraceableError(OptionError):
+    """A network whose graph torch.fx cannot find: its forward asks for values that tracing has not."""
 
 
 def trace(module: nn.Module) -> tuple[fx.GraphModule, dict[str, fx.Node]]:
@@ -23,13 +28,15 @@ def trace(module: nn.Module) -> tuple[fx.GraphModule, dict[str, fx.Node]]:
 
     Raises
     ------
-    OptionError
+    UntraceableError
         For a network that torch.fx cannot trace.
     """
     tracer = NodePathTracer(**tracer_options(module))
     graph_module = fx.GraphModule(module, _graph(tracer, module)).eval()
     names = {node.name: name for node, name in tracer.node_to_qualname.items()}
     inner = [n for n in graph_module.graph.nodes if n.op not in ("placeholder", "get_attr", "output")]
+    follow_input(graph_module.graph)
+    graph_module.recompile()
     return graph_module, {names[node.name]: node for node in inner}
 
 
@@ -71,7 +78,7 @@ def _graph(tracer: fx.Tracer, module: nn.Module) -> fx.Graph:
     # The network's own code runs on stand-ins for values, and may fail in any way.
     except Exception as exc:
         said = " ".join(str(exc).split())[:160]
-        raise OptionError(
+        raise UntraceableError(
             f"network {type(module).__name__} cannot be traced by torch.fx: {said or type(exc).__name__}",
             "its forward must not branch or loop on the values or the shape of its input",
         ) from exc

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from featx.checks import check_choice, check_count, check_positive, check_range
-from featx.errors import OptionError
+from featx.errors import OptionError, choices
 from featx.head_spec import HeadSpec
-from featx.specs import ON_ERROR, PRECISIONS, ExtractConfig
+from featx.specs import ON_ERROR, PRECISIONS, ExtractConfig, OnError, Precision
 
-MODES = ("scratch", "frozen", "finetune")
-OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("constant", "step", "cosine", "onecycle", "plateau")
-AUGMENTS = ("none", "flip", "crop", "crop-flip", "trivial", "randaugment")
-MIRRORING = ("flip", "crop-flip", "trivial", "randaugment")
-NOT_MIRRORED = {"flip": "none", "crop-flip": "crop"}
+Mode = Literal["scratch", "frozen", "finetune"]
+OptimizerName = Literal["sgd", "adam", "adamw"]
+ScheduleName = Literal["constant", "step", "cosine", "onecycle", "plateau"]
+AugmentName = Literal["none", "flip", "crop", "crop-flip", "trivial", "randaugment"]
+ClassWeight = Literal["balanced"]
+
+MODES: tuple[Mode, ...] = choices(Mode)
+OPTIMIZERS: tuple[OptimizerName, ...] = choices(OptimizerName)
+SCHEDULES: tuple[ScheduleName, ...] = choices(ScheduleName)
+AUGMENTS: tuple[AugmentName, ...] = choices(AugmentName)
+MIRRORING: tuple[AugmentName, ...] = ("flip", "crop-flip", "trivial", "randaugment")
+NOT_MIRRORED: dict[AugmentName, AugmentName] = {"flip": "none", "crop-flip": "crop"}
 """What is left of an augmentation for images that have a direction."""
-CLASS_WEIGHTS = ("balanced",)
+CLASS_WEIGHTS: tuple[ClassWeight, ...] = choices(ClassWeight)
 
 
 @dataclass(frozen=True)
@@ -74,31 +80,31 @@ class TrainConfig:
         Time between checkpoints within an epoch; one is written after each epoch too.
     """
 
-    mode: str = "finetune"
+    mode: Mode = "finetune"
     unfreeze_from: str | None = None
     head: str = "linear"
     init_head: str | None = None
     epochs: int = 10
     batch_size: int = 64
     accumulate: int = 1
-    optimizer: str = "sgd"
+    optimizer: OptimizerName = "sgd"
     lr: float | None = None
     head_lr_factor: float = 1.0
     momentum: float = 0.9
     weight_decay: float | None = None
-    schedule: str = "cosine"
+    schedule: ScheduleName = "cosine"
     warmup_epochs: int = 0
     clip: float | None = None
     label_smoothing: float = 0.0
-    class_weight: str | None = None
-    augment: str | None = None
+    class_weight: ClassWeight | None = None
+    augment: AugmentName | None = None
     mixup: float = 0.0
     cutmix: float = 0.0
     patience: int | None = None
-    precision: str = ExtractConfig.precision
+    precision: Precision = ExtractConfig.precision
     device: str = ExtractConfig.device
     seed: int = 0
-    on_error: str = ExtractConfig.on_error
+    on_error: OnError = ExtractConfig.on_error
     checkpoint_minutes: float = 5.0
 
     _ADAPTIVE: ClassVar = {"scratch": 1e-3, "frozen": 1e-3, "finetune": 1e-4}
@@ -116,13 +122,18 @@ class TrainConfig:
         object.__setattr__(self, "head", str(HeadSpec.parse(self.head)))
         if self.unfreeze_from is not None and self.mode != "finetune":
             raise OptionError(
-                f"unfreeze-from goes with mode finetune, and the mode is {self.mode}", "leave --unfreeze-from out"
+                f"unfreeze-from goes with mode finetune, and the mode is {self.mode}",
+                "leave --unfreeze-from out",
             )
         if self.init_head is not None and self.mode == "scratch":
-            raise OptionError("init-head begins a head on pretrained features, and the mode is scratch", "leave it out")
+            raise OptionError(
+                "init-head begins a head on pretrained features, and the mode is scratch",
+                "leave it out",
+            )
         if self.warmup_epochs >= self.epochs or (self.warmup_epochs and self.schedule == "onecycle"):
             raise OptionError(
-                f"warmup-epochs is {self.warmup_epochs} with {self.epochs} epochs and schedule {self.schedule}, "
+                f"warmup-epochs is {self.warmup_epochs} with {self.epochs} epochs and schedule "
+                f"{self.schedule}, "
                 "expected fewer than the epochs, and none with onecycle, which warms up by itself",
                 "give another --warmup-epochs",
             )

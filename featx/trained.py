@@ -13,10 +13,10 @@ from featx.building import drawn, find_head, stamps_of
 from featx.code import code_of
 from featx.errors import CorruptStoreError, OptionError, WeightsError
 from featx.factories import Factory
-from featx.flat import FlatNetwork
-from featx.graph import Traced
+from featx.flat import flat_network
 from featx.head_spec import HeadSpec
 from featx.heads import attach, make_head
+from featx.hooked import read_network
 from featx.naming import is_timm
 from featx.run_backbone import Held
 from featx.weights import State, load_into, read_state, state_hash
@@ -62,6 +62,8 @@ def inspect_trained(held: Held, base: nn.Module | None = None) -> dict[str, Any]
     notes = []
     if found.left_out:
         notes = [f"{held.run} has a head of its own, in place of {', '.join(found.left_out)[:200]} of {held.name}"]
+    if held.code is not None or is_timm(held.name):
+        notes += [note] if (note := read_network(found.network).note) else []
     return {
         "name": held.name,
         "sha256": state_hash(found.network),
@@ -152,12 +154,12 @@ def _untrained(held: Held) -> nn.Module:
 
 def _flat(held: Held, network: nn.Module, place: str, spec: HeadSpec, state: State) -> nn.Module:
     px = held.preprocess.crop or ANY_PX
-    traced = Traced(network)
+    traced = read_network(network)
     layer = traced.base(place, traced.describe((held.preprocess.channels, px, px), whole=False))
     first = state.get("head.0.weight" if spec.widths else "head.weight")
     if first is None or first.ndim != 2:
         raise WeightsError(f"the model of {held.run} has no head {held.head}", "train it again")
-    return FlatNetwork(network, layer, make_head(spec, int(first.shape[1]), held.n_classes))
+    return flat_network(traced, network, layer, make_head(spec, int(first.shape[1]), held.n_classes))
 
 
 def _missing(network: nn.Module, state: State) -> tuple[str, ...]:

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import nn
 
 from featx.backbones import Backbone
 from featx.cache.store import FeatureStore
 from featx.checkpoints import Checkpoints
 from featx.direction import Augmentation, augmentation_of
-from featx.errors import FeatxWarning, OptionError, SourceError, first_few
+from featx.errors import FeatxWarning, OptionError, SourceError, either, first_few
 from featx.feeds import feature_feeds, image_feeds
 from featx.forward import pick_device
 from featx.guessing import worse_than_guessing
@@ -26,6 +27,7 @@ from featx.loading import image_shape
 from featx.loop import Clock, Epoch, Loop
 from featx.metrics import Scores
 from featx.networks import channels_last
+from featx.placing import placed
 from featx.runs import Runs
 from featx.specs import LayerSpec, Progress, Views, no_progress
 from featx.splits import Part, Partition, untaught
@@ -164,7 +166,7 @@ def train(
         else:
             feeds, skipped = image_feeds(partition, backbone, config, device)
     _check_taught(partition, feeds["train"].part)
-    module = (learner.head if cached else channels_last(learner.network)).to(device)
+    module = placed(learner.head if cached else channels_last(learner.network), device)
     standard = None
     if config.mode == "frozen":
         with clock("standardize"):
@@ -184,7 +186,7 @@ def train(
         learner.network.set_submodule(learner.place, learner.head)
     trained = loop.rows * len(history) / max(clock.seconds.get("train", 0.0), 1e-9)
     return TrainResult(
-        module=learner.strip().cpu(),
+        module=placed(learner.strip(), torch.device("cpu")),
         history=history,
         best_epoch=best_epoch,
         scores=scores,
@@ -214,7 +216,10 @@ def _final(loop: Loop) -> dict[str, Scores]:
 
 def _check(partition: Partition, backbone: Backbone) -> None:
     if not backbone.head:
-        raise OptionError(f"backbone {backbone.name} has no classifier to train", "use `featx fit --pixels`")
+        raise OptionError(
+            f"backbone {backbone.name} has no classifier to train",
+            either("use `featx fit --pixels`", "put SoftmaxRegression on FeatureExtractor('pixels', 'pixels')"),
+        )
     _check_classes(partition.train)
     if backbone.preprocess.views != Views():
         said = str(backbone.preprocess.views)

@@ -110,7 +110,7 @@ def test_a_folder_without_its_model_is_refused(run: Run) -> None:
     (run.path / "last-1-3.safetensors").unlink()
     with pytest.raises(StoreError, match="its model is gone") as caught:
         Checkpoints(run, IDENTITY, 5).load()
-    assert "--resume" in caught.value.hint
+    assert "resume=" in caught.value.hint
 
 
 def test_a_changed_byte_is_seen(run: Run) -> None:

@@ -15,7 +15,7 @@ KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issu
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_error_says_its_message_and_then_its_hint(kind: type[FeatxError]) -> None:
-    assert str(kind("found 3, expected 4", "give --size 4")) == "found 3, expected 4 (give --size 4)"
+    assert str(kind("found 3, expected 4", "give four")) == "found 3, expected 4 (give four)"
     assert str(kind("found 3")) == "found 3"
 
 

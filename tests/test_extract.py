@@ -241,7 +241,7 @@ def test_overflow_of_float16_says_so(tmp_path: Path) -> None:
     bright = resolve("pixels", channels=3, std=[1e-5])
     with pytest.raises(FeatureError, match=r"layer pixels .* image 000004") as caught:
         go(ArraySource(images), ["pixels"], tmp_path, bright, dtype="float16")
-    assert "--dtype float32" in caught.value.hint
+    assert "dtype='float32'" in caught.value.hint
     assert X(go(ArraySource(images), ["pixels"], tmp_path, bright), "pixels").max() == pytest.approx(1e5)
 
 
@@ -308,7 +308,7 @@ def test_other_arithmetic_is_another_key(tmp_path: Path, change: dict[str, str])
 def test_images_of_several_sizes_need_a_size(tmp_path: Path, fill: Any, png: Any) -> None:
     folder = fill(tmp_path / "mixed", ["a.png", "b.png"])
     (folder / "b.png").write_bytes(png(1, 20, 20))
-    with pytest.raises(ImageError, match=r"b\.png has 20 x 20 px.*--size"):
+    with pytest.raises(ImageError, match=r"b\.png has 20 x 20 px.*size="):
         go(load_source(folder), ["pixels"], tmp_path / "home", resolve("pixels"))
     sized = go(load_source(folder), ["pixels"], tmp_path / "home", resolve("pixels", size=8))
     assert sized.layers[0]["columns"] == 3 * 8 * 8

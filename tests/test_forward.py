@@ -222,7 +222,7 @@ def test_auto_takes_what_is_there() -> None:
     [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")],
 )
 def test_failed_allocation_names_the_option(error: Exception) -> None:
-    with pytest.raises(OutOfMemoryError, match="batch-size"), memory_errors("the forward pass"):
+    with pytest.raises(OutOfMemoryError, match="batch_size"), memory_errors("the forward pass"):
         raise error
 
 
@@ -247,7 +247,7 @@ def test_memory_that_runs_out_halves_the_images_of_a_pass_once_and_for_all() -> 
     pixels, tried = images(16, n=11), []
     network = Network(given(greedy(3, tried), 16), (3, 16, 16))
     forward = Forward(network, [LayerSpec("1")], (), CPU, "fp32")
-    with pytest.warns(FeatxWarning, match="memory ran out with 11 images .*going on with 3: --batch-size 3") as told:
+    with pytest.warns(FeatxWarning, match="memory ran out with 11 images .*going on with 3: batch_size=3") as told:
         (found,) = forward(pixels)
     assert tried == [11, 6, 3, 3, 3, 2]
     assert len(told) == len(forward.room.notes) == 1
@@ -279,7 +279,7 @@ def test_one_image_too_many_is_an_error() -> None:
     forward = Forward(Network(given(greedy(0, []), 16), (3, 16, 16)), [LayerSpec("1")], (), CPU, "fp32")
     with pytest.raises(OutOfMemoryError, match="forward pass of one image") as caught:
         forward(images(16, n=4))
-    assert "--size" in caught.value.hint
+    assert "size=" in caught.value.hint
     assert forward.room.notes == []
 
 

@@ -243,7 +243,7 @@ def test_size_that_does_not_fit_is_refused_in_one_line(name: str, px: int) -> No
         network = networks.build(name, options).eval()
     with pytest.raises(OptionError, match=f"cannot take {px} x {px} px") as caught:
         Traced(network).describe((1 if name == "lenet5" else 3, px, px))
-    assert "--size" in caught.value.hint
+    assert "size=" in caught.value.hint
     for noise in ("\n", "While executing", "Proxy", "num_users"):
         assert noise not in str(caught.value)
 
@@ -357,7 +357,7 @@ def test_early_layers_can_be_had_of_images_too_small_for_the_last() -> None:
     assert "cannot take 16 x 16 px" in nodes.unfit
     with pytest.raises(OptionError, match=r"'classifier' is out of reach: .*16 x 16 px") as caught:
         traced.columns(LayerSpec("classifier"), nodes)
-    assert "--size" in caught.value.hint
+    assert "size=" in caught.value.hint
     whole = traced.describe((3, 64, 64), whole=False)
     assert (whole.unfit, whole.unreached) == ("", frozenset())
     assert set(nodes) | nodes.unreached == set(traced.names())

@@ -17,24 +17,26 @@ FOLDERS = {"featx": "featx", "featx.cache": "cache", "featx.cli": "cli"}
 
 # A module imports only from rows above its own. A new module needs a place here before it needs anything else.
 LEVELS = (
-    "cache.claims chance errors folding home kinds litter measure minibatch problem saga statistics stopping "
-    "tar_members tiff unrolled zip_members",
+    "cache.claims chance errors folding home kinds litter measure minibatch placing problem saga statistics "
+    "stopping tar_members tiff unrolled zip_members",
     "board cache.atomic checks code columns csv_cells figures foreign head_spec matrices metrics missing "
-    "objective refusals remarks split_names streams tracing weights",
-    "curvature depth device factories fit_config flat guessing heads hub outputs portable runs specs",
+    "network_outputs objective refusals remarks split_names streams tracing weights",
+    "curvature depth device factories fit_config guessing heads hooks hub outputs portable runs specs",
     "adjusting bench_config cache.memo cache.schema certificate_sums checkpoints images knn linear_model naming "
     "networks pooling run_locks solvers train_config",
-    "arrays augment cache.contents cache.folder graph layouts list_columns newton optim recipes recorded "
+    "arrays augment cache.contents cache.folder layouts list_columns newton optim readable recipes recorded "
     "sgd_probe splits tables timm_networks unpacked",
-    "building cache.entries cache.matrix certificate coverage fetch files listing predictions reports "
-    "run_backbone run_entries softmax_solver",
-    "archives cache.copies cache.table cache.verify imagesets lists parquet paths published published_rows "
-    "report_columns seeds softmax stacks trained",
-    "backbone cache.plain cache.writer classical datasets report_tables softmax_cv",
-    "cache.hdf5 cache.npz cache.parquet cache.store confusion protocols sources standing",
-    "backbones cache cache.compare cache.export cache.merge cache.upkeep direction figures_confusion inputs "
-    "loading passes sheet",
-    "forward keeping learners resume",
+    "arraylike cache.entries cache.matrix certificate channels coverage fetch files graph listing predictions "
+    "reports run_backbone run_entries softmax_solver",
+    "archives cache.copies cache.table cache.verify hooked imagesets lists parquet paths published published_rows "
+    "report_columns seeds softmax stacks",
+    "building cache.plain cache.writer classical datasets flat report_tables softmax_cv",
+    "cache.hdf5 cache.npz cache.parquet cache.store confusion protocols sources trained",
+    "backbone cache cache.compare cache.export cache.merge cache.upkeep direction figures_confusion loading "
+    "passes sheet",
+    "standing",
+    "backbones",
+    "forward inputs keeping learners resume",
     "activations bench init_head steps",
     "filling predictors",
     "extract predict",

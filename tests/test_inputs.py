@@ -71,7 +71,6 @@ def test_absent_path_is_named(tmp_path: Path) -> None:
         GREY[:0],
         [],
         np.array([], str),
-        list(GREY),
         [1, 2],
         [None],
         b"abc",

@@ -80,7 +80,7 @@ def test_flat_heads_stand_on_the_base_of_every_kind_of_convolutional_network(nam
 def test_a_transformer_has_no_convolutional_base() -> None:
     with pytest.raises(OptionError, match="no convolutional base") as caught:
         on_meta("vit_b_16", 4, 224, head="flat-linear")
-    assert "--head linear" in caught.value.hint
+    assert "head='linear'" in caught.value.hint
 
 
 # ---- what learns ----------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def test_squeezenets_hidden_layers_are_convolutions() -> None:
 def test_too_small_a_size_says_the_least() -> None:
     with pytest.raises(OptionError, match="16 x 16 px") as caught:
         on_meta("alexnet", 3, 16)
-    assert "--size 63" in caught.value.hint  # torchvision's AlexNet has room for its last pooling from 63 px on
+    assert "size=63" in caught.value.hint  # torchvision's AlexNet has room for its last pooling from 63 px on
     on_meta("alexnet", 3, 63)
 
 
@@ -160,7 +160,7 @@ def test_a_network_of_one_size_says_it() -> None:
     backbone = resolve("vit_b_32", weights="random:0", size=32)
     with pytest.raises(OptionError, match="32 x 32 px") as caught:
         learner_of(backbone, TrainConfig(mode="frozen"), 3, (3, 32, 32))
-    assert "--size 224" in caught.value.hint
+    assert "size=224" in caught.value.hint
 
 
 class Helped(nn.Module):
@@ -184,6 +184,6 @@ def test_auxiliary_heads_that_want_larger_images_say_so() -> None:
 
     with pytest.raises(OptionError, match="auxiliary heads of Helped do not take images of 8 x 8 px") as caught:
         learner("scratch", 8)
-    assert "--size 11" in caught.value.hint
+    assert "size=11" in caught.value.hint
     learner("scratch", 11)
     learner("finetune", 8)  # goes without them

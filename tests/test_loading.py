@@ -139,7 +139,7 @@ def test_without_a_size_all_images_must_have_the_first_ones(pets: Path, png: Any
     assert shape == (3, 10, 12)
     with pytest.raises(ImageError, match=r"image dog/0\.png has 10 x 20 px, the first one 10 x 12") as caught:
         list(load_batches(source, in_batches(range(10), 4), spec, shape))
-    assert "--size" in caught.value.hint
+    assert "size=" in caught.value.hint
     skipped = [
         s for b in load_batches(source, in_batches(range(10), 4), spec, shape, on_error="skip") for s in b.skipped
     ]

@@ -184,7 +184,7 @@ def test_views_that_do_not_exist_are_refused(how: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("fit", ["squash", "pad"])
 def test_crops_of_a_whole_image_make_no_sense(fit: str) -> None:
-    with pytest.raises(OptionError, match=f"--crops 5 .*--resize {fit} keeps the whole image"):
+    with pytest.raises(OptionError, match=f"crops=5 .*resize='{fit}' keeps the whole image"):
         resolve(NETWORK, weights="random:0", size=PX, resize=fit, views=Views(5))
     assert resolve(NETWORK, weights="random:0", size=PX, resize=fit, views=Views(flip=True, scales=(1, 2)))
 
@@ -193,10 +193,10 @@ def test_without_a_size_there_are_mirror_images_and_nothing_else() -> None:
     plain = features_of_pixels(flip=True)
     np.testing.assert_allclose(plain, _both_sides(WIDE), rtol=1e-5, atol=1e-6)
     for how in ({"crops": 5}, {"scales": (1, 2)}):
-        with pytest.raises(OptionError, match=f"--{next(iter(how))}") as caught:
+        with pytest.raises(OptionError, match=f"{next(iter(how))}=") as caught:
             features_of_pixels(**how)
-        assert "--size" in caught.value.hint
-    with pytest.raises(OptionError, match="--resize none"):
+        assert "size=..." in caught.value.hint
+    with pytest.raises(OptionError, match="resize='none'"):
         resolve(NETWORK, weights="random:0", resize="none", views=Views(5))
 
 
@@ -209,7 +209,7 @@ def features_of_pixels(**how: Any) -> Any:
 
 
 def test_scales_of_one_size_are_refused() -> None:
-    with pytest.raises(OptionError, match=r"--scales 1,1\.01 of 8 px give 8, 8 px"):
+    with pytest.raises(OptionError, match=r"scales=\(1, 1\.01\) of 8 px give 8, 8 px"):
         replace(SPEC, views=Views(scales=(1, 1.01)))
     with pytest.raises(OptionError, match="expected 1 to 16384"):
         replace(PreprocessSpec(4096, 4096), views=Views(scales=(1, 7)))
@@ -234,7 +234,7 @@ def test_a_network_of_one_size_is_refused_by_the_size_it_cannot_take() -> None:
     object.__setattr__(vit, "module", lambda: VisionTransformer(PX, 8, 1, 2, 16, 32).eval())
     with pytest.raises(OptionError, match="60 x 60 px") as caught:
         compute(ArraySource(WIDE), vit, ["encoder:cls"])
-    assert "--scales" in caught.value.hint
+    assert "scales=" in caught.value.hint
 
 
 def test_training_sees_one_view() -> None:

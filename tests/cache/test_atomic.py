@@ -66,7 +66,7 @@ def test_a_read_only_place_is_called_so(code: int) -> None:
     error = atomic.storage_error(Path("/somewhere/a"), OSError(code, os.strerror(code)))
     assert type(error) is StoreError
     assert "read-only" in error.message
-    assert "--home" in error.hint
+    assert "store=" in error.hint
 
 
 def test_a_folder_where_a_file_stands_is_a_store_error(tmp_path: Path) -> None:
