@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -213,7 +214,7 @@ class HookedRows(nn.Module):
             take(False, path, output)
 
         paths = {read.path for _, read, _ in self._reads}
-        with contextlib.suppress(_EnoughError), hooked(self.network, before, after, paths):
+        with _until_enough(), hooked(self.network, before, after, paths):
             self.network(x)
         lost = [str(spec) for spec, _, _ in self._reads if spec not in rows or len(rows[spec]) != len(x)]
         if lost:
@@ -254,7 +255,7 @@ class HookedBase:
             take(output)
 
         hooks = (before, None) if self._read.given else (None, after)
-        with contextlib.suppress(_EnoughError), hooked(self.network, hooks[0], hooks[1], {self._read.path}):
+        with _until_enough(), hooked(self.network, hooks[0], hooks[1], {self._read.path}):
             self.network(x)
         if not found:
             raise FeatureError(f"module {self._read.path} was not run for these images", "take another --head")
@@ -263,3 +264,10 @@ class HookedBase:
 
 class _EnoughError(Exception):
     """All that is wanted is there."""
+
+
+@contextlib.contextmanager
+def _until_enough() -> Iterator[None]:
+    """Run a user's network until all is there; what it prints is no result."""
+    with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(_EnoughError):
+        yield

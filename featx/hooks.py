@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -139,6 +140,7 @@ def watch(module: nn.Module, images: torch.Tensor) -> Record:
     """
     record = Record(FlopCounterMode(display=False))
     with (
+        contextlib.redirect_stdout(sys.stderr),  # what a user's code prints is no result
         hooked(module, partial(_began, record, images), partial(_ended, record)),
         own_chance(0),
         record.counter,

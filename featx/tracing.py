@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -74,7 +76,8 @@ def sources(graph: fx.Graph) -> dict[fx.Node, set[fx.Node]]:
 
 def _graph(tracer: fx.Tracer, module: nn.Module) -> fx.Graph:
     try:
-        return tracer.trace(module)
+        with contextlib.redirect_stdout(sys.stderr):  # what a user's code prints is no result
+            return tracer.trace(module)
     # The network's own code runs on stand-ins for values, and may fail in any way.
     except Exception as exc:
         said = " ".join(str(exc).split())[:160]

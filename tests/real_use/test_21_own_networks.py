@@ -160,6 +160,11 @@ class Squashed(nn.Module):
     def forward(self, x):
         return torch.tanh(self.fc(self.conv(x).mean((2, 3)))) / 10
 
+class Talks(Branching):
+    def forward(self, x):
+        print("hello")
+        return super().forward(x)
+
 class Nameless(nn.Module):
     def __init__(self):
         super().__init__()
@@ -334,6 +339,14 @@ def test_modules_are_read_by_hooks_with_a_note(own: Own, name: str, tmp_path: Pa
     assert json.loads(done.stdout)["default_layer"]
     with pytest.warns(FeatxWarning, match="read by hooks"):
         features(own(name), "all:avg")
+
+
+def test_what_a_network_prints_is_no_result(own: Own, tmp_path: Path) -> None:
+    wanted = ["digits", "-b", own("Talks"), "-l", "bn:avg", "--size", "16", "--limit", "20", "--home", str(tmp_path)]
+    done = CliRunner().invoke(cli, ["extract", *wanted, "--json"])
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["layers"][0]["rows"] == 20
+    assert "hello" in done.stderr
 
 
 def test_what_is_read_is_what_the_module_gave(own: Own) -> None:
