@@ -66,11 +66,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     dtype : str
         ``float32`` or ``float16``.
     batch_size : int
-        Images in one forward pass.
+        Images in one forward pass; other batches round differently, in fp32 by up to a few 1e-6 of the largest value.
     device : str
-        ``auto``, ``cpu`` or ``cuda``.
+        ``auto``, ``cpu`` or ``cuda``; rounds differently too.
     store : FeatureStore or path, optional
-        Where features are kept and found again; without one they are computed at each call.
+        Where features are kept and found again, whatever their batch size and device; without one they are computed at
+        each call.
 
     Examples
     --------

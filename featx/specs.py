@@ -305,7 +305,8 @@ class PreprocessSpec:
 class FeatureKey:
     """Everything that a stored feature's value depends on; its digest names the folder.
 
-    Batch size, device, workers, paths, ids, labels and splits are recorded beside it and are no part of it.
+    Paths, ids, labels and splits are recorded beside it and change no value. Batch size, device and threads are no
+    part of it either, though they change the last bits: see `ExtractConfig`.
 
     Parameters
     ----------
@@ -351,7 +352,14 @@ class FeatureKey:
 
 @dataclass(frozen=True)
 class ExtractConfig:
-    """How features are computed; ``batch_size``, ``device`` and ``workers`` do not change what they are."""
+    """How features are computed.
+
+    ``workers`` and ``on_error`` change no value. ``batch_size``, ``device`` and the number of threads change rounding,
+    because sums are added up in another order: in fp32 by up to a few 1e-6 of a layer's largest value (DenseNet,
+    MaxViT, HRNet, ...), in bf16 and fp16 by their own, coarser rounding. Stored features are found again whatever the
+    three are: a key keeps to the batch size that it was begun with, but for rows that another key had already, and
+    where memory runs out.
+    """
 
     weights: str = "DEFAULT"
     stem: Stem | None = None
