@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from featx.specs import PreprocessSpec, Views
+from featx.specs import Interpolation, PreprocessSpec, Resize, Views
 
 
 def adjusted(
     spec: PreprocessSpec,
     size: int | None,
-    resize: str | None,
-    interpolation: str | None,
+    resize: Resize | None,
+    interpolation: Interpolation | None,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
     views: Views,

@@ -160,8 +160,8 @@ def inspect_recorded(name: str, file: str, options: dict[str, Any], origin: str)
     sources = factories.sources(own) if own else {}
     stamps, code = stamps_of([file, *map(str, sources.values())]), code_of(sources) if own else None
     module = drawn(name, file, options, own, code)
-    weights = PUBLISHED if is_timm(name) and not _fits(name, file, module) else file
-    found = _load_facts(module, find_head(name, module), _state(name, weights, file, module), weights)
+    weights = PUBLISHED if is_timm(name) and not _fits(name, file, module, options) else file
+    found = _load_facts(module, find_head(name, module), _state(name, weights, file, module, options), weights)
     about = {
         "name": name,
         "options": options,
@@ -172,11 +172,11 @@ def inspect_recorded(name: str, file: str, options: dict[str, Any], origin: str)
     return found | about | {"weights": weights, "code": code, "origin": origin}
 
 
-def _fits(name: str, file: str, module: nn.Module) -> bool:
+def _fits(name: str, file: str, module: nn.Module, options: dict[str, Any]) -> bool:
     """Tell whether a file has the network's own names, its classifier aside, and not those that were published."""
     head = find_head(name, module)
     names = {key for key in module.state_dict() if not key.startswith(f"{head}.")}
-    return names <= set(_state(name, file, file, module))
+    return names <= set(_state(name, file, file, module, options))
 
 
 def _looked_into(label: str, module: nn.Module) -> tuple[int, list[str]]:

@@ -46,7 +46,8 @@ class Factor(NamedTuple):
     @property
     def lengths(self) -> Tensor:
         """Square roots of the diagonal of ``M^-1`` (p,)."""
-        return self.inverse.norm(dim=1)
+        lengths: Tensor = self.inverse.norm(dim=1)
+        return lengths
 
     def solve(self, gradient: Tensor) -> Tensor:
         """Return ``gradient M^-1``, rows (k, p)."""
@@ -81,7 +82,8 @@ def _factor(upper: Tensor) -> Factor | None:
 
 
 def _triangle(rows: Tensor) -> Tensor:
-    return torch.linalg.qr(rows, mode="r")[1]
+    upper: Tensor = torch.linalg.qr(rows, mode="r")[1]
+    return upper
 
 
 def root_of(blocks: Iterator[Tensor], p: int, device: torch.device) -> Tensor:
@@ -181,6 +183,7 @@ class CurvatureMetrics:
         return factor
 
     def _from_matrix(self, problem: Problem, rounding: float) -> Factor | None:
+        assert self._matrix is not None
         matrix = problem.C * self._matrix + torch.diag(problem.ridge)
         factor = factor_matrix(matrix)
         if factor is None:

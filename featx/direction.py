@@ -13,11 +13,12 @@ from featx.errors import ImageError
 from featx.imagesets import IMAGE_SETS
 from featx.published import ARRAY_SETS
 from featx.sources import Source
-from featx.train_config import MIRRORING, NOT_MIRRORED, TrainConfig
+from featx.train_config import MIRRORING, NOT_MIRRORED, AugmentName, TrainConfig
 
 KNOWN: dict[str, str] = {
     "digits": "digits",
-    **{name: chosen.directed for name, chosen in (*ARRAY_SETS.items(), *IMAGE_SETS.items())},
+    **{name: chosen.directed for name, chosen in ARRAY_SETS.items()},
+    **{name: chosen.directed for name, chosen in IMAGE_SETS.items()},
 }
 """What the data sets that have a name show, where that has a direction; else an empty string."""
 
@@ -42,7 +43,7 @@ class Augmentation:
         Whether it was asked for, and mirrors what has a direction.
     """
 
-    kind: str
+    kind: AugmentName
     why: str = ""
     misleads: bool = False
 

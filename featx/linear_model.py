@@ -69,6 +69,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     coef_: Floats
     intercept_: Floats
     classes_: NDArray[Any]
+    converged_: bool
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -184,7 +184,10 @@ class SoftmaxRegression(LinearClassifier):
                 finer = refine(problem, solution, tol=float(self.tol) * FINER, max_iter=int(self.max_iter))
                 self._keep(problem, finer)
         self.classes_ = rows.classes
-        self.converged_ = (self.converged_ or self._is_proven()) and not self._has_no_minimum(rows)
+        if self._is_proven():
+            self.converged_ = True
+        if self._has_no_minimum(rows):
+            self.converged_ = False
         if not self.converged_:
             warnings.warn(self._why_not(), NotConvergedWarning, stacklevel=2)
         return self

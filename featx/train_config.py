@@ -114,7 +114,7 @@ class TrainConfig:
         "adamw": _ADAPTIVE,
     }
     WEIGHT_DECAY: ClassVar = {"sgd": 5e-4, "adam": 0.0, "adamw": 0.01}
-    AUGMENT: ClassVar = {"scratch": "crop-flip", "frozen": "none", "finetune": "crop-flip"}
+    AUGMENT: ClassVar[dict[Mode, AugmentName]] = {"scratch": "crop-flip", "frozen": "none", "finetune": "crop-flip"}
 
     def __post_init__(self) -> None:
         self._check_choices()
@@ -179,9 +179,9 @@ class TrainConfig:
         return float(self.WEIGHT_DECAY[self.optimizer] if self.weight_decay is None else self.weight_decay)
 
     @property
-    def augmentation(self) -> str:
+    def augmentation(self) -> AugmentName:
         """The augmentation asked for, or the mode's own."""
-        return str(self.AUGMENT[self.mode] if self.augment is None else self.augment)
+        return self.AUGMENT[self.mode] if self.augment is None else self.augment
 
     @property
     def sees_the_same(self) -> bool:
