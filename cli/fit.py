@@ -15,7 +15,7 @@ from featx.cli import fit_options, options, repeats
 from featx.cli.given import OF_A_NETWORK, refuse
 from featx.cli.opening import open_backbone, open_partition, tell_of_rows
 from featx.cli.output import Output
-from featx.cli.targets import PICTURE_NAMES, check_target, picture_kind
+from featx.cli.targets import PICTURE_NAMES, PICTURES, check_target, is_device, picture_kind
 from featx.cli.text import class_line, human_bytes
 from featx.errors import OptionError
 from featx.fit_config import SWEEPS, FitConfig
@@ -146,7 +146,7 @@ def _check_picture(output: Path, source: str, *, drawable: bool, one: bool) -> N
         )
     if not one:
         raise OptionError("-o draws one fit, and there are several seeds", "give one --seed, or leave -o out")
-    if not picture_kind(output):
+    if not picture_kind(output) and not is_device(output):
         raise OptionError(f"the picture goes to {output.name}, expected a name in {PICTURE_NAMES}")
     check_target(output, source)
 
@@ -168,7 +168,7 @@ def _draw(out: Output, record: Mapping[str, Any], output: Path) -> None:
     from featx.outputs import write_output
 
     title = f"{record['backbone']} on {Path(record['source']).name}"  # whose folders are nobody's business
-    kind = picture_kind(output)
+    kind = picture_kind(output) or PICTURES[0]  # what goes to a device has no ending
     if record["layers"]:
         data = layer_map(record["layers"], record["layer"], title, kind)
     else:

@@ -44,6 +44,11 @@ def check_report(path: Path, flag: str, example: str) -> None:
         raise StoreError(f"{flag} {path}: the folder {folder} cannot be written to", "choose another folder")
 
 
+def is_device(path: Path) -> bool:
+    """Tell whether a path is something that is written into and never replaced, such as a pipe."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def picture_kind(path: Path) -> str:
     """Return which kind of picture a file's name means, as its ending says; empty where it is no picture's.
 

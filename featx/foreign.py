@@ -96,12 +96,17 @@ def _ends_zip(name: str) -> bool:
     return name.lower().endswith(".zip")
 
 
-def no_images(names: Sequence[str], where: str) -> SourceError:
-    """Return the error for a place without images, which says what it is instead, where that can be told."""
+def other_than_images(names: Sequence[str], where: str) -> SourceError | None:
+    """Return the error for a place that is something else than images, where its names tell what; else None."""
     for kind in FOLDERS.values():
         if kind.is_it(names):
             return SourceError(f"{where} is {kind.what}, expected images", kind.hint(where, names))
-    return SourceError(
+    return None
+
+
+def no_images(names: Sequence[str], where: str) -> SourceError:
+    """Return the error for a place without images, which says what it is instead, where that can be told."""
+    return other_than_images(names, where) or SourceError(
         f"{where} holds no images ({len(names)} other files), expected class folders with images", _EXAMPLE
     )
 

@@ -16,7 +16,7 @@ from featx.layouts import Layout, Row, arrange
 from featx.list_columns import COLUMNS, EXAMPLE, SEPARATORS, Lines, columns_of, line_error, separated, unread
 from featx.split_names import name_splits, split_of
 
-ROOT = "--root DIR (in Python root=DIR)"
+ROOT = "--root DIR"
 
 
 class Below:
@@ -179,7 +179,7 @@ class _Table:
             return f"write paths without .. and drives; {ROOT} names another folder"
         rows = (cells for _, cells in self.lines if len(cells) == self.width)
         folders = {os.path.dirname(at) for cells in rows if (at := cells[self.columns["path"]]).startswith("/")}
-        return f"name the folder that holds them all, perhaps --root {os.path.commonpath(folders)} (in Python root=)"
+        return f"name the folder that holds them all, perhaps --root {os.path.commonpath(folders)}"
 
     def _error(self, number: int, what: str, hint: str) -> SourceError:
         return line_error(self.lines.where, number, what, hint)
@@ -206,7 +206,7 @@ def _where(name: str, below: Below) -> str:
     real = Path(os.path.realpath(below.folder))
     for folder in (Path(), *real.parents):
         if os.path.exists(folder / name):
-            return f"with --root {folder} (in Python root=) they would be found"
+            return f"with --root {folder} they would be found"
     if "\\" in name and os.path.exists(real / name.replace("\\", "/")):
         return r"write / instead of \ between folders"
     return f"its paths are looked for below {below.folder.absolute()}; {ROOT} names another folder"

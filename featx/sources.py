@@ -20,7 +20,7 @@ from featx.datasets import open_arrays, open_images
 from featx.depth import content_digest
 from featx.errors import FeatxWarning, OptionError, SourceError, decoded, nearest
 from featx.files import Files, FolderFiles
-from featx.foreign import file_hint
+from featx.foreign import file_hint, other_than_images
 from featx.home import expanded
 from featx.images import Pixels, decode, image_suffixes, is_image_name
 from featx.imagesets import IMAGE_SETS
@@ -229,7 +229,7 @@ def _understood(spec: str, files: FolderFiles | ArchiveFiles, names: list[str], 
     """Understand a listing, and say what of it is left out."""
     listing = find_images(names, files.head)
     if not listing.images:
-        raise _no_images(spec, listing.others)
+        raise other_than_images(listing.others, spec) or _no_images(spec, listing.others)
     layout = read_layout(names, files.read, spec, listing.images)
     check_class_folders(layout, listing.others, empty, spec)
     if listing.others:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from featx.cache.schema import is_unreadable
 from featx.checks import check_count
-from featx.errors import OptionError, SourceError, first_few, nearest
+from featx.errors import ImageError, OptionError, SourceError, first_few, nearest
 
 VAL_FRACTION = 0.1
 """Share of the training rows held out for validation; a source without splits gives as much again to test."""
@@ -180,15 +180,25 @@ def partition(
     return Partition(learnt, val, test, seed, unlabelled=unlabelled)
 
 
+def _why(source: Any, row: int) -> str:
+    """Return what is told of the first image that cannot be read."""
+    try:
+        source[row]
+    except ImageError as exc:
+        return f"; the first: {exc.message}"
+    return ""
+
+
 def _nothing_left(sources: Mapping[str, Any], train_name: str, use: str) -> SourceError:
     """Return the error for a part without rows: which images cannot be read, if that is why."""
     rows = {name: Part(source, np.arange(len(source.ids))) for name, source in sources.items()}
-    bad = [part.source.ids[row] for part in rows.values() for row in part.unreadable()]
+    bad = [(part.source, row) for part in rows.values() for row in part.unreadable().tolist()]
     if bad:
+        names = first_few([source.ids[row] for source, row in bad], 10)
         return SourceError(
             f"{len(bad):,} of {sum(map(len, rows.values())):,} images cannot be read, which leaves none to {use} on: "
-            f"{first_few(bad, 10)}",
-            "look whether these files are there",
+            f"{names}{_why(*bad[0])}",
+            "look whether these files are there and whole",
         )
     return SourceError(
         f"split {train_name!r} leaves no rows to {use} on",

@@ -285,8 +285,8 @@ def test_a_refusal_says_what_it_is_and_what_to_do(what: str, no_heif: None) -> N
         decode(REFUSED[what], "cat/7.jpg")
     assert what in caught.value.message
     assert "\n" not in str(caught.value)
-    assert "--on-error skip" in caught.value.hint
-    assert len(caught.value.hint) > len("or use --on-error skip")
+    assert "on_error='skip'" in caught.value.hint
+    assert len(caught.value.hint) > len("or use on_error='skip'")
 
 
 def test_postscript_is_never_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,8 @@ def test_equal_bytes_that_cannot_be_decoded_are_told_under_the_asking_sources_na
         (path / f"{folder}3.png").write_bytes(png(1)[:80])
         found = skipped(tmp_path / folder)
         assert [entry["id"] for entry in found] == [f"x/{folder}1.png", f"x/{folder}3.png"]
-        assert all(entry["reason"].startswith(f"image {entry['id']} cannot be decoded") for entry in found)
+        assert all(entry["reason"].startswith(f"image {entry['id']} ") for entry in found)
+        assert all("cannot be decoded" in entry["reason"] for entry in found)
 
 
 def test_a_copy_elsewhere_has_the_same_key_and_no_word_of_the_first(tmp_path: Path, files: dict[str, bytes]) -> None:
@@ -153,4 +154,5 @@ def test_an_archive_of_which_nothing_can_be_read_says_why(
     path = zip_of(tmp_path / "x.zip", files, flags=1, method=99)
     done = CliRunner().invoke(cli, [command[0], str(path), *command[1:], *how])
     assert done.exit_code == 1
-    assert "image cat/0.png cannot be read: it is encrypted (AES)" in done.stderr
+    assert "image cat/0.png " in done.stderr
+    assert "cannot be read: it is encrypted (AES)" in done.stderr
