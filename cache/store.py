@@ -277,13 +277,12 @@ def _sync(folder: Path) -> None:
 
 def _is_started(folder: KeyFolder) -> bool:
     """Tell whether the folder has a sound plan: without one there is nothing in it to keep."""
+    # Looked for before it is read: afterwards, it may be one that another process has laid out since.
+    if not folder.has_plan():
+        return False
     try:
         folder.plan()
     except CorruptStoreError:
-        return False
-    except StoreError:
-        if folder.has_plan():
-            raise
         return False
     return True
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from featx.errors import OptionError
 from featx.report_tables import Cells
-from featx.reports import TEXT_WIDTH, Recorded, line_text
+from featx.reports import TEXT_WIDTH, Recorded, line_text, wrapped
 
 PARTS = ("test", "val", "train")
 """Of which a record may hold a matrix; the first that it has is shown."""
@@ -156,4 +155,4 @@ def said_of(found: Confusion) -> str:
     total, right = sum(found.rows), sum(found.right)
     said = f"run {line_text(found.run)}, {found.part} rows: {right:,} of {total:,} right"
     said += f" ({right / total:.4f})" if total else ""
-    return textwrap.fill(said + (f"; {line_text(found.note)}" if found.note else ""), TEXT_WIDTH)
+    return "\n".join(wrapped(said + (f"; {line_text(found.note)}" if found.note else "")))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -120,7 +119,7 @@ def to_text(rows: Sequence[Mapping[str, Any]]) -> str:
         for row, model in zip(rows, _models(rows), strict=True)
     ]
     said = "same for all: " + ", ".join(f"{name}={line_text(rows[0][name])}" for name in shared)
-    above = [*textwrap.wrap(said, TEXT_WIDTH, break_long_words=True), ""] if shared else []
+    above = [*wrapped(said), ""] if shared else []
     return "\n".join([*above, *_columns(heads, table), *_missing(rows)]) + "\n"
 
 
@@ -131,8 +130,7 @@ def _missing(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         for line in missing_lines(missing_of(row)):
             runs.setdefault(line_text(line), []).append(line_text(row.get("run")))
     lines = [f"{line} ({first_few(names)})" if len(names) < len(rows) else line for line, names in runs.items()]
-    wrapped = [textwrap.wrap(line, TEXT_WIDTH, subsequent_indent="  ") for line in lines]
-    return ["", *chain.from_iterable(wrapped)] if lines else []
+    return ["", *(part for line in lines for part in wrapped(line, more="  "))] if lines else []
 
 
 def names_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -242,11 +240,11 @@ def _columns(heads: Sequence[str], table: Sequence[Sequence[str]]) -> list[str]:
     widths[1] = min(widths[1], room)
     lines = []
     for line in [heads, *table]:
-        wrapped = textwrap.wrap(line[1], widths[1]) or [""]
-        cells = [line[0].ljust(widths[0]), wrapped[0].ljust(widths[1])]
+        model = wrapped(line[1], widths[1]) or [""]
+        cells = [line[0].ljust(widths[0]), model[0].ljust(widths[1])]
         cells += [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
         lines.append("  ".join(cells).rstrip())
-        lines += [" " * (widths[0] + 2) + more for more in wrapped[1:]]
+        lines += [" " * (widths[0] + 2) + more for more in model[1:]]
     return lines
 
 
@@ -257,9 +255,7 @@ def _model_below(heads: Sequence[str], table: Sequence[Sequence[str]], widths: S
         cells = [run.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(numbers, widths[2:], strict=True))]
         lines.append("  ".join(cells).rstrip())
         if numbers != list(heads[2:]):
-            lines += textwrap.wrap(
-                model, TEXT_WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
-            )
+            lines += wrapped(model, first="  ", more="    ")
     return lines
 
 
@@ -284,6 +280,11 @@ def seconds_text(value: Any) -> str:
 def is_number(value: Any) -> bool:
     """Tell whether a record's value is a number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def wrapped(text: str, width: int = TEXT_WIDTH, first: str = "", more: str = "") -> list[str]:
+    """Return the lines of a text, the first and the others indented; names with hyphens, as runs' are, stay whole."""
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=more, break_on_hyphens=False)
 
 
 def line_text(value: Any) -> str:

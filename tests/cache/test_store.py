@@ -435,6 +435,27 @@ def test_a_folder_without_a_sound_plan_is_started_again(tmp_path: Path, sample: 
     assert [e for e in os.listdir(tmp_path / "features") if not e.startswith(".lock")] == [sample.key.digest]
 
 
+@pytest.mark.parametrize("moment", ["has_plan", "plan"])
+def test_a_folder_that_another_process_lays_out_meanwhile_is_resumed(
+    tmp_path: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    store = sample.stored(tmp_path)
+    aside = tmp_path / "aside"
+    store.folder(sample.key).rename(aside)
+    look = getattr(folder.KeyFolder, moment)
+
+    def then_it_is_there(self: folder.KeyFolder) -> Any:
+        try:
+            return look(self)
+        finally:
+            if aside.exists() and not self.path.exists():
+                aside.rename(self.path)
+
+    monkeypatch.setattr(folder.KeyFolder, moment, then_it_is_there)
+    out = sample.writer(store)
+    assert out.missing() == ([] if moment == "has_plan" else [0, 1, 2])
+
+
 def test_other_row_hashes_or_ids_are_found(tmp_path: Path, sample: Sample) -> None:
     store = sample.stored(tmp_path)
     for name in ("rows.bin", "ids.json"):
