@@ -179,7 +179,8 @@ def activations(
     room: Room | None = None,
 ) -> Iterator[tuple[Batch, list[npt.NDArray[np.float32]], dict[str, float]]]:
     """Give each batch, one array a layer, and the seconds it took to read and to compute."""
-    from featx.forward import Forward, pick_device
+    from featx.device import pick_device
+    from featx.forward import Forward
 
     forward = Forward(network, specs, keep, pick_device(config.device), config.precision, room)
     preprocess = network.backbone.preprocess

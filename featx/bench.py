@@ -74,8 +74,7 @@ def bench(
     """
     import torch
 
-    from featx.device import processor_name
-    from featx.forward import pick_device
+    from featx.device import pick_device, processor_name
     from featx.networks import channels_last
     from featx.placing import placed
 
@@ -132,7 +131,7 @@ def time_passes(module: nn.Module, shape: torch.Size, device: torch.device, prec
     """
     import torch
 
-    from featx.forward import arithmetic, memory_errors
+    from featx.device import arithmetic, memory_errors
 
     generator = torch.Generator().manual_seed(0)
 

@@ -19,9 +19,9 @@ from featx.backbones import Backbone, resolve
 from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
 from featx.coverage import label_notes
+from featx.device import arithmetic, pick_device
 from featx.errors import FeatxWarning
 from featx.feeds import ImageFeed, chunks
-from featx.forward import arithmetic, pick_device
 from featx.inputs import Images, as_source, as_store, opened, relabelled, warn_of
 from featx.naming import scratch_weights
 from featx.network_outputs import logits_of

@@ -109,7 +109,8 @@ class Filling:
         return self._network(source).columns(spec)
 
     def _network(self, source: Source) -> Network:
-        from featx.forward import Network, Room, pick_device  # torch
+        from featx.device import pick_device  # torch
+        from featx.forward import Network, Room  # torch
 
         self.device = str(pick_device(self.config.device))
         self._room = self._room or Room(notes=self.notes)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from featx.backbones import Backbone
-from featx.chance import LOCK
+from featx.device import arithmetic, memory_errors
 from featx.errors import FeatxWarning, OptionError, OutOfMemoryError, spoken
 from featx.hooked import read_network
 from featx.images import Pixels, view_sizes
@@ -24,68 +23,6 @@ from featx.placing import placed
 from featx.specs import LayerSpec, PreprocessSpec
 
 Features = npt.NDArray[np.float32]
-
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-_DEVICES = "use --device cpu or auto; `featx doctor` looks at the installation"
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device: ``auto`` takes CUDA where it is; a device that is not there is an error.
-
-    Raises
-    ------
-    OptionError
-        For a device that is unknown or absent.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except (RuntimeError, TypeError) as exc:
-        raise OptionError(
-            f"device {str(name)[:40]!r} is unknown, expected auto, cpu, cuda or cuda:N", _DEVICES
-        ) from exc
-    if device.type not in ("cpu", "cuda"):
-        raise OptionError(f"device {name[:40]!r} is not supported, expected auto, cpu, cuda or cuda:N", _DEVICES)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise OptionError(
-            f"device {name!r} was asked for, and this machine shows {torch.cuda.device_count()} CUDA devices",
-            _DEVICES,
-        )
-    return device
-
-
-@contextlib.contextmanager
-def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
-    """Run in one precision: fp32 means fp32 (no TF32, no bf16), bf16 and fp16 mean autocast."""
-    backends: Any = torch.backends  # its stubs lack the precisions
-    # The CPU's too: `set_float32_matmul_precision("medium")` means bf16.
-    switches = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
-    with LOCK:
-        before = [switch.fp32_precision for switch in switches]
-        for switch in switches:
-            switch.fp32_precision = "ieee"
-        try:
-            with torch.autocast(device.type, dtype=_AUTOCAST.get(precision), enabled=precision in _AUTOCAST):
-                yield
-        finally:
-            for switch, precision_before in zip(switches, before, strict=True):
-                switch.fp32_precision = precision_before
-
-
-@contextlib.contextmanager
-def memory_errors(what: str) -> Iterator[None]:
-    """Turn a failed allocation, the device's or the machine's, into an OutOfMemoryError."""
-    try:
-        yield
-    except (MemoryError, torch.OutOfMemoryError) as exc:
-        raise _no_memory(what) from exc
-    except RuntimeError as exc:
-        if "can't allocate memory" not in str(exc):
-            raise
-        raise _no_memory(what) from exc
 
 
 @dataclass
@@ -115,10 +52,6 @@ class Room:
         said = f"memory ran out with {tried} images in a forward pass, going on with {self.images}"
         self.notes.append(spoken(f"{said}: --batch-size {self.images} begins so"))
         warnings.warn(self.notes[-1], FeatxWarning, stacklevel=3)
-
-
-def _no_memory(what: str) -> OutOfMemoryError:
-    return OutOfMemoryError(f"memory ran out during {what}", "use a smaller --batch-size or --size")
 
 
 class Normalize(torch.nn.Module):

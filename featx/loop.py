@@ -15,8 +15,8 @@ from torch import nn
 from featx.augment import Augment
 from featx.chance import own_chance
 from featx.checkpoints import Checkpoints, State, load_exactly, optimizer_tensors, restore_optimizer
+from featx.device import arithmetic, memory_errors
 from featx.feeds import Feeds, Rows, chunks
-from featx.forward import arithmetic, memory_errors
 from featx.metrics import Scores, score
 from featx.network_outputs import logits_of
 from featx.optim import Schedule, groups_of, make_optimizer, set_lr

@@ -117,7 +117,8 @@ class NetworkPredictor(Predictor):
     def _logits(self, source: Source, batches: Sequence[Rows], config: ExtractConfig) -> Iterator[tuple[Batch, Logits]]:
         import torch
 
-        from featx.forward import Normalize, arithmetic, memory_errors, pick_device
+        from featx.device import arithmetic, memory_errors, pick_device
+        from featx.forward import Normalize
         from featx.network_outputs import logits_of
         from featx.networks import channels_last
         from featx.placing import placed

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from featx.backbones import Backbone
 from featx.cache.store import FeatureStore, FeatureTable
+from featx.device import pick_device
 from featx.errors import FeatxWarning, OptionError, SourceError
 from featx.extract import ExtractResult, extract
 from featx.fit_config import FitConfig
-from featx.forward import pick_device
 from featx.guessing import worse_than_guessing
 from featx.matrices import is_streamed
 from featx.metrics import Scores

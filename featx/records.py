@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -33,7 +33,9 @@ from featx.runs import Run, Runs
 from featx.specs import ExtractConfig, LayerSpec, digest_of
 from featx.splits import Part, Partition
 from featx.train_config import TrainConfig
-from featx.training import TrainResult
+
+if TYPE_CHECKING:
+    from featx.training import TrainResult  # torchvision, which a fit can do without
 
 HISTORY_FILE = "history.csv"
 HISTORY_COLUMNS = (

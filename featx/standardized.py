@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from featx.device import arithmetic, memory_errors
 from featx.feeds import FeatureFeed, ImageFeed, Rows, chunks
-from featx.forward import arithmetic, memory_errors
 from featx.learners import Learner
 from featx.train_config import TrainConfig
 

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from featx.augment import Mix
 from featx.chance import reseed
+from featx.device import arithmetic
 from featx.errors import FeatureError, OptionError, first_few
-from featx.forward import arithmetic
 from featx.network_outputs import logits_of
 from featx.optim import forget_gradients, take_gradients
 from featx.train_config import TrainConfig

@@ -15,10 +15,10 @@ from torch import nn
 from featx.backbones import Backbone
 from featx.cache.store import FeatureStore
 from featx.checkpoints import Checkpoints
+from featx.device import pick_device
 from featx.direction import Augmentation, augmentation_of
 from featx.errors import FeatxWarning, OptionError, SourceError, either, first_few
 from featx.feeds import feature_feeds, image_feeds
-from featx.forward import pick_device
 from featx.guessing import worse_than_guessing
 from featx.heads import count_parameters
 from featx.init_head import begin_head

@@ -23,8 +23,9 @@ from torchvision.transforms import functional
 
 from featx import networks
 from featx.backbones import Backbone
+from featx.device import arithmetic, memory_errors, pick_device
 from featx.errors import FeatxWarning, OptionError, OutOfMemoryError
-from featx.forward import Forward, Network, Normalize, arithmetic, memory_errors, pick_device
+from featx.forward import Forward, Network, Normalize
 from featx.pooling import pool
 from featx.specs import LayerSpec, PreprocessSpec, Views
 

@@ -27,7 +27,7 @@ LEVELS = (
     "arrays augment cache.contents cache.folder layouts list_columns newton optim readable recipes recorded "
     "sgd_probe splits tables timm_networks unpacked",
     "arraylike cache.entries cache.matrix certificate channels coverage fetch files graph listing predictions "
-    "reports run_backbone run_entries softmax_solver",
+    "reports run_backbone run_entries softmax_solver steps",
     "archives cache.copies cache.table cache.verify hooked imagesets lists parquet paths published published_rows "
     "report_columns seeds softmax stacks",
     "building cache.plain cache.writer classical datasets flat report_tables softmax_cv",
@@ -36,8 +36,8 @@ LEVELS = (
     "passes sheet",
     "standing",
     "backbones",
-    "forward inputs keeping learners resume",
-    "activations bench init_head steps",
+    "bench forward inputs keeping learners resume",
+    "activations init_head",
     "filling predictors",
     "extract predict",
     "extractor feeds probe",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import struct
-import subprocess
-import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -14,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import Result
+from command import featx
 from PIL import Image
 
 from featx.backbones import resolve
@@ -265,18 +265,17 @@ def test_bits_of_arrays_are_a_usage_error() -> None:
 def test_the_command_warns_and_takes_bits(tmp_path: Path) -> None:
     (tmp_path / "in" / "cat").mkdir(parents=True)
     (tmp_path / "in" / "cat" / "1.tif").write_bytes(tiff(TWELVE))
-    command = [sys.executable, "-m", "featx.cli.main", "extract", "in", "-b", "lenet5", "--weights", "random:0"]
-    command += ["-l", "pool2:avg", "--json"]
+    command = ("extract", tmp_path / "in", "-b", "lenet5", "--weights", "random:0", "-l", "pool2:avg", "--json")
 
-    def run(*more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True, check=False)
+    def run(*more: str) -> Result:
+        return featx(*command, *more)
 
     dark, told, quiet = run(), run("--bits", "12"), run("--bits", "16", "--quiet")
     assert "warning: image cat/1.tif has more than 8 bits a sample" in dark.stderr
     assert "warning" not in told.stderr
-    assert (dark.returncode, told.returncode, quiet.returncode, quiet.stderr) == (0, 0, 0, "")
+    assert (dark.exit_code, told.exit_code, quiet.exit_code, quiet.stderr) == (0, 0, 0, "")
     keys = {json.loads(done.stdout)["layers"][0]["key"] for done in (dark, told, quiet)}
     assert len(keys) == 3
     wrong = run("--bits", "11")
-    assert wrong.returncode == 1
+    assert wrong.exit_code == 1
     assert "11 bits" in wrong.stdout

@@ -73,7 +73,7 @@ def test_options_with_a_use_are_taken(args: tuple[str, ...]) -> None:
 def test_a_head_that_is_fitted_on_the_cpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """The device still computes the features, so that it is no error."""
     monkeypatch.setattr("featx.probe.pick_device", lambda name: "cpu")
-    monkeypatch.setattr("featx.forward.pick_device", lambda name: __import__("torch").device("cpu"))
+    monkeypatch.setattr("featx.device.pick_device", lambda name: __import__("torch").device("cpu"))
     result = featx(*NET, "--head", "lda", "--device", "cuda")
     assert "--head lda is fitted on the CPU" in result.stderr
 
