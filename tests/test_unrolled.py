@@ -49,9 +49,16 @@ def outcome(module: Any, image: torch.Tensor, kind: Any) -> list[torch.Tensor]:
     return [tensor for tensor in found if tensor is not None]
 
 
+def vgg11(num_classes: int) -> nn.Module:
+    """Return VGG11 without the hundred million parameters behind its convolutions: they are not what is unrolled."""
+    network = models.vgg11()
+    network.classifier = nn.Linear(512 * 7 * 7, num_classes)
+    return network
+
+
 BUILD: list[Callable[..., nn.Module]] = [
     models.resnet18,
-    models.vgg11,
+    vgg11,
     models.mobilenet_v2,
     models.densenet121,
     lambda num_classes: models.googlenet(num_classes=num_classes, init_weights=False, aux_logits=False),

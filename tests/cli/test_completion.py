@@ -9,17 +9,36 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from programs import PROGRAM
 
+from featx.cli.main import cli
 
-def complete(home: Path, words: str, shell: str = "bash") -> list[str]:
-    """Return what the shell would offer for the last word of a line."""
-    at = str(len(words.split(" ")) - 1)
-    env = {**os.environ, "FEATX_HOME": str(home), "_FEATX_COMPLETE": f"{shell}_complete"}
-    env |= {"COMP_WORDS": words, "COMP_CWORD": words.split(" ")[-1] if shell == "fish" else at}
+
+def asked(home: Path, words: str) -> dict[str, str]:
+    """Return the surroundings in which bash asks for the last word of a line."""
+    env = {"FEATX_HOME": str(home), "_FEATX_COMPLETE": "bash_complete"}
+    return {**env, "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+
+
+def offered(stdout: str) -> list[str]:
+    return [line.removeprefix("plain,") for line in stdout.splitlines() if line]
+
+
+def complete(home: Path, words: str) -> list[str]:
+    """Return what bash would offer, asked in this process."""
+    told = CliRunner().invoke(cli, [], prog_name="featx", env=asked(home, words))
+    assert told.exit_code == 0
+    assert told.stderr == ""
+    return offered(told.stdout)
+
+
+def complete_apart(home: Path, words: str) -> list[str]:
+    """Return what bash would offer, asked in a process of its own, as bash does."""
+    env = {**os.environ, **asked(home, words)}
     told = subprocess.run([sys.executable, *PROGRAM], env=env, capture_output=True, text=True, check=False)
     assert "Traceback" not in told.stderr
-    return [line.removeprefix("plain,") for line in told.stdout.splitlines() if line]
+    return offered(told.stdout)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -30,14 +49,14 @@ def test_script_for_the_shell_is_printed(home: Path, shell: str) -> None:
 
 
 def test_commands_options_and_choices(home: Path) -> None:
-    assert complete(home, "featx ext") == ["extract"]
-    assert "--augment" in complete(home, "featx train digits --a")
-    assert complete(home, "featx train digits --mode f") == ["frozen", "finetune"]
+    assert complete_apart(home, "featx ext") == ["extract"]
+    assert "--augment" in complete_apart(home, "featx train digits --a")
+    assert complete_apart(home, "featx train digits --mode f") == ["frozen", "finetune"]
 
 
 def test_backbones_and_layers(home: Path) -> None:
     assert "resnet18" in complete(home, "featx extract digits -b resn")
-    assert complete(home, "featx extract digits -b lenet5 -l co") == ["conv1", "conv2"]
+    assert complete_apart(home, "featx extract digits -b lenet5 -l co") == ["conv1", "conv2"]
     assert complete(home, "featx extract digits -b lenet5 -l conv1:a") == ["conv1:avg", "conv1:avg2"]
     assert complete(home, "featx extract digits -l co") == []
     assert complete(home, "featx extract digits -b nosuchnet -l co") == []
@@ -57,9 +76,9 @@ def test_second_time_loads_no_torch(home: Path, monkeypatch: Any) -> None:
 def test_timms_networks_are_offered_after_their_prefix(home: Path) -> None:
     pytest.importorskip("timm", reason="NO TIMM: pip install 'featx[timm]'")
     assert complete(home, "featx layers timm:mobilenetv1_10") == ["timm:mobilenetv1_100", "timm:mobilenetv1_100h"]
-    offered = complete(home, "featx layers m")
-    assert "mobilenet_v1" in offered
-    assert not [name for name in offered if name.startswith("timm:")]
+    names = complete(home, "featx layers m")
+    assert "mobilenet_v1" in names
+    assert not [name for name in names if name.startswith("timm:")]
     assert complete(home, "featx layers ti") == ["timm:"]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command import featx
 from PIL import Image, features
 
 from featx.errors import FeatxWarning, ImageError, SourceError
@@ -181,14 +182,13 @@ def test_where_all_is_read_nothing_is_said(tmp_path: Path) -> None:
 def test_the_command_counts_them_in_its_note_and_document(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     put(photos, cat__1_png=png(0), cat__2_png=png(1), cat__a_txt=b"a", dog__1_png=png(2), cat__b_dcm=b"b" * 200)
-    command = [sys.executable, "-m", "featx.cli.main", "extract", "photos", "-b", "lenet5", "--weights", "random:0"]
-    command += ["-l", "pool2:avg", "--json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    command = ("extract", photos, "-b", "lenet5", "--weights", "random:0", "-l", "pool2:avg", "--json")
+    done, quiet = featx(*command), featx(*command, "--quiet")
+    assert done.exit_code == quiet.exit_code == 0
     assert "2 other files left out (.dcm 1, .txt 1)" in done.stderr
-    assert json.loads(done.stdout)["left_out"] == {".dcm": 1, ".txt": 1}
-    quiet = subprocess.run([*command, "--quiet"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert quiet.stderr == ""
-    assert json.loads(quiet.stdout)["left_out"] == {".dcm": 1, ".txt": 1}
+    for result in (done, quiet):
+        assert json.loads(result.stdout)["left_out"] == {".dcm": 1, ".txt": 1}
 
 
 @pytest.mark.parametrize("prefix", ["", "train/", "pets/", "pets/train/"])
