@@ -56,13 +56,17 @@ class Reference:
         """Return the logits of X as given: what far columns add to all rows alike is added up exactly, apart."""
         middle = self.X.mean(0).astype(np.float64)
         alike = [
-            Fraction(float(b)) + sum(Fraction(float(c)) * Fraction(float(m)) for c, m in zip(row, middle, strict=True))
+            _exact(b) + sum(_exact(c) * _exact(m) for c, m in zip(row, middle, strict=True))
             for row, b in zip(coef, intercept, strict=True)
         ]
         return (self.X - middle) @ coef.astype(Wide).T + np.array([_wide(total) for total in alike])
 
     def minimum(self, coef: Array | None = None, intercept: Array | None = None, steps: int = 200) -> Wide:
-        """Return the least objective found, from zero weights or from given ones."""
+        """Return the least objective found, from zero weights or from given ones.
+
+        It is the objective at the coefficients that were found, so that it cannot lie below the minimum: that of the
+        orthogonal columns, which are rounded, can, by a part of 1e-12 where the columns' scales differ much.
+        """
         A, ridge, back = self._orthogonal()
         theta = np.zeros((1 if self.k == 2 else self.k, A.shape[1]), Wide)
         if coef is not None and intercept is not None:
@@ -82,7 +86,7 @@ class Reference:
             theta, (value, residual, probability) = theta - length * step, found
             if decrement < 1e-17 * value:
                 break
-        return value
+        return self.objective(*self._coefficients(np.array([_back(back, row) for row in theta])))
 
     def _working(self) -> tuple[Array, Array, Array]:
         """Return standardised columns with the intercept's (n, p), their penalties (p,) and what was subtracted."""
@@ -107,6 +111,15 @@ class Reference:
         if not self.fit_intercept:
             return scaled
         return np.column_stack([scaled, intercept + coef @ self.mean + scaled @ middle])
+
+    def _coefficients(self, theta: Array) -> tuple[Array, Array]:
+        """Return what `_start` takes."""
+        _, _, middle = self._working()
+        scaled = theta[:, : len(middle)]
+        coef = scaled / self.scale
+        if not self.fit_intercept:
+            return coef, np.zeros(len(theta), Wide)
+        return coef, theta[:, -1] - coef @ self.mean - scaled @ middle
 
     def _at(self, A: Array, ridge: Array, theta: Array) -> tuple[Wide, Array, Array]:
         losses, residual, probability = self._terms(A @ theta.T)
@@ -146,6 +159,10 @@ class Reference:
                     curvature = probability[:, a] * np.delete(probability, a, 1).sum(1)
                 H[a * p : (a + 1) * p, b * p : (b + 1) * p] += self.C * (A.T * (self.weight * curvature)) @ A
         return H
+
+
+def _exact(number: Any) -> Fraction:
+    return Fraction(*number.as_integer_ratio())
 
 
 def _wide(number: Fraction) -> Wide:
