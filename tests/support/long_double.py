@@ -117,9 +117,8 @@ class Reference:
         _, _, middle = self._working()
         scaled = theta[:, : len(middle)]
         coef = scaled / self.scale
-        if not self.fit_intercept:
-            return coef, np.zeros(len(theta), Wide)
-        return coef, theta[:, -1] - coef @ self.mean - scaled @ middle
+        own = theta[:, -1] - scaled @ middle if self.fit_intercept else np.zeros(len(theta), Wide)
+        return coef, own - coef @ self.mean
 
     def _at(self, A: Array, ridge: Array, theta: Array) -> tuple[Wide, Array, Array]:
         losses, residual, probability = self._terms(A @ theta.T)
