@@ -18,6 +18,7 @@ from featx.cache.folder import KeyFolder, lay_out
 from featx.cache.schema import Plan
 from featx.cache.table import FeatureMatrix, FeatureTable
 from featx.cache.writer import FeatureWriter
+from featx.checks import check_path, shown
 from featx.errors import CorruptStoreError, OptionError, StoreError, first_few, nearest
 from featx.home import home_folder
 from featx.specs import FeatureKey
@@ -55,6 +56,8 @@ class FeatureStore:
     """
 
     def __init__(self, home: str | os.PathLike[str] | None = None) -> None:
+        if home is not None:
+            check_path("store", home, "a FeatureStore or the path of featx's home folder")
         self.home = home_folder(home)
         self._features = self.home / "features"
 
@@ -66,6 +69,8 @@ class FeatureStore:
         OptionError
             No stored digest begins so, or several do; lists them.
         """
+        if not isinstance(key, (str, FeatureKey)):
+            raise OptionError(f"key is {shown(key)}, expected a FeatureKey or its digest", "FeatureStore.ls lists them")
         digest = key if isinstance(key, str) else key.digest
         return self._features / (digest if schema.DIGEST.fullmatch(digest) else self._whole(digest))
 

@@ -8,8 +8,9 @@ import warnings
 
 import click
 
+from featx.cli.failures import CLOSED_PIPE
 from featx.cli.groups import LazyGroup
-from featx.cli.streams import settle_streams
+from featx.cli.streams import settle_notes, settle_streams
 
 COMMANDS = {
     "demo": ("featx.cli.demo", "demo", "Run the whole comparison on built-in data, without network."),
@@ -52,4 +53,9 @@ def run() -> None:
     """Run the command line and exit with its code."""
     _quiet_pillow()
     settle_streams()
-    cli.main(prog_name="featx")
+    try:
+        cli.main(prog_name="featx")
+    except SystemExit:
+        if settle_notes():
+            raise
+        sys.exit(CLOSED_PIPE)

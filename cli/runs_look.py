@@ -18,6 +18,7 @@ from featx.cli.text import counted, human_age, human_bytes
 
 if TYPE_CHECKING:
     from featx.run_entries import RunEntry
+    from featx.runs import Runs
 
 NOUN = ("run", "runs")
 
@@ -61,14 +62,16 @@ def show_run(out: Output, home: Path, run: str) -> None:
       featx runs info 20261121-190519 --json
     """
     from featx.errors import StoreError
-    from featx.run_entries import dependents, entries_of, files_of, find_entry
+    from featx.run_entries import dependents, files_of, find_entry
     from featx.runs import Run, Runs
 
     runs = Runs(home)
-    entry = find_entry(runs, run)
+    name = find_entry(runs, run).digest
+    every = standing(runs, home)
+    entry = next(one for one in every if one.digest == name)
     found = Run(runs.folder / entry.digest)
     files = dict(files_of(found))
-    needed = dependents(entries_of(runs), [entry.digest]).get(entry.digest, [])
+    needed = dependents(every, [entry.digest]).get(entry.digest, [])
     facts = document(entry) | {"path": str(found.path), "needed_by": needed, "files": files}
     record: Mapping[str, Any] = {}
     if entry.state != "part":
@@ -92,6 +95,20 @@ def _spell(out: Output, facts: Mapping[str, Any]) -> None:
                 out.say(f"{name}.{inner}: {human_bytes(part) if name == 'files' else _shown(part)}")
         else:
             out.say(f"{name}: {human_bytes(value) if name == 'bytes' else _shown(value)}")
+
+
+def standing(runs: Runs, home: Path) -> list[RunEntry]:
+    """Return all runs, with what each stands on; networks that unfinished trainings may need are looked at for that."""
+    from featx.run_entries import entries_of, with_bases
+
+    def hash_of(run: str) -> str:
+        from featx.backbones import resolve
+        from featx.cache.memo import Memo
+        from featx.naming import RUN
+
+        return resolve(f"{RUN}{run}", memo=Memo(home)).weights_sha256
+
+    return with_bases(entries_of(runs), runs, hash_of)
 
 
 def document(entry: RunEntry) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from featx.cli.amounts import max_age, max_size
 from featx.cli.cache_remove import confirm, dry_run_option, yes_option
 from featx.cli.completion import complete_any_run
 from featx.cli.output import Output
-from featx.cli.runs_look import NOUN, name_of
+from featx.cli.runs_look import NOUN, name_of, standing
 from featx.cli.text import counted, human_age, human_bytes
 from featx.errors import OptionError, first_few
 
@@ -30,7 +30,7 @@ KEPT = "runs that were not removed yet"
 @click.command("rm")
 @click.argument("names", metavar="[RUN]...", nargs=-1, shell_complete=complete_any_run)
 @click.option("--all", "everything", is_flag=True, help="All runs.")
-@click.option("--force", is_flag=True, help="Even those that other runs stand on, which cannot predict without them.")
+@click.option("--force", is_flag=True, help="Even those that others stand on, and cannot predict or go on without.")
 @dry_run_option
 @yes_option
 @options.common
@@ -44,13 +44,13 @@ def remove(
       featx runs rm 20261121-190519 20261121-190525
       featx runs rm --all --dry-run
     """
-    from featx.run_entries import entries_of, find_entry
+    from featx.run_entries import find_entry
     from featx.runs import Runs
 
     if bool(names) == everything:
         raise OptionError("rm takes either runs or --all", "`featx runs ls` shows the runs")
     runs = Runs(home)
-    every = entries_of(runs)
+    every = standing(runs, home)
     named = every if everything else [find_entry(runs, name) for name in names]
     chosen = list({entry.digest: entry for entry in named}.values())
     if not force:
@@ -106,13 +106,12 @@ def collect(out: Output, home: Path, max_bytes: int | None, age: float | None, d
       featx runs gc --older-than 30d --yes
     """
     from featx.cache import atomic
-    from featx.run_entries import entries_of
     from featx.runs import Runs
 
     if max_bytes is None and age is None:
         raise OptionError("gc needs --max-size or --older-than", "for example --max-size 5GB")
     runs, now = Runs(home), time.time()
-    chosen, needed = _choose(runs, entries_of(runs), now, max_bytes, age)
+    chosen, needed = _choose(runs, standing(runs, home), now, max_bytes, age)
     confirm("gc", [entry for entry, _ in chosen.going], sure=dry_run or yes, noun=NOUN)
     out.kept = KEPT
     if not dry_run:

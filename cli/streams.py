@@ -50,6 +50,18 @@ def settle_streams() -> None:
     sys.stderr = _stream(sys.stderr, Notes(STDERR, "w", closefd=False))
 
 
+def settle_notes() -> bool:
+    """Flush standard error and tell whether its reader is still there; what is left goes nowhere if not."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        # The interpreter flushes once more at its end, and would answer with an exit code of its own.
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), sys.stderr.fileno())
+        return False
+    return True
+
+
 def _fill(number: int) -> None:
     try:
         os.fstat(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from featx.checks import checked_numbers
 from featx.specs import Interpolation, PreprocessSpec, Resize, Views
 
 
@@ -22,7 +23,10 @@ def adjusted(
     if size is not None:
         spec = replace(spec, resize=size, crop=size)
     spec = replace(spec, fit=resize or spec.fit, interpolation=interpolation or spec.interpolation)
-    spec = replace(spec, mean=_wide(mean or spec.mean, spec.channels), std=_wide(std or spec.std, spec.channels))
+    centre, spread = (
+        None if values is None else checked_numbers(name, values) for name, values in (("mean", mean), ("std", std))
+    )
+    spec = replace(spec, mean=_wide(centre or spec.mean, spec.channels), std=_wide(spread or spec.std, spec.channels))
     if views.crops > 1 and spec.fit == "crop" and spec.crop is not None and spec.resize == spec.crop:
         spec = replace(spec, resize=(8 * spec.crop + 3) // 7)  # to the nearest px
     return replace(spec, views=views)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,14 +16,14 @@ from featx.cache.schema import is_unreadable
 from featx.depth import DIGEST
 from featx.errors import FeatxWarning, ImageError, SourceError, first_few
 from featx.files import Hashes, changed, check_size, hash_all, read_at
-from featx.images import is_image_name
-from featx.tar_members import assembled, stored_bytes, tar_members
+from featx.listing import find_images
+from featx.tar_members import assembled, plain_name, stored_bytes, tar_members
 from featx.zip_members import check_readable, member_names
 
 Members = dict[str, list[int]]
 """Where each member lies: name -> ``[offset, size]`` in bytes, or ``[]`` where it is no ordinary file."""
 
-_READER = 2
+_READER = 3
 """Rises when archives of some kind are listed otherwise: what was remembered before counts no more."""
 
 
@@ -53,6 +53,27 @@ class ArchiveFiles:
 
     def _get(self, name: str) -> bytes:
         raise NotImplementedError
+
+    def _above(self, names: Collection[str]) -> str:
+        """Return the ``../`` that all plain names begin with: where they lie to each other is all that counts.
+
+        Raises
+        ------
+        SourceError
+            Where only some lead out: two members could become one row, or a split a class.
+        """
+        outside = [name for name in names if name.split("/")[0] in ("", "..")]
+        if not outside:
+            return ""
+        ups = {name.split("/").count("..") for name in names}
+        if len(ups) == 1 and all(name.split("/")[-1] not in ("", "..") for name in outside):
+            return "../" * ups.pop()
+        furthest = max(outside, key=lambda name: name.count("../"))
+        raise SourceError(
+            f"archive {self.where} holds {first_few([furthest or '.'])}, which leads out of where others lie; "
+            "expected all members below one folder",
+            "make it again from the folder that holds them all, without .. in names",
+        )
 
     @property
     def _about(self) -> dict[str, Any]:
@@ -85,7 +106,7 @@ class ArchiveFiles:
 
     def names(self) -> list[str]:
         found = sorted(self.members())
-        if twice := [name for name in self._twice if is_image_name(name)]:
+        if twice := find_images(self._twice, self.head).images:
             text = f"archive {self.where} holds more than one image of a name, of which the last one counts: "
             warnings.warn(text + first_few(twice), FeatxWarning, stacklevel=2)
         return found
@@ -153,16 +174,21 @@ class ZipFiles(ArchiveFiles):
                 archive = zipfile.ZipFile(self._path)
                 found: dict[str, zipfile.ZipInfo] = {}
                 twice: dict[str, None] = {}
-                for name, info in zip(member_names(archive.infolist()), archive.infolist(), strict=True):
-                    if name in found:
-                        twice[name] = None
-                    found[name] = info
+                infos = archive.infolist()
+                spelt = zip(member_names(infos), infos, strict=True)
+                files = [(plain_name(name), info) for name, info in spelt if not name.endswith("/")]
+                above = self._above([name for name, _ in files])
+                for name, info in files:
+                    inside = name.removeprefix(above)
+                    if inside in found:
+                        twice[inside] = None
+                    found[inside] = info
                 self._opened, self._twice = (archive, found), list(twice)
             return self._opened
 
     def _list(self) -> Members:
         infos = self._open()[1]
-        return {name: [i.header_offset, i.file_size] for name, i in infos.items() if not name.endswith("/")}
+        return {name: [i.header_offset, i.file_size] for name, i in infos.items()}
 
     def _head(self, name: str, size: int) -> bytes:
         archive, infos = self._open()
@@ -188,8 +214,10 @@ class TarFiles(ArchiveFiles):
     hint = "it must be an uncompressed tar; make or download it again"
 
     def _list(self) -> Members:
-        found, self._twice = tar_members(self._path)
-        return found
+        found, twice = tar_members(self._path)
+        above = self._above(found)
+        self._twice = [name.removeprefix(above) for name in twice]
+        return {name.removeprefix(above): place for name, place in found.items()}
 
     def _head(self, name: str, size: int) -> bytes:
         place = self.members().get(name)

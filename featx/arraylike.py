@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
 from featx.arrays import ArraySource, check_images
+from featx.checks import check_bits
 from featx.errors import FeatxWarning, OptionError, SourceError
-from featx.images import Pixels, rgb_of
+from featx.images import Pixels, held
+from featx.remarks import Remarks
 
 SURE = (1, 3)
 """Counts of channels that tell their axis: no image is so small."""
@@ -59,15 +61,27 @@ def images_in(X: Any, channels: int | None = None) -> Pixels:
     return values[..., None]
 
 
-def listed(items: Sequence[Any], channels: int | None = None) -> ArraySource:
+def listed(items: Sequence[Any], channels: int | None = None, bits: int | None = None) -> ArraySource:
     """Return a list of images, each an array, a tensor or a PIL image, as a source; their sizes may differ.
+
+    Parameters
+    ----------
+    channels : int, optional
+        How many they have, where it is known.
+    bits : int, optional
+        How many bits of PIL images of 16 bits count; else all, or as their files say that were not read yet.
 
     Raises
     ------
     OptionError, SourceError
         For one that is no image; says which.
     """
-    images = [_one(item, f"image {i}", channels) for i, item in enumerate(items)]
+    check_bits(bits)
+    remarks = Remarks()
+    images = [
+        _of_pillow(item, str(i), bits, remarks) if isinstance(item, Image.Image) else _one(item, f"image {i}", channels)
+        for i, item in enumerate(items)
+    ]
     counts = sorted({image.shape[2] for image in images})
     if counts == [1, 3]:
         images = [np.repeat(image, 3, 2) if image.shape[2] == 1 else image for image in images]
@@ -75,9 +89,12 @@ def listed(items: Sequence[Any], channels: int | None = None) -> ArraySource:
         raise OptionError(
             f"images have {' and '.join(map(str, counts))} channels, expected as many each", "convert them"
         )
-    if len({image.shape for image in images}) == 1:
-        return ArraySource(np.stack(images), channels=channels)
-    return RaggedSource(_objects(images), channels=channels)
+    alike = len({image.shape for image in images}) == 1
+    made = (
+        ArraySource(np.stack(images), channels=channels) if alike else RaggedSource(_objects(images), channels=channels)
+    )
+    made.bits = bits if any(isinstance(item, Image.Image) for item in items) else None
+    return made
 
 
 class RaggedSource(ArraySource):
@@ -98,8 +115,6 @@ def _objects(images: Sequence[Pixels]) -> npt.NDArray[Any]:
 
 def _one(item: Any, what: str, channels: int | None) -> Pixels:
     """Return one image as uint8 (H, W, C)."""
-    if isinstance(item, Image.Image):
-        return _of_pillow(item)
     if not is_image(item):
         raise OptionError(
             f"{what} is a {type(item).__name__}, expected an array, a PIL image or a tensor, as the first one is",
@@ -114,15 +129,13 @@ def _one(item: Any, what: str, channels: int | None) -> Pixels:
     return image
 
 
-def _of_pillow(image: Image.Image) -> Pixels:
+def _of_pillow(image: Image.Image, name: str, bits: int | None, remarks: Remarks) -> Pixels:
     """Return a PIL image as a file of it would be decoded: upright; grey where it is."""
-    if image.mode in ("1", "L"):
-        grey: Pixels = np.asarray(ImageOps.exif_transpose(image).convert("L"))[..., None]
-        return grey
     try:
-        return rgb_of(image)
+        return held(image, name, bits, remarks)
     except ValueError as exc:
-        raise OptionError(f"a PIL image of mode {image.mode}: {exc}", "image.convert('RGB')") from exc
+        hint = "scale its values to 8 or 16 bits" if image.mode[0] in "IF" else "image.convert('RGB')"
+        raise OptionError(f"image {name} is a PIL image of mode {image.mode}: {exc}", hint) from exc
 
 
 def _values(X: Any) -> tuple[Pixels, str]:
@@ -140,6 +153,8 @@ def _values(X: Any) -> tuple[Pixels, str]:
 def _of_tensor(x: Any) -> Pixels:
     import torch
 
+    if x.layout != torch.strided:
+        raise OptionError(f"images are a tensor of layout {x.layout}, expected a dense one", "give x.to_dense()")
     x = x.detach().cpu()
     if x.dtype == torch.uint8:
         return np.asarray(x)

@@ -62,6 +62,7 @@ class ArraySource:
         self.spec = spec
         self.channels = self._check(images, channels)
         self.images: Pixels = images
+        self.bits: int | None = None  # how many counted of those images that had 16
         self.split = split
         self.classes = classes
         self.labels: Labels = np.full(len(images), -1, np.int64) if labels is None else labels
@@ -90,7 +91,7 @@ class ArraySource:
         return fingerprint(self.row_hashes())
 
     def subset(self, rows: Labels) -> ArraySource:
-        return type(self)(
+        part = type(self)(
             self.images[rows],
             self.labels[rows],
             classes=self.classes,
@@ -99,6 +100,8 @@ class ArraySource:
             split=self.split,
             channels=self.channels,
         )
+        part.bits = self.bits
+        return part
 
 
 TRANSPARENT = (2, 4)

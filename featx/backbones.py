@@ -13,7 +13,17 @@ from featx import factories
 from featx.adjusting import adjusted
 from featx.backbone import Backbone, from_facts, remembered
 from featx.cache.memo import Memo
-from featx.naming import ALIASES, DRAWN, PIXELS, check_stem, is_factory, is_timm, versions
+from featx.naming import (
+    ALIASES,
+    DRAWN,
+    PIXELS,
+    check_backbone,
+    check_stem,
+    check_weights,
+    is_factory,
+    is_timm,
+    versions,
+)
 from featx.run_backbone import Held, find_held
 from featx.specs import ExtractConfig, Interpolation, PreprocessSpec, Resize, Stem, Views
 from featx.standing import look_up_held
@@ -21,8 +31,9 @@ from featx.standing import look_up_held
 __all__ = ["Backbone", "is_weights_file", "resolve"]
 
 
-LOOKS = 2
-"""Raised when more is found out of a network than the memo may have been told; with 2, its channels and notes."""
+LOOKS = 4
+"""Raised when more is found out of a network than the memo may have been told; with 3, whether it needs its batch; with
+4, which layer makes its logits."""
 
 _WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 
@@ -83,6 +94,8 @@ def resolve(
     CorruptStoreError
         For a run whose record is damaged.
     """
+    check_backbone(name)
+    check_weights(weights)
     name = ALIASES.get(name, name)
     held = find_held(name, weights, stem, memo.home if memo else None)
     if held is not None and weights.startswith(DRAWN):

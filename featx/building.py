@@ -15,11 +15,13 @@ from featx.cache.memo import file_stamp
 from featx.chance import own_chance
 from featx.channels import input_channels
 from featx.code import code_of
-from featx.errors import OptionError, WeightsError, either
+from featx.errors import OptionError, WeightsError, either, first_few
 from featx.factories import Factory
+from featx.folding import batch_bound
 from featx.hooked import read_network
 from featx.measure import Nodes
 from featx.naming import DRAWN, is_factory, is_timm
+from featx.own_head import find_own_head
 from featx.readable import Readable
 from featx.specs import ExtractConfig, PreprocessSpec
 from featx.weights import State, fetch, load_into, published, read_state, recognised, state_hash
@@ -199,9 +201,7 @@ def find_head(name: str, module: nn.Module) -> str:
         return timm_networks.find_head(module)
     if not is_factory(name):
         return networks.find_head(module)
-    # Features can be had without a classifier; a convolution may be one, and may not.
-    linear = [path for path, child in module.named_modules() if isinstance(child, nn.Linear)]
-    return linear[-1] if linear else ""
+    return find_own_head(module)
 
 
 def stamps_of(files: Sequence[str]) -> list[list[Any]]:
@@ -218,10 +218,20 @@ def _load_facts(module: nn.Module, head: str, state: State | None, weights: str)
         "head": head,
         "head_width": width,
         "left_out": left_out,
-        "notes": [f"{weights}: its classifier {part} has another shape and was left out" for part in left_out],
+        "notes": [
+            *(f"{weights}: its classifier {part} has another shape and was left out" for part in left_out),
+            *batch_notes(module),
+        ],
         "code": None,
         "origin": "",
     }
+
+
+def batch_notes(module: nn.Module) -> list[str]:
+    """Return what is to be said of a network whose features depend on which images are in a batch."""
+    bound = batch_bound(module)
+    said = "features of an image depend on the others of its batch: BatchNorm without running statistics, at "
+    return [said + first_few(bound)] if bound else []
 
 
 def build(

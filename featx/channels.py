@@ -22,7 +22,7 @@ def input_channels(module: nn.Module, network: Readable, px: int) -> int:
         Size of the images that it is tried with.
     """
     reached = {}
-    for channels in dict.fromkeys((_likely(module), 3, 1)):
+    for channels in dict.fromkeys((likely_channels(module), 3, 1)):
         try:
             nodes = network.describe((channels, px, px), whole=False)
         except OptionError:
@@ -30,10 +30,10 @@ def input_channels(module: nn.Module, network: Readable, px: int) -> int:
         if not nodes.unfit:
             return channels
         reached[channels] = len(nodes)
-    return max(reached, key=reached.__getitem__, default=_likely(module))
+    return max(reached, key=reached.__getitem__, default=likely_channels(module))
 
 
-def _likely(module: nn.Module) -> int:
+def likely_channels(module: nn.Module) -> int:
     """Return what the first convolution takes, else what the first linear layer tells of square images."""
     for child in module.modules():
         if isinstance(child, nn.Conv2d) and child.in_channels <= PreprocessSpec.MOST_CHANNELS:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 from collections.abc import Sequence
 from typing import Any
 
-from featx.errors import OptionError
+from featx.errors import OptionError, either
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
@@ -45,5 +46,38 @@ def check_bits(bits: Any) -> None:
         raise OptionError(f"bits is {bits!r}, expected {BITS[0]} to {BITS[1]}", "12 for a camera of 12 bits")
 
 
-def _refused(name: str, value: object, expected: str) -> OptionError:
-    return OptionError(f"{name} is {value!r}, expected {expected}", f"give another --{name}")
+def check_text(name: str, value: object, expected: str, hint: str = "") -> None:
+    """Raise OptionError unless `value` is a string."""
+    if not isinstance(value, str):
+        raise _refused(name, value, expected, hint)
+
+
+def check_path(name: str, value: object, expected: str) -> None:
+    """Raise OptionError unless `value` is a path: a string or path-like."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise _refused(name, value, expected)
+
+
+def checked_numbers(name: str, values: Any) -> tuple[float, ...]:
+    """Return several numbers as a tuple of floats; OptionError for one alone, and for what is none."""
+    try:
+        found = None if isinstance(values, (str, bytes)) else tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        found = None
+    if found is None:
+        hint = f"give a tuple: ({values},)" if isinstance(values, numbers.Real) else ""
+        raise _refused(name, values, "a sequence of numbers", hint)
+    return found
+
+
+def shown(value: object) -> str:
+    """Return how an error shows what was found: its value where that is short, else its type."""
+    text = repr(value)
+    plain = value is None or isinstance(value, (str, bytes, numbers.Number, tuple, list))
+    return text if plain and len(text) <= 80 else f"a {type(value).__name__}"
+
+
+def _refused(name: str, value: object, expected: str, hint: str = "") -> OptionError:
+    option = name.replace("_", "-")
+    said = either(option, name.replace("-", "_"))
+    return OptionError(f"{said} is {shown(value)}, expected {expected}", hint or f"give another --{option}")

@@ -182,7 +182,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             check_classification_targets(y)
         config = self._config()
         store = as_store(self.store)
-        source, found = opened(X, self.backbone, lambda channels: self._look_up(channels, store))
+        source, found = opened(X, self.backbone, lambda channels: self._look_up(channels, store), self.bits)
         warn_of(found)
         source, classes = relabelled(source, y)
         rows = np.flatnonzero(source.labels >= 0).astype(np.int64)
@@ -224,7 +224,8 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _logits(self, X: Images) -> npt.NDArray[np.float32]:
         check_is_fitted(self)
-        source, device = as_source(X, self._backbone.preprocess.channels), pick_device(self.device)
+        seen, device = self._backbone.preprocess, pick_device(self.device)
+        source = as_source(X, seen.channels, seen.bits)
         part = Part(source, np.arange(len(source)))
         feed = ImageFeed(part, self._backbone, self.batch_size, device)
         module = placed(self.module_, device).eval()

@@ -16,7 +16,7 @@ _words = {"auto", "cpu", "cuda", "linear", "mlp", "flat-linear"}
 
 _VALUE = r"[^\s`'\"(),;]*[^\s`'\"(),;.:]"
 _OPTION = re.compile(
-    rf"`[^`]*`|(?<![^\s(])(?:--(?P<no>no-)?(?P<name>[a-z][a-z0-9-]*)(?![\w/-]|\.\w)|-(?P<short>[bl])(?= ))"
+    rf"`[^`]*`|(?<![^\s(])(?:--(?P<no>no-)?(?P<name>C|[a-z][a-z0-9-]*)(?![\w/-]|\.\w)|-(?P<short>[bl])(?= ))"
     rf"(?:[ =](?P<value>{_VALUE}(?:,[0-9.]+)*))?"
 )
 

@@ -163,7 +163,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             For a parameter that cannot be worked with.
         """
         specs, config, store = self._specs(), self._config(), as_store(self.store)
-        source, backbone = opened(X, self.backbone, lambda channels: self._backbone(channels, store, config.views))
+        source, backbone = opened(
+            X, self.backbone, lambda channels: self._backbone(channels, store, config.views), self.bits
+        )
         if store is None:
             found = compute(source, backbone, specs, config)
         else:
@@ -225,8 +227,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return parse_layers(layers)
 
     def _config(self) -> ExtractConfig:
+        scales: Any = self.scales  # any sequence: `Views` makes it a tuple
         return ExtractConfig(
-            views=Views(self.crops, self.flip, tuple(self.scales)),
+            views=Views(self.crops, self.flip, scales),
             precision=self.precision,
             dtype=self.dtype,
             batch_size=self.batch_size,

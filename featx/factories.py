@@ -130,6 +130,11 @@ def make(factory: Factory, code: str) -> nn.Module:
         raise OptionError(
             f"{factory.label} returned a {type(network).__name__}, expected a torch.nn.Module", "return the network"
         )
+    if isinstance(network, torch.jit.ScriptModule):  # nothing can be read of what is not run by Python
+        raise OptionError(
+            f"{factory.label} returned a network of TorchScript, expected a torch.nn.Module that Python runs",
+            "return it as it was before torch.jit",
+        )
     if any(is_lazy(tensor) for tensor in (*network.parameters(), *network.buffers())):
         raise OptionError(f"{factory.label} has lazy layers, which have no weights yet", "give them their sizes")
     return placed(network, torch.device("cpu")).float()

@@ -63,9 +63,10 @@ class HeadSpec:
         OptionError
             For text that is none.
         """
-        found = cls._TEXT.fullmatch(text)
+        found = cls._TEXT.fullmatch(text) if isinstance(text, str) else None
         if found is None:
-            raise OptionError(f"head is {text[:60]!r}, expected {GRAMMAR}", "for example --head mlp:256,128")
+            said = text[:60] if isinstance(text, str) else text
+            raise OptionError(f"head is {said!r:.80}, expected {GRAMMAR}", "for example --head mlp:256,128")
         widths = tuple(map(int, found["widths"].split(","))) if found["widths"] else ()
         return cls(found["flat"] is not None, widths, float(found["dropout"] or 0))
 

@@ -33,6 +33,8 @@ def read_network(module: nn.Module, left_out: tuple[str, ...] = ()) -> Readable:
     ------
     UntraceableError
         For a network that cannot be traced and has no modules.
+    OptionError
+        For one that cannot be traced and has modules of TorchScript.
     """
     try:
         return Traced(module, left_out)
@@ -54,9 +56,21 @@ class Hooked(Readable):
         In eval mode. It is not changed, but runs in what `cut` returns.
     left_out : tuple of str
         Modules whose weights are missing: what ends after one of them began is not offered.
+
+    Raises
+    ------
+    OptionError
+        For a network with modules of TorchScript: they take no hooks.
     """
 
     def __init__(self, module: nn.Module, left_out: tuple[str, ...] = ()) -> None:
+        scripted = [path for path, child in module.named_modules() if isinstance(child, torch.jit.ScriptModule)]
+        if scripted:
+            raise OptionError(
+                f"{type(module).__name__} is to be read by hooks, which modules of TorchScript cannot have: "
+                f"{first_few(scripted)}",
+                "give it as it was before torch.jit",
+            )
         self.module = module
         self.note = (
             f"{type(module).__name__} cannot be traced by torch.fx: its modules are read by hooks, and operations "

@@ -143,10 +143,48 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def rgb_of(image: Image.Image) -> Pixels:
-    """Return a PIL image that a caller holds as `decode` returns a file's, upright RGB; ValueError for none."""
-    pixels: Pixels = np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
-    return pixels
+def held(image: Image.Image, name: str, bits: int | None = None, remarks: Remarks | None = None) -> Pixels:
+    """Return a PIL image that a caller holds as `decode` returns a file's, upright; grey where it is.
+
+    Parameters
+    ----------
+    image : Image
+        As long as it was not read, its file is decoded where that may have 16 bits a sample: it says how many count.
+    name, bits, remarks : str, int, Remarks
+        As of `decode`.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W, 1) or (H, W, 3)
+
+    Raises
+    ------
+    ImageError
+        As `decode`.
+    ValueError
+        For values that are not 8 or 16 bits.
+    """
+    is_grey = image.mode in ("1", "L") or image.mode.startswith("I")
+    data = _unread(image)
+    if image.mode.startswith("I") or (data and is_deep_colour(image, data)):
+        if data:
+            pixels = decode(data, name, bits, remarks)
+            return pixels[..., :1] if is_grey else pixels
+        deep = np.asarray(ImageOps.exif_transpose(image))
+        return upper_eight(deep, b"", bits, name, remarks or Remarks())[..., None]
+    upright = ImageOps.exif_transpose(image)
+    return np.asarray(upright.convert("L"))[..., None] if is_grey else np.asarray(_to_rgb(upright))
+
+
+def _unread(image: Image.Image) -> bytes:
+    """Return the file of an image whose pixels were not read yet; nothing where it is no longer at hand."""
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile or image.tell() or image.fp is None:
+        return b""
+    at = image.fp.tell()
+    image.fp.seek(0)
+    data: bytes = image.fp.read()
+    image.fp.seek(at)
+    return data
 
 
 def prepare(image: Pixels, spec: PreprocessSpec, name: str) -> Pixels:

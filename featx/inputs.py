@@ -19,14 +19,14 @@ from featx.errors import FeatxWarning, OptionError, SourceError
 from featx.files import PathFiles
 from featx.home import expanded
 from featx.layouts import Row
-from featx.naming import is_factory, is_run
+from featx.naming import check_backbone, is_factory, is_run
 from featx.sources import FileSource, Source, load_source
 
 Images = Source | npt.NDArray[Any] | Sequence[Any] | str | os.PathLike[str] | Any
 """What stands for images, see `as_source`; tensors and PIL images are not named, so that nothing need be loaded."""
 
 
-def as_source(X: Images, channels: int | None = None) -> Source:
+def as_source(X: Images, channels: int | None = None, bits: int | None = None) -> Source:
     """Return images as a source.
 
     Parameters
@@ -37,6 +37,8 @@ def as_source(X: Images, channels: int | None = None) -> Source:
         in a list or a data frame of one column; or one string that `load_source` understands.
     channels : int, optional
         C, where it is known that the network takes neither 1 nor 3.
+    bits : int, optional
+        How many bits of PIL images of 16 bits count, see `listed`; of files the preprocessing says it.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def as_source(X: Images, channels: int | None = None) -> Source:
         return _some(ArraySource(images_in(X, channels), channels=channels))
     items = _items(X)
     if items and is_image(items[0]):
-        return listed(items, channels)
+        return listed(items, channels, bits)
     if not all(isinstance(p, (str, os.PathLike)) for p in items):
         other = next(item for item in items if not isinstance(item, (str, os.PathLike)))
         raise OptionError(
@@ -64,7 +66,9 @@ def as_source(X: Images, channels: int | None = None) -> Source:
     return _some(FileSource("paths", "all", PathFiles(), rows, ()))
 
 
-def opened(X: Images, name: str, look_up: Callable[[int | None], Backbone]) -> tuple[Source, Backbone]:
+def opened(
+    X: Images, name: str, look_up: Callable[[int | None], Backbone], bits: int | None
+) -> tuple[Source, Backbone]:
     """Return images as a source, and the network that is to see them.
 
     A network of one's own, or of a run, says how many channels the images have; others take what the images have.
@@ -75,11 +79,14 @@ def opened(X: Images, name: str, look_up: Callable[[int | None], Backbone]) -> t
         The network's.
     look_up : callable
         Given the images' channels, or None, it returns the network.
+    bits : int, optional
+        How many bits of 16-bit images count, where the caller says it; else as the network was trained.
     """
+    check_backbone(name)
     if is_factory(name) or is_run(name):
         backbone = look_up(None)
-        return as_source(X, backbone.preprocess.channels), backbone
-    source = as_source(X)
+        return as_source(X, backbone.preprocess.channels, backbone.preprocess.bits), backbone
+    source = as_source(X, bits=bits)
     return source, look_up(source.channels)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from featx.errors import FeatxWarning, SourceError, first_few
 from featx.foreign import no_images, no_labels
+from featx.home import expanded
 from featx.images import is_image_name
 from featx.split_names import name_splits, split_of, splits_in
 
@@ -67,7 +70,7 @@ def read_layout(names: list[str], read: Callable[[str], bytes], where: str, imag
     short = {name.removeprefix(wrap): name for name in images}
     if wrap + "wnids.txt" in names and wrap + "val/val_annotations.txt" in names:
         splits = _tiny_imagenet(short, read(wrap + "val/val_annotations.txt"))
-    elif named := _named_splits(short, where):
+    elif named := _named_splits(short, where, wrap):
         splits = _split_folders(short, named)
     else:
         splits = {"all": [Row(name, key, _folder(key, 0)) for key, name in short.items()]}
@@ -132,10 +135,11 @@ def _folders(keys: Iterable[str]) -> Folders:
     return found
 
 
-def _named_splits(keys: Collection[str], where: str) -> dict[str, str]:
+def _named_splits(keys: Collection[str], where: str, wrap: str) -> dict[str, str]:
     """Return what the folders at the top mean where all are splits; nothing where they are classes.
 
-    SourceError where they are neither: ``train`` and ``test`` with company, a split beside what repeats its folders.
+    SourceError where they are neither: ``train`` and ``test`` with company, a split beside what repeats its folders, a
+    split of classes beside images without.
     """
     tops = _folders(keys)
     others = sorted(top for top in tops if split_of(top) is None)
@@ -149,20 +153,58 @@ def _named_splits(keys: Collection[str], where: str) -> dict[str, str]:
             "splits or classes, but not both",
             "move what is no split elsewhere",
         )
-    _refuse_repeated(tops, others, where)
+    top = expanded(where)
+    place = None if top.is_file() else top / wrap
+    _refuse_repeated(tops, others, where, place)
+    if not any(tops[other] for other in others):
+        _refuse_beside_flat(keys, tops, others, where, place)
     return {}
 
 
-def _refuse_repeated(tops: Folders, others: list[str], where: str) -> None:
+def _refuse_repeated(tops: Folders, others: list[str], where: str, place: Path | None) -> None:
     """Raise SourceError for a folder that repeats a split's folders: it would become a class, and the split too."""
     for other in others:
         for top in tops:
             if _is_pair_of_splits(top, other) and (same := _repeated(tops[top], tops[other])):
+                said = splits_in(other)
+                why = f"it is not called {min(said)}" if len(said) == 1 else "its name does not say which"
                 raise SourceError(
                     f"{where} holds {other} beside {top}, with the same folders in it ({first_few(same)}): "
-                    "a split, but its name does not say which",
-                    f"call it train, val or test (for example mv {shlex.quote(other)} test), or move it elsewhere",
+                    f"a split, but {why}",
+                    _how_to_call(other, said, tops, place),
                 )
+
+
+def _how_to_call(other: str, said: Collection[str], tops: Folders, place: Path | None) -> str:
+    """Return a hint with a split's name that is free: `mv` would put one folder into another that is there.
+
+    `place` is the folder that holds them all; None in an archive.
+    """
+    wanted = list(said) if len(said) == 1 else ["test", "train", "val"]
+    taken = {split_of(top): top for top in tops}
+    free = [split for split in wanted if split not in taken and not (place and os.path.lexists(place / split))]
+    if not free:
+        same = ", ".join(taken.get(split, split) for split in wanted)
+        return f"put it together with {same}, or move it elsewhere"
+    names = f"{', '.join(free[:-1])} or {free[-1]}" if len(free) > 1 else free[0]
+    if place is None:
+        return f"make the archive again and call it {names} there, or leave it out"
+    command = shlex.join(["mv", str(place / other), str(place / free[0])])
+    return f"call it {names} (for example {command}), or move it elsewhere"
+
+
+def _refuse_beside_flat(keys: Iterable[str], tops: Folders, others: list[str], where: str, place: Path | None) -> None:
+    """Raise SourceError for ``train/cat/1.jpg`` beside ``new/2.jpg``: train would become a class, and new another."""
+    flat = {key.split("/")[0] for key in keys if key.count("/") == 1}
+    for top, below in tops.items():
+        if split_of(top) and len(below) > 1 and top not in flat:
+            raise SourceError(
+                f"{where} holds {top}, a split beside images without classes ({first_few(others)}): "
+                f"{top} would become a class",
+                f"name {shlex.quote(str(place / top))}, or move what is beside it elsewhere"
+                if place
+                else f"make the archive again with {top} alone",
+            )
 
 
 def _is_pair_of_splits(top: str, other: str) -> bool:

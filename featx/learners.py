@@ -19,6 +19,7 @@ from featx.heads import attach, make_head
 from featx.hooked import read_network
 from featx.measure import Nodes
 from featx.networks import AUXILIARY
+from featx.own_head import is_logits
 from featx.readable import Readable
 from featx.train_config import TrainConfig
 
@@ -72,13 +73,17 @@ def learner_of(backbone: Backbone, config: TrainConfig, n_classes: int, shape: t
     ------
     OptionError
         An image size that the network cannot take (says the least), a head that does not fit it, or a block to
-        unfreeze from that it does not have.
+        unfreeze from that it does not have; a user's own network whose logits the new head does not make.
     """
     convolution = backbone.code is None and backbone.name.startswith("squeezenet")
     with own_chance(config.seed):
-        return assemble(
+        learner = assemble(
             backbone.module(), backbone.head, backbone.head_width, config, n_classes, shape, convolution=convolution
         )
+    if backbone.code is not None and not HeadSpec.parse(config.head).flat:
+        # Of several outputs, the head's may be another than the one that is scored.
+        learner.alone &= is_logits(learner.network, learner.place, n_classes, shape)
+    return learner
 
 
 def assemble(

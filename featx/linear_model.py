@@ -137,6 +137,8 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         params = dict(found.params)
         if params.pop("estimator", None) != cls.__name__:
             raise OptionError(f"{path} holds no {cls.__name__}", "load it with the class that saved it")
+        if isinstance(params.get("class_weight"), list):
+            params["class_weight"] = dict(params["class_weight"])
         model = cls(**{name: params[name] for name in cls._get_param_names() if name in params})
         model.coef_, model.intercept_, model.classes_ = found.coef, found.intercept, found.classes
         model.normalize, model.n_features_in_ = found.normalize, found.coef.shape[1]
@@ -154,10 +156,9 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not weight.any():
             raise OptionError("sample_weight is zero for every row, expected a positive weight somewhere")
         classes, target = np.unique(y, return_inverse=True)
-        counted = classes[np.unique(target[weight > 0])]
-        if len(counted) < 2:
-            raise OptionError(f"y holds one class only ({counted[0]!r}), expected at least two")
+        _two_classes(classes[np.unique(target[weight > 0])], "y holds")
         class_weight = self._class_weight(y, weight)
+        _two_classes(classes[np.unique(target[weight * class_weight > 0])], "class_weight and sample_weight leave")
         held = Stream(X, prepare=self._normalized) if is_streamed(X) else dense(self._normalized(X))
         return Rows(held, target.astype(np.int64), weight, class_weight, classes)
 
@@ -194,6 +195,12 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 check_type(name, getattr(self, name), (bool, np.bool_), "True or False")
 
 
+def _two_classes(counted: NDArray[Any], what: str) -> None:
+    if len(counted) < 2:
+        found = f"one class only ({counted[0]!r})" if len(counted) else "no class"
+        raise OptionError(f"{what} {found}, expected at least two")
+
+
 def row_slices(X: Any) -> Iterator[slice]:
     """Cut the rows of X into slices of a size that may be copied."""
     step = rows_a_block(X)
@@ -213,6 +220,14 @@ def check_type(name: str, value: object, types: Any, expected: str) -> None:
 
 
 def _plain(params: dict[str, Any]) -> dict[str, Any]:
-    """Return what JSON can hold of an estimator's parameters: the numbers, words and truths."""
+    """Return what JSON can hold of an estimator's parameters: the numbers, words and truths, numpy's as Python's."""
     kinds = (bool, int, float, str, type(None))
-    return {name: value for name, value in params.items() if isinstance(value, kinds)}
+    known = {name: _python(value) for name, value in params.items()}
+    weights = known.get("class_weight")
+    if isinstance(weights, dict):  # as pairs: labels that are numbers would become words as JSON's names
+        known["class_weight"] = [[_python(label), _python(weight)] for label, weight in weights.items()]
+    return {name: value for name, value in known.items() if isinstance(value, (*kinds, list))}
+
+
+def _python(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

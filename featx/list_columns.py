@@ -24,6 +24,9 @@ Where several are there, the first name wins over the others, and two of the oth
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons"}
 """Between values, in the order that they are tried in."""
 
+_DIGITS = 18
+"""Of an index at most; Python refuses to read numbers of thousands."""
+
 EXAMPLE = "its first line should be path,label or path,label,split"
 
 
@@ -82,8 +85,8 @@ def separated(text: str, where: str) -> Lines:
 def columns_of(lines: Lines) -> tuple[dict[str, int], bool]:
     """Return the position of each known column, and whether the first row is a header.
 
-    A first column without a name, and a first column of numbers in a list without a header, is the index that pandas
-    writes, and left out; where no other column is called one of paths and it holds them, it is the paths.
+    A first column without a name, and a first column of numbers that count up in a list without a header, is the index
+    that pandas writes, and left out; where no other column is called one of paths and it holds them, it is the paths.
 
     Raises
     ------
@@ -98,7 +101,12 @@ def columns_of(lines: Lines) -> tuple[dict[str, int], bool]:
     start = _paths_column(first[0])
     if start is None or len(first[0]) > start + len(COLUMNS):
         raise line_error(lines.where, next(iter(lines))[0], _not_understood(first[0]), EXAMPLE)
-    return {name: start + i for i, name in enumerate(islice(COLUMNS, len(first[0]) - start))}, False
+    if start:
+        _check_index(lines, len(first[0]))
+    columns = {name: start + i for i, name in enumerate(islice(COLUMNS, len(first[0]) - start))}
+    if "label" in columns:
+        _check_labels(lines, columns["label"])
+    return columns, False
 
 
 def unread(lines: Lines, columns: Mapping[str, int]) -> list[str]:
@@ -145,6 +153,33 @@ def _paths_column(cells: Sequence[str]) -> int | None:
     if _is_image(cells[0]):
         return 0
     return 1 if len(cells) > 1 and cells[0].isdecimal() and _is_image(cells[1]) else None
+
+
+def _check_index(lines: Lines, width: int) -> None:
+    """Raise SourceError where numbers before the paths do not count up as pandas' index does: they may be labels."""
+    before = -1
+    for number, values in lines:
+        is_number = values[0].isdecimal() and len(values[0]) <= _DIGITS
+        if not is_number or int(values[0]) <= before:
+            found = f"it begins with {first_few([repr(values[0])[:40]])}" + (f" after {before}" if before >= 0 else "")
+            what = f"{found}, expected a path, or pandas' index, which counts up from row to row"
+            order = ",".join(("label", "path", "split")[:width])
+            raise line_error(lines.where, number, what, f"{EXAMPLE}, in its columns' order: here perhaps {order}")
+        before = int(values[0])
+
+
+def _check_labels(lines: Lines, at: int) -> None:
+    """Raise SourceError where all labels of a list without a header are names of splits: they would become classes."""
+    found: dict[str, None] = {}
+    for _, values in lines:
+        if len(values) > at and values[at]:
+            if split_of(values[at]) is None:
+                return
+            found[values[at]] = None
+    if found:
+        named = first_few(list(found))
+        what = f"without a header the value behind a path is its label, and all labels here are splits: {named}"
+        raise line_error(lines.where, next(iter(lines))[0], what, f"{EXAMPLE}; or path,split, or label,path,split")
 
 
 def _are_splits(lines: Lines, at: int) -> bool:

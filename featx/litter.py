@@ -12,8 +12,8 @@ _WORK = (
     ".mypy_cache .pytest_cache .ruff_cache"
 )
 
-LITTER = frozenset(f". .. {_DESKTOP} {_STORAGE} {_WORK}".split())
-"""Names, at any depth; in an archive two dots may be one, and never a class."""
+LITTER = frozenset(f"{_DESKTOP} {_STORAGE} {_WORK}".split())
+"""Names, at any depth."""
 
 BEGINNINGS = ("._", ".Trash-", ".trashed-", ".pending-", ".tmp-", ".unpacking-")
 """How such names begin: macOS's resource forks, the waste bins of desktops and telephones, unfinished files."""

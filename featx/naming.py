@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from featx.checks import check_choice
+from featx.checks import check_choice, check_text
 from featx.errors import OptionError
 from featx.specs import STEMS, ExtractConfig
 
@@ -24,6 +24,21 @@ ALIASES = {"mobilenet_v1": "timm:mobilenetv1_100"}
 """Names that stand for others."""
 
 _RESNETS = ("resnet", "resnext", "wide_resnet")
+
+
+def check_backbone(name: object) -> None:
+    """Raise OptionError for a backbone that is no name, such as a network itself: nothing would tell its code."""
+    check_text(
+        "backbone",
+        name,
+        "a network's name, or file.py:factory",
+        "of a network of your own, name the function that returns it: networks.py:make",
+    )
+
+
+def check_weights(weights: object) -> None:
+    """Raise OptionError for weights that are no text."""
+    check_text("weights", weights, f"{ExtractConfig.weights}, random:SEED, or a file's path or run:ID as text")
 
 
 def is_timm(name: str) -> bool:
@@ -49,6 +64,7 @@ def scratch_weights(weights: str, seed: int) -> str:
     OptionError
         For weights that somebody trained.
     """
+    check_weights(weights)
     if weights == ExtractConfig.weights:
         return f"{DRAWN}{seed}"
     if not weights.startswith(DRAWN):

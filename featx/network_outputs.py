@@ -39,8 +39,8 @@ def logits_of(outputs: Any, n_classes: int) -> Sequence[torch.Tensor]:
     Parameters
     ----------
     outputs : object
-        A tensor; a tuple, which begins with the logits; or values by name, of which ``logits`` are the logits, else
-        the only ones of that shape.
+        A tensor; a tuple, which begins with the logits; or values by name, of which ``logits``, at any depth, are the
+        logits, else the only ones of that shape.
 
     Raises
     ------
@@ -53,10 +53,19 @@ def logits_of(outputs: Any, n_classes: int) -> Sequence[torch.Tensor]:
     fitting = [name for name, x in named.items() if x.ndim == 2 and x.shape[1] == n_classes]
     if isinstance(outputs, tuple) and fitting:
         return [named[name] for name in fitting]
-    if LOGITS in fitting or len(fitting) == 1:
-        return [named[LOGITS if LOGITS in fitting else fitting[0]]]
+    name = logits_by_name(fitting) or (fitting[0] if len(fitting) == 1 else "")
+    if name:
+        return [named[name]]
     said = ", ".join(f"{name} {tuple(x.shape)}" for name, x in list(named.items())[:5]) or type(outputs).__name__
     raise OptionError(
         f"the network returns {said}, expected logits of shape (images, {n_classes})",
         "let it return the logits alone, or a dictionary with `logits`",
     )
+
+
+def logits_by_name(names: Sequence[str]) -> str:
+    """Return which of some names, from `tensors_in`, says that it is the logits; empty where none or several do."""
+    if LOGITS in names:
+        return LOGITS
+    inner = [name for name in names if name.rpartition(".")[2] == LOGITS]
+    return inner[0] if len(inner) == 1 else ""

@@ -30,6 +30,13 @@ EXACT = 1e-10
 """Where so little is left, the equation counts as solved however few the products were."""
 
 
+FLAT_GRADIENT = 1e-6
+"""The part of the gradient that directions without curvature may have by rounding."""
+
+DENSE = 64
+"""Up to so many weights the Hessian is formed, a product a weight, and the equation solved by its eigenvectors."""
+
+
 @dataclass(frozen=True)
 class NewtonStep:
     """The step V that (nearly) solves ``H V = g``, and ``g . V``: twice what it promises to take off the objective."""
@@ -64,6 +71,9 @@ def newton_step(
     limit : int
         Products at most.
     """
+    is_small = gradient.numel() <= DENSE
+    if is_small and (solved := _dense_step(product, gradient)) is not None:
+        return solved
     step, left = torch.zeros_like(gradient), gradient.clone()
     asked = metric(left)
     along, size = asked, float((left * asked).sum())
@@ -84,7 +94,33 @@ def newton_step(
         steady = len(gains) > DELAY and sum(gains[-DELAY:]) <= settle * sum(gains)
         settled = size <= EXACT * first or (steady and size <= SOLVED * first)
         along = asked + (size / before) * along
-    return NewtonStep(step, sum(gains), settled)
+    # Where not even the whole Hessian tells, neither do its products.
+    return NewtonStep(step, sum(gains), settled and not is_small)
+
+
+def _dense_step(product: Product, gradient: Tensor) -> NewtonStep | None:
+    """Return the step by all of the Hessian, or None where rounding decides.
+
+    Where some rows weigh 1e20 times what others do and are all but certain, no metric of the columns fits the Hessian,
+    and conjugate gradients never see what the other rows want. Its own diagonal takes out most of that.
+    """
+    size = gradient.numel()
+    units = torch.eye(size, dtype=gradient.dtype, device=gradient.device).view(size, *gradient.shape)
+    hessian = torch.stack([product(unit).reshape(-1) for unit in units])
+    scale = hessian.diagonal().clamp(min=0).sqrt()
+    scale[scale == 0] = 1.0
+    scaled = (hessian + hessian.T) / (2 * scale[:, None] * scale)
+    right = gradient.reshape(-1) / scale
+    if not (bool(torch.isfinite(scaled).all()) and bool(torch.isfinite(right).all())):
+        return None
+    values, vectors = torch.linalg.eigh(scaled)
+    along = vectors.T @ right
+    # Directions without curvature, such as that of all classes at once, have no gradient either.
+    known = values > 8 * size * torch.finfo(gradient.dtype).eps * values[-1]
+    if bool((along[~known].abs() > FLAT_GRADIENT * right.norm()).any()):
+        return None
+    step = (vectors[:, known] @ (along[known] / values[known])) / scale
+    return NewtonStep(step.view_as(gradient), float((along[known].square() / values[known]).sum()), True)
 
 
 def minimise_by_newton(

@@ -152,12 +152,23 @@ def _asked(record: Record, name: str) -> int | None:
     if name in record:
         found: int | None = record[name]
         return found
+    given = _given(record, f"--{name.replace('_', '-')}")
+    return int(given[-1]) if given and given[-1].isdecimal() else None
+
+
+def drawn_by_seed(record: Record) -> bool:
+    """Tell whether a training's command left it to the seed to draw the network; False too where nothing tells."""
+    words = record.get("command")
+    by_command = isinstance(words, list) and list(map(str, words[:2])) == ["featx", "train"]
+    return by_command and record.get("mode") == "scratch" and not _given(record, "--weights")
+
+
+def _given(record: Record, flag: str) -> list[str]:
+    """Return the values that an option has in a run's command."""
     command = record.get("command")
     words = list(map(str, command)) if isinstance(command, list) else []
-    flag = f"--{name.replace('_', '-')}"
     given = [after for word, after in itertools.pairwise(words) if word == flag]
-    given += [word.partition("=")[2] for word in words if word.startswith(f"{flag}=")]
-    return int(given[-1]) if given and given[-1].isdecimal() else None
+    return given + [word.partition("=")[2] for word in words if word.startswith(f"{flag}=")]
 
 
 def _n_rows(record: Record) -> Any:

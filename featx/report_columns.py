@@ -56,6 +56,13 @@ class Score(Column):
         return decimal(self.read(row), part_of(row, f"{self._name}_interval", self._part))
 
 
+class Interval(Column):
+    """The 95 % interval of a score over several seeds, its lower end and its upper one."""
+
+    def __init__(self, name: str, part: str) -> None:
+        super().__init__(lambda row: part_of(row, f"{name}_interval", part), _ends)
+
+
 class Lack(Column):
     """The classes that some part of the rows has no images of."""
 
@@ -79,6 +86,11 @@ def _of(name: str, part: str, show: Callable[[Any], str] = line_text) -> Column:
     return Column(lambda row: part_of(row, name, part), show)
 
 
+def _ends(interval: Any) -> str:
+    low, high = interval
+    return f"{decimal(low)} to {decimal(high)}"
+
+
 def _count(value: Any) -> str:
     return f"{value:,.0f}" if is_number(value) else ""
 
@@ -99,6 +111,7 @@ _NAMES = (
     *("run", "source", "images", "seed", "backbone", "weights", "layer", "views", "mode", "unfreeze_from", "head"),
     *("init_head", "C", "k", "sweep", "shots"),
 )
+PARTS = ("train", "val", "test")
 MEASURED: dict[str, Column] = {
     "train accuracy": Score("accuracy", "train"),
     "val accuracy": Score("accuracy", "val"),
@@ -134,6 +147,7 @@ ON_REQUEST: dict[str, Column] = {
     "created": _field("created", words=True),
     "val loss": Score("loss", "val"),
     "train loss": Score("loss", "train"),
+    **{f"{part} {name} interval": Interval(name, part) for name in ("accuracy", "loss") for part in PARTS},
 }
 """Columns that a table has where they are asked for."""
 
@@ -148,6 +162,20 @@ def filled(rows: Sequence[Row]) -> dict[str, Column]:
         every |= new if name == "columns" else {}  # after the other options
         every[name] = column
     return {n: column for n, column in every.items() if n not in left_out and any(column.text(row) for row in rows)}
+
+
+def with_intervals(columns: Mapping[str, Column], rows: Sequence[Row]) -> dict[str, Column]:
+    """Return columns with those of the scores' intervals behind them, where any of the rows has one.
+
+    A table for people shows them in the score's own cell; programs need them apart.
+    """
+    found: dict[str, Column] = {}
+    for name, column in columns.items():
+        found[name] = column
+        interval = ON_REQUEST.get(f"{name} interval")
+        if interval and f"{name} interval" not in columns and any(interval.text(row) for row in rows):
+            found[f"{name} interval"] = interval
+    return found
 
 
 def chosen(names: Sequence[str], rows: Sequence[Row]) -> dict[str, Column]:

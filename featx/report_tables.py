@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from featx.csv_cells import csv_line
-from featx.report_columns import MEASURED, Column, Row, chosen, filled
+from featx.report_columns import MEASURED, Column, Row, chosen, filled, with_intervals
 from featx.reports import TEXT_WIDTH, by_name, line_text
 
 MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{c: "\\" + c for c in "\\`*_[]|~"}}
@@ -106,8 +106,8 @@ def to_latex(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
 
 
 def to_csv(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
-    """Return rows as CSV, its numbers and paths in full."""
-    columns = filled(rows) if names is None else chosen(names, rows)
+    """Return rows as CSV, its numbers and paths in full; behind a score over seeds stands its interval."""
+    columns = with_intervals(filled(rows) if names is None else chosen(names, rows), rows)
     body = [csv_line(_value(column, row) for column in columns.values()) for row in rows]
     return "".join([csv_line(columns), *body])
 
@@ -120,8 +120,9 @@ def to_columns(rows: Sequence[Row], names: Sequence[str]) -> str:
 
 
 def values(rows: Sequence[Row], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the values of chosen columns, by name."""
-    return [{name: column.read(row) for name, column in chosen(names, rows).items()} for row in rows]
+    """Return the values of chosen columns, by name, and of a score over seeds its interval too."""
+    columns = with_intervals(chosen(names, rows), rows)
+    return [{name: column.read(row) for name, column in columns.items()} for row in rows]
 
 
 def _value(column: Column, row: Row) -> Any:

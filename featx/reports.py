@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from featx.errors import first_few
 from featx.missing import missing_lines, missing_of
 from featx.naming import RUN
-from featx.recipes import leaves, recipe_of
+from featx.recipes import drawn_by_seed, leaves, recipe_of
 
 OPTIONS = (
     "size",
@@ -64,8 +64,12 @@ FIELDS = (
     *OPTIONS,
     "weights_file",
     "recipe",
+    "drawn_by_seed",
 )
-"""What a row takes from a run's record; None where the record has nothing. ``recipe``: see `featx.recipes`."""
+"""What a row takes from a run's record; None where the record has nothing.
+
+``recipe`` and ``drawn_by_seed``: see `featx.recipes`.
+"""
 
 PATHS = ("source", "weights", "init_head")
 """Fields that may be paths: whose folders are nobody's business, and too long for a table."""
@@ -100,6 +104,7 @@ def rows_of(runs: Iterable[Recorded]) -> list[dict[str, Any]]:
         own = {"run": record.get("run") or run.id, "size": part_of(record, "preprocess", "crop")}
         own["missing_classes"] = missing_of(record)
         own["recipe"] = recipe_of(record)
+        own["drawn_by_seed"] = drawn_by_seed(record)
         rows.append({name: record.get(name) for name in FIELDS} | own)
     return rows
 

@@ -107,7 +107,7 @@ def _as_named(name: str, held: Held) -> Held:
 
 def _held(text: str, home: str | os.PathLike[str] | None) -> Held:
     runs = Runs(home)
-    run = runs.open(text)
+    run = runs.open(text, "train")
     record = run.read()
     if record.get("kind") != "train":
         raise _no_network(run, record)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from featx.cache import atomic
-from featx.errors import CorruptStoreError, OptionError, StoreError, first_few, nearest
+from featx.errors import CorruptStoreError, FeatxError, OptionError, StoreError, first_few, nearest
+from featx.home import recorded_path
 from featx.naming import RUN
 from featx.recorded import HEAD, KEPT_FILE
 from featx.run_locks import in_use
-from featx.runs import RECORD_FILE, Run, Runs
+from featx.runs import MODEL_FILE, RECORD_FILE, Run, Runs
 
 WHOLE, PART, DAMAGED = "whole", "part", "damaged"
 """States of a run: finished; begun, perhaps with a checkpoint to go on from; with a record that cannot be read."""
@@ -39,7 +40,9 @@ class RunEntry:
     last_used : float
         When it was last written to, in seconds since 1970.
     base : str
-        Id of the run that it cannot do without; empty where there is none.
+        Id of the run that it cannot do without; empty where there is none. Of an unfinished training: see `with_bases`.
+    init_head : str
+        Id of the run whose head an unfinished training begins with; likewise.
     """
 
     digest: str
@@ -52,12 +55,61 @@ class RunEntry:
     state: str
     last_used: float
     base: str
+    init_head: str = ""
 
 
 def entries_of(runs: Runs) -> list[RunEntry]:
     """Return all runs of a home, the newest first; of none more is read than its record."""
     found = [describe_run(run) for run in runs.all()]
     return sorted(found, key=lambda entry: (-entry.last_used, entry.digest))
+
+
+def with_bases(entries: Sequence[RunEntry], runs: Runs, hash_of: Callable[[str], str]) -> list[RunEntry]:
+    """Return entries with what unfinished trainings need to go on; their checkpoints know a network by its hash alone.
+
+    Parameters
+    ----------
+    entries : sequence of RunEntry
+        All of a home's.
+    runs : Runs
+        Of that home.
+    hash_of : callable
+        Gives the SHA-256 of a training run's network by the run's id; what it raises means that nobody can stand on it.
+    """
+    found = []
+    for entry in entries:
+        identity = _identity(Run(runs.folder / entry.digest)) if entry.state == PART else {}
+        head = _text(identity.get("init_head"))
+        base = _trained_as(identity, entries, hash_of)
+        found.append(replace(entry, base=base, init_head=_named(runs, head)) if identity else entry)
+    return found
+
+
+def _identity(run: Run) -> Mapping[str, Any]:
+    """Return what an unfinished training is of; nothing where it has no checkpoint to go on from."""
+    from featx.checkpoints import folder_has_checkpoint, read_checkpoint  # heavy
+
+    if folder_has_checkpoint(run.path):
+        with suppress(StoreError):
+            identity = read_checkpoint(run)["identity"]
+            return identity if isinstance(identity, dict) else {}
+    return {}
+
+
+def _trained_as(identity: Mapping[str, Any], entries: Sequence[RunEntry], hash_of: Callable[[str], str]) -> str:
+    """Return the run whose network a training begins with; only those of the same kind are looked at."""
+    for entry in entries:
+        if entry.state == WHOLE and entry.kind == "train" and entry.backbone == identity.get("backbone"):
+            with suppress(FeatxError):
+                if hash_of(entry.digest) == identity.get("weights"):
+                    return entry.digest
+    return ""
+
+
+def _named(runs: Runs, name: str) -> str:
+    with suppress(OptionError):
+        return runs.open(name).id if name else ""
+    return ""
 
 
 def find_entry(runs: Runs, prefix: str) -> RunEntry:
@@ -113,8 +165,9 @@ def dependents(entries: Iterable[RunEntry], going: Sequence[str]) -> dict[str, l
     """Return, for each run that is to go, the runs that stay and cannot do without it."""
     found: dict[str, list[str]] = {}
     for entry in entries:
-        if entry.base in going and entry.digest not in going:
-            found.setdefault(entry.base, []).append(entry.digest)
+        for base in dict.fromkeys((entry.base, entry.init_head)):
+            if base in going and entry.digest not in going:
+                found.setdefault(base, []).append(entry.digest)
     return found
 
 
@@ -148,13 +201,24 @@ def remove_run(runs: Runs, name: str) -> int | None:
 def _base(run: Run, record: Mapping[str, Any]) -> str:
     """Return the run whose tensors a run needs, and does not keep itself."""
     weights = _text(record.get("weights"))
-    file = Path(_text(record.get("weights_file")) or ".")
     needs = record.get("kind") == "fit" or record.get("kept") == HEAD
     if not needs or (run.path / KEPT_FILE).exists():
         return ""
-    if weights.startswith(RUN):
-        return weights.removeprefix(RUN)
-    return file.parent.name if file.parent.parent == run.path.parent else ""
+    named = weights.removeprefix(RUN)
+    if weights.startswith(RUN) and Path(named).name == named:
+        return named
+    file = _text(record.get("weights_file"))
+    return _beside(run, f"{named}/{MODEL_FILE}" if weights.startswith(RUN) else file) if weights or file else ""
+
+
+def _beside(run: Run, file: str) -> str:
+    """Return the run in whose folder a file lies, among those where `run` lies, whichever links lead to either."""
+    path, runs = Path(recorded_path(file)), run.path.parent
+    with suppress(OSError, RuntimeError, ValueError):
+        for folder in (path.parent.resolve(), path.resolve().parent):
+            if folder.parent == runs.resolve():
+                return folder.name
+    return ""
 
 
 def _text(value: object) -> str:

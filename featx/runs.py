@@ -161,8 +161,15 @@ class Runs:
                 raise atomic.storage_error(path, exc) from exc
             return Run(path, _start(kind, command, stamp))
 
-    def open(self, name: str | os.PathLike[str]) -> Run:
+    def open(self, name: str | os.PathLike[str], kind: str | None = None) -> Run:
         """Return the recorded run of an id, of an id's unique beginning, or of a path to its folder.
+
+        Parameters
+        ----------
+        name : str or path
+            The id, its beginning, or the path.
+        kind : str, optional
+            What the run should be, ``fit`` or ``train``; it is not checked, but named where there is no such run.
 
         Raises
         ------
@@ -179,8 +186,9 @@ class Runs:
             raise OptionError(f"{text!r:.80} begins {len(found)} runs: {near}", "give more of the id")
         if text and _is_file(Path(text) / RECORD_FILE):
             return Run(Path(text).absolute())
-        ids = [run.id for run in runs]
-        hint = nearest(text, ids) or (f"the last one is {ids[-1]}" if ids else "`featx fit` makes one")
+        ids = [run.id for run in runs if kind is None or f"-{kind}-" in run.id]
+        makes = f"`featx {kind}` makes one" if kind else "`featx fit` and `featx train` make them"
+        hint = nearest(text, ids) or (f"the last one is {ids[-1]}" if ids else makes)
         raise OptionError(f"no finished run {text!r:.80} in {self.folder}", hint)
 
     def unfinished(self, kind: str, command: list[str]) -> list[Run]:

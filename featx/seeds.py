@@ -49,22 +49,32 @@ class _Kinds:
     def __init__(self, rows: Sequence[Row]) -> None:
         self.of: dict[str, int] = {}
         self._labels = _known_labels(rows)
+        self._drawn_once = {self._network(row) for row in rows if _from_scratch(row) and not _by_its_seed(row)}
         kinds: dict[Hashable, int] = {}
         # A run stands on earlier ones, and ids sort by time.
         for row in sorted(rows, key=lambda row: str(row["run"])):
             self.of[str(row["run"])] = kinds.setdefault(self._what(row), len(kinds))
 
     def _what(self, row: Row) -> Hashable:
-        recipe = dict(row.get("recipe") or {})
+        weights = self._weights(row, (row.get("recipe") or {}).get("weights_sha256"))
+        return self._recipe(row), self._run(row.get("backbone")), weights, self._run(row.get("init_head"))
+
+    def _recipe(self, row: Row) -> Hashable:
+        recipe = {name: value for name, value in (row.get("recipe") or {}).items() if name != "weights_sha256"}
         labels = recipe.get("labels") or self._labels.get(_data(recipe))
         if recipe.get("fingerprints") and labels:  # the same data, whatever its name
             recipe = {name: value for name, value in recipe.items() if name != "source"} | {"labels": labels}
-        weights = self._weights(row, recipe.pop("weights_sha256", None))
-        return _frozen(recipe), self._run(row.get("backbone")), weights, self._run(row.get("init_head"))
+        return _frozen(recipe)
+
+    def _network(self, row: Row) -> Hashable:
+        """Return what a network from scratch is, and what it was trained with, by their names."""
+        return self._recipe(row), *(line_text(row.get(name)) for name in NETWORKS)
 
     def _weights(self, row: Row, sha256: Any) -> Hashable:
         weights = str(row.get("weights"))
-        if row.get("mode") == "scratch" and weights == f"{DRAWN}{row.get('seed')}":
+        # What was drawn once for several seeds may be what one of them would have drawn.
+        drawn = row.get("drawn_by_seed") or self._network(row) not in self._drawn_once
+        if _from_scratch(row) and _by_its_seed(row) and drawn:
             return DRAWN  # one a seed
         file = row.get("weights_file")
         trained = self._run(Path(file).parent.name if isinstance(file, str) else None)
@@ -76,6 +86,15 @@ class _Kinds:
         name = Path(line_text(text).removeprefix(RUN)).name
         found = {self.of[name]} if name in self.of else {kind for run, kind in self.of.items() if run.startswith(name)}
         return next(iter(found)) if name and len(found) == 1 else line_text(text)
+
+
+def _from_scratch(row: Row) -> bool:
+    return row.get("mode") == "scratch"
+
+
+def _by_its_seed(row: Row) -> bool:
+    """Tell whether a run's weights are those that its seed draws, whoever asked for them."""
+    return str(row.get("weights")) == f"{DRAWN}{row.get('seed')}"
 
 
 def _known_labels(rows: Sequence[Row]) -> dict[Hashable, Any]:

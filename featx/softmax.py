@@ -29,9 +29,9 @@ from featx.solvers import Solution
 PROMISED = 1000.0
 """A converged fit leaves at most so many times tol^2 of the objective."""
 
-FINER = 0.03
-"""Where the bound proves less than `tol` promises, Newton steps go on to this part of it: nearer to the minimum the
-bound is tighter."""
+FINER, ROUNDS = 0.03, 4
+"""Where the bound proves less than `tol` promises, Newton steps go on to this part of it, so often at most: nearer to
+the minimum the bound is tighter, and what they gain says how far it was."""
 
 
 def _takes_minibatches(model: SoftmaxRegression) -> bool:
@@ -178,11 +178,13 @@ class SoftmaxRegression(LinearClassifier):
             problem = self._problem(rows, device)
             start = self._last_point(problem) if self.warm_start and same_classes else None
             solution = fit_softmax(problem, tol=float(self.tol), max_iter=int(self.max_iter), start=start)
+            if start is not None and not solution.converged:
+                # Where every row is certain, and wrong, there is no curvature to leave by: from zero there is.
+                cold = fit_softmax(problem, tol=float(self.tol), max_iter=int(self.max_iter))
+                solution = cold if cold.value < solution.value else solution
             self._keep(problem, solution)
-            # Without a penalty, columns may be copies of each other, along which there is only rounding to follow.
-            if solution.converged and not self._is_proven() and self.penalty is not None:
-                finer = refine(problem, solution, tol=float(self.tol) * FINER, max_iter=int(self.max_iter))
-                self._keep(problem, finer)
+            if solution.converged and not self._is_proven():
+                self._refine(problem, solution)
         self.classes_ = rows.classes
         if self._is_proven():
             self.converged_ = True
@@ -226,6 +228,8 @@ class SoftmaxRegression(LinearClassifier):
         )
         self._state: Adam | None = state
         self.coef_, self.intercept_, self.n_iter_ = state.weights[:, :-1], state.weights[:, -1], state.steps
+        # What an earlier `fit` knew of its minimum is not true of these weights.
+        self._forget_minimum()
         return self
 
     def _can_stream(self) -> bool:
@@ -281,6 +285,25 @@ class SoftmaxRegression(LinearClassifier):
         self.objective_gap_ = coefficients_gap(problem, self.coef_, self.intercept_, enough=self._promised())
         self._state = None
 
+    def _refine(self, problem: Problem, solution: Solution) -> None:
+        """Go on where nothing is proven, until a finer tolerance no longer gains what `tol` promises; else say so."""
+        tol = float(self.tol)
+        for _ in range(ROUNDS):
+            tol *= FINER
+            finer = refine(problem, solution, tol=tol, max_iter=int(self.max_iter))
+            if self.penalty is None and not finer.converged:
+                break  # columns may be copies of each other, along which there is only rounding to follow
+            gained = solution.value - finer.value
+            is_near = gained <= self._promised() and finer.gradient_norm <= float(self.tol)
+            solution = replace(finer, converged=is_near)
+            self._keep(problem, solution)
+            if solution.converged or self._is_proven():
+                break
+
+    def _forget_minimum(self) -> None:
+        self.objective_, self.converged_ = np.nan, False
+        self.objective_gap_, self.gradient_norm_ = None, None
+
     def _promised(self) -> float:
         """Return the distance from the minimum that `tol` stands for: less than 1e-6 of the objective by default."""
         return PROMISED * float(self.tol) ** 2 * self.objective_
@@ -296,6 +319,8 @@ class SoftmaxRegression(LinearClassifier):
     def _why_not(self) -> str:
         """Return what ended the fit before its minimum, and what would mend it, in one line."""
         norm = f"gradient norm {self.gradient_norm_:.3g} after {self.n_iter_} steps, expected at most {self.tol:g}"
+        if not np.isfinite(self.gradient_norm_ or 0.0):
+            norm = f"after {self.n_iter_} steps, how much is left is not to be told from rounding"
         if self.penalty is None and self.objective_gap_ is None:
             why = "without a penalty, classes that a plane separates have no minimum (penalty='l2')"
         elif self.n_iter_ >= int(self.max_iter):
@@ -319,8 +344,8 @@ class SoftmaxRegression(LinearClassifier):
         )
         self.classes_ = rows.classes
         self.coef_, self.intercept_, self.n_iter_ = found.coef, found.intercept, found.n_iter
-        self.objective_, self.objective_gap_, self.gradient_norm_ = found.objective, None, None
-        self.converged_ = found.converged
+        self._forget_minimum()
+        self.objective_, self.converged_ = found.objective, found.converged
         self._state = None
         if not found.converged:
             said = f"saga did not converge in {found.n_iter} epochs, expected changes of at most {self.tol:g}"

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.model_selection import PredefinedSplit, StratifiedKFold, check_cv
+from sklearn.utils.validation import _check_sample_weight
 
 from featx.checks import check_count, check_positive
 from featx.device import fitting_on, to_device, torch_device
 from featx.errors import OptionError
 from featx.fit_config import SWEEPS, Balanced, FitConfig, Normalize
 from featx.linear_model import Floats, LinearClassifier, NotConvergedWarning, Rows, logits_of, row_slices
-from featx.matrices import as_matrix
+from featx.matrices import dense, labels_of, validated
 from featx.paths import fit_path
 from featx.problem import make_problem, to_coefficients
 from featx.softmax import SoftmaxRegression
@@ -130,12 +132,10 @@ class SoftmaxRegressionCV(LinearClassifier):
         if (X_val is None) != (y_val is None):
             raise OptionError("X_val and y_val belong together, and one of them is missing")
         cv: Any = self.cv
+        named = None
         if X_val is not None:
-            n = len(y)
-            X, y = np.concatenate([as_matrix(X), as_matrix(X_val)]), np.concatenate([y, y_val])
-            cv = PredefinedSplit(np.repeat([-1, 0], [n, len(y) - n]))
-            if sample_weight is not None:
-                sample_weight = np.concatenate([sample_weight, np.ones(len(y) - n)])
+            X, y, sample_weight, cv = self._with_held_out(X, y, sample_weight, X_val, y_val)
+            named = getattr(self, "feature_names_in_", None)
         rows = self._rows(X, y, sample_weight)
         splits = self._splits(cv, rows)
         tried: dict[float, list[tuple[float, bool]]] = {}
@@ -144,6 +144,8 @@ class SoftmaxRegressionCV(LinearClassifier):
                 for C, found in zip(grid, self._path(rows, split, grid), strict=True):
                     tried.setdefault(C, []).append(found)
             grid = halved(tried)
+            if not grid:
+                break
         self.Cs_ = np.array(sorted(tried))
         self.scores_ = np.array([[score for score, _ in tried[C]] for C in self.Cs_]).T
         self.path_converged_ = np.array([[converged for _, converged in tried[C]] for C in self.Cs_]).T
@@ -153,7 +155,25 @@ class SoftmaxRegressionCV(LinearClassifier):
             said = f"{missed} of the path's {self.path_converged_.size} fits did not converge"
             warnings.warn(f"{said} (raise max_iter, or standardize)", NotConvergedWarning, stacklevel=2)
         self._refit(X, y, sample_weight)
+        if named is not None:  # the columns' names, which the rows together no longer carry
+            self.feature_names_in_ = named
         return self
+
+    def _with_held_out(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> tuple[Any, Any, Any, Any]:
+        """Return all rows as one, their labels and weights, and the split that holds the latter rows out."""
+        y = labels_of(X) if y is None else y
+        if y is None:
+            raise OptionError("y is missing, expected a label for each row of X")
+        X, y = validated(self, X, y, reset=True, accept_sparse="csr")
+        X_val, y_val = validated(self, X_val, y_val, reset=False, accept_sparse="csr")
+        if (y.dtype.kind in "US") != (y_val.dtype.kind in "US"):
+            raise OptionError(f"y holds {y.dtype} and y_val {y_val.dtype}, expected labels of one kind")
+        if sample_weight is not None:
+            own = _check_sample_weight(sample_weight, X, dtype=np.float64)
+            sample_weight = np.concatenate([own, np.ones(len(y_val))])
+        together = sparse.vstack([X, X_val], "csr") if sparse.issparse(X) else np.concatenate([X, dense(X_val)])
+        split = PredefinedSplit(np.repeat([-1, 0], [len(y), len(y_val)]))
+        return together, np.concatenate([y, y_val]), sample_weight, split
 
     def _check_parameters(self) -> list[float]:
         """Raise OptionError for parameters that cannot be worked with; return the C to try, rising."""
@@ -175,6 +195,8 @@ class SoftmaxRegressionCV(LinearClassifier):
             # Rare classes do no harm here: see the notes of the class.
             warnings.filterwarnings("ignore", message="The least populated class")
             found = list(checked.split(np.zeros(len(rows.target)), rows.target))
+        if not found:
+            raise OptionError("cv holds no splits, expected at least one pair of training and validation rows")
         for number, (train, val) in enumerate(found):
             if len(np.unique(rows.target[train][rows.weight[train] > 0])) < 2:
                 raise OptionError(f"split {number} has training rows of one class only, expected two or more")
@@ -186,7 +208,8 @@ class SoftmaxRegressionCV(LinearClassifier):
         """Return, for each of the rising `Cs`, the accuracy on the rows held out and whether the fit converged."""
         present, target = np.unique(rows.target[split.train], return_inverse=True)
         device = torch_device(self.device)
-        weight = (rows.weight * rows.class_weight)[split.train]
+        weight = rows.weight[split.train]
+        weight = weight * self._class_weight(rows.classes[rows.target[split.train]], weight)  # of these rows alone
         held_out = take(rows.held, split.val)
         found = []
         with fitting_on(device, rows.X):

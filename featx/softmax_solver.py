@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from featx.curvature import CurvatureMetrics
-from featx.newton import NewtonStep, minimise_by_newton, newton_step
+from featx.newton import DENSE, NewtonStep, minimise_by_newton, newton_step
 from featx.objective import Evaluation, evaluate, hessian_product, start_point
 from featx.problem import Problem
 from featx.solvers import Solution, minimise
@@ -68,10 +68,10 @@ def fit_softmax(
 def refine(problem: Problem, solution: Solution, *, tol: float, max_iter: int) -> Solution:
     """Go on from a solution by Newton steps in float64, to another `tol` of the true Hessian's gradient norm.
 
-    Where rounding ends that before, the better point counts, and as converged as it was.
+    Of the two points, the better one is returned.
     """
     found = _by_newton(problem, solution, tol, max_iter, CurvatureMetrics())
-    return replace(found, converged=solution.converged) if found.value <= solution.value else solution
+    return found if found.value <= solution.value else solution
 
 
 def _finished(problem: Problem, first: Solution, tol: float, max_iter: int, metrics: CurvatureMetrics) -> Solution:
@@ -94,7 +94,8 @@ def _seen_by_newton(problem: Problem, theta: Tensor, at: Evaluation, metrics: Cu
 
 def _for_products(problem: Problem, metrics: CurvatureMetrics) -> Problem:
     """Return the problem in the precision that the Hessian's products need."""
-    return replace(problem, dtype=torch.float64) if metrics.inflation > SAFE_INFLATION else problem
+    is_small = problem.n_rows * len(problem.ridge) <= DENSE
+    return replace(problem, dtype=torch.float64) if is_small or metrics.inflation > SAFE_INFLATION else problem
 
 
 def _by_newton(problem: Problem, first: Solution, tol: float, max_iter: int, metrics: CurvatureMetrics) -> Solution:

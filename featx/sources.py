@@ -191,7 +191,7 @@ def at_bits(source: Source, bits: int | None) -> Source:
     OptionError
         The source holds arrays, which have 8 bits.
     """
-    if bits is None:
+    if bits is None or getattr(source, "bits", None) == bits:
         return source
     how: Callable[[int], Source] | None = getattr(source, "at_bits", None)
     if how is None:

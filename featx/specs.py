@@ -7,11 +7,11 @@ import json
 import math
 import numbers
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
-from featx.checks import check_bits, check_choice, check_count, check_range
+from featx.checks import check_bits, check_choice, check_count, check_range, checked_numbers
 from featx.errors import OptionError, choices
 
 SCHEMA = 1
@@ -156,7 +156,8 @@ class Views:
             raise OptionError(f"crops is {self.crops!r}, expected 1, 5 or 10", "give another --crops")
         if self.flip not in (False, True):
             raise OptionError(f"flip is {self.flip!r}, expected True or False", "give another flip")
-        scales = tuple(self.scales)
+        given: Any = self.scales
+        scales = tuple(given) if isinstance(given, Iterable) else checked_numbers("scales", given)
         for scale in scales:
             check_range("scales", scale, below=self.LARGEST)
         if not scales or 0 in scales or len(set(scales)) < len(scales):
@@ -240,7 +241,7 @@ class PreprocessSpec:
             raise OptionError("--resize none leaves the size alone, and a size was given", "leave one of them out")
         # One spelling a value, as the digest needs it: (0, 0, 0) is (0.0, 0.0, 0.0).
         for name, values in (("mean", self.mean), ("std", self.std)):
-            object.__setattr__(self, name, tuple(float(value) for value in values))
+            object.__setattr__(self, name, checked_numbers(name, values))
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise OptionError(
                 f"mean has {len(self.mean)} and std {len(self.std)} values for {self.channels} channel(s)",

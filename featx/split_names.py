@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from featx.errors import FeatxWarning, SourceError
 
@@ -50,7 +50,7 @@ def split_of(name: str) -> str | None:
 
 def splits_in(name: str) -> set[str]:
     """Return the splits that words of a name mean: ``seg_train`` says train, and is no name of a split."""
-    return {SPLIT_WORDS[word] for word in _words(name) if word in SPLIT_WORDS}
+    return {SPLIT_WORDS[word] for word in (*_words(name.lower()), *_words(name)) if word in SPLIT_WORDS}
 
 
 def name_splits(names: Iterable[str], where: str) -> dict[str, str]:
@@ -89,7 +89,12 @@ def _decide_evaluation(found: dict[str, str], where: str) -> None:
 
 def _word(name: str) -> str:
     """Return a name without what says nothing: spaces, signs, years, ``set``, ``images``."""
-    parts = [part for part in _words(name) if part not in _FILLERS and not _YEAR.fullmatch(part)]
+    plain = _without_fillers(_words(name.lower()))  # capitals may be anywhere: TeStInG
+    return plain if plain in SPLIT_WORDS else _without_fillers(_words(name))
+
+
+def _without_fillers(words: Sequence[str]) -> str:
+    parts = [part for part in words if part not in _FILLERS and not _YEAR.fullmatch(part)]
     word = "".join(parts)
     if len(parts) != 1 or word in SPLIT_WORDS:
         return word if len(parts) == 1 or word in _IN_TWO_WORDS else ""

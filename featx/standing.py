@@ -35,7 +35,7 @@ def look_up_held(held: Held, memo: Memo | None, resolve: Resolve, base_weights: 
     OptionError, WeightsError, CorruptStoreError
         As `resolve`.
     """
-    base = None if held.base is None else look_up_recorded(held.base, memo, resolve, base_weights)
+    base = None if held.base is None else _base_of(held.base, memo, resolve, base_weights)
 
     def inspect() -> dict[str, Any]:
         from featx.trained import inspect_trained  # heavy
@@ -47,6 +47,16 @@ def look_up_held(held: Held, memo: Memo | None, resolve: Resolve, base_weights: 
     about["versions"] = versions(held.name)
     known = remembered(about, held.origin or None, memo, True, inspect)
     return replace(from_facts(known, held.run), held=held, base=base)
+
+
+def _base_of(base: Recorded, memo: Memo | None, resolve: Resolve, weights: str | None) -> Backbone:
+    try:
+        return look_up_recorded(base, memo, resolve, weights)
+    except WeightsError as exc:
+        if weights:
+            raise
+        # Whoever asked may train on it, and only a prediction can be told of another place.
+        raise WeightsError(exc.message, _put_back(base)) from exc
 
 
 def look_up_recorded(found: Recorded, memo: Memo | None, resolve: Resolve, weights: str | None = None) -> Backbone:
@@ -88,6 +98,13 @@ def look_up_recorded(found: Recorded, memo: Memo | None, resolve: Resolve, weigh
             raise WeightsError(f"{found.wish}, and {given} holds others, {other}", _where(found))
         raise WeightsError(f"{found.wish}: they are no longer those, but {other}", _where(found))
     return replace(network, preprocess=found.preprocess)
+
+
+def _put_back(base: Recorded) -> str:
+    place = base.kept or base.named_file
+    if place:
+        return f"put them back at {place}; `featx predict` alone takes them from elsewhere, with --weights FILE"
+    return f"put {base.weights} back" if is_run(base.weights) else f"run the command of run {base.run} again"
 
 
 def _where(found: Recorded) -> str:

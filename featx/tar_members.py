@@ -89,10 +89,17 @@ def _check_header(file: IO[bytes], at: int) -> None:
 
 
 def plain_name(name: str) -> str:
-    """Return a member's name without the ``./`` that `tar cf x.tar .` writes before it."""
-    while name.startswith("./"):
-        name = name[2:].lstrip("/")
-    return name
+    """Return where a member lies below the top: without a slash first, empty parts and ``.``, each ``..`` gone up.
+
+    Two dots are left where a name begins with them, or climbs above the top. Nothing is left of one that names the top.
+    """
+    parts: list[str] = []
+    for part in name.split("/"):
+        if part == ".." and parts and parts[-1] != "..":
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
 
 
 def assembled(stored: bytes, size: int, pieces: Sequence[int]) -> bytes:

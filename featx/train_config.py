@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from featx.checks import check_choice, check_count, check_positive, check_range
+from featx.checks import check_choice, check_count, check_path, check_positive, check_range, check_text
 from featx.errors import OptionError, choices
 from featx.head_spec import HeadSpec
 from featx.specs import ON_ERROR, PRECISIONS, ExtractConfig, OnError, Precision
@@ -120,6 +120,10 @@ class TrainConfig:
         self._check_choices()
         self._check_numbers()
         object.__setattr__(self, "head", str(HeadSpec.parse(self.head)))
+        if self.unfreeze_from is not None:
+            check_text("unfreeze-from", self.unfreeze_from, "the name of a block")
+        if self.init_head is not None:
+            check_path("init-head", self.init_head, "a run's id or folder")
         if self.unfreeze_from is not None and self.mode != "finetune":
             raise OptionError(
                 f"unfreeze-from goes with mode finetune, and the mode is {self.mode}",

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from featx import factories, networks
-from featx.building import drawn, find_head, stamps_of
+from featx.building import batch_notes, drawn, find_head, stamps_of
 from featx.code import code_of
 from featx.errors import CorruptStoreError, OptionError, WeightsError
 from featx.factories import Factory
@@ -64,6 +64,7 @@ def inspect_trained(held: Held, base: nn.Module | None = None) -> dict[str, Any]
         notes = [f"{held.run} has a head of its own, in place of {', '.join(found.left_out)[:200]} of {held.name}"]
     if held.code is not None or is_timm(held.name):
         notes += [note] if (note := read_network(found.network).note) else []
+    notes += batch_notes(found.network)
     return {
         "name": held.name,
         "sha256": state_hash(found.network),

@@ -27,6 +27,7 @@ from featx.loading import image_shape
 from featx.loop import Clock, Epoch, Loop
 from featx.metrics import Scores
 from featx.networks import channels_last
+from featx.own_head import no_head
 from featx.placing import placed
 from featx.runs import Runs
 from featx.specs import LayerSpec, Progress, Views, no_progress
@@ -216,6 +217,8 @@ def _final(loop: Loop) -> dict[str, Scores]:
 
 def _check(partition: Partition, backbone: Backbone) -> None:
     if not backbone.head:
+        if backbone.code is not None:
+            raise no_head(backbone.name, backbone.module())
         raise OptionError(
             f"backbone {backbone.name} has no classifier to train",
             either("use `featx fit --pixels`", "put SoftmaxRegression on FeatureExtractor('pixels', 'pixels')"),

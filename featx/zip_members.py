@@ -42,12 +42,9 @@ def member_names(infos: Sequence[zipfile.ZipInfo]) -> list[str]:
     """Return each member's name as unzip spells it: folders end with a slash.
 
     Names without the flag of UTF-8 are UTF-8 where they can be, and code page 437 where not. Backslashes divide folders
-    in names without slashes that come from DOS or Windows, and where all names of an archive are made so. The ``./``
-    that `bsdtar -cf x.zip .` writes before all names, and once alone, is left out.
+    in names without slashes that come from DOS or Windows, and where all names of an archive are made so.
     """
     names = [_decoded(info) for info in infos]
-    if "./" in names:
-        names = [name.removeprefix("./") or name for name in names]
     all_so = len(names) > 1 and all(map(_FOLDERS.fullmatch, names))
     return [
         name.replace("\\", "/") if all_so or ("/" not in name and info.create_system == _FAT) else name

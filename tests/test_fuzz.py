@@ -130,7 +130,7 @@ def make(path: Path, names: list[str], data: bytes) -> Path:
     [
         ["a/x.png", "A/x.png", "a/X.png"],
         [unicodedata.normalize(form, "ä/ü.png") for form in ("NFC", "NFD")],
-        ["..\\a.png", "C:\\b.png", "C:/c.png", "//host/d.png", "../../e.png", "/etc/f.png"],
+        ["..\\a.png", "C:\\b.png", "C:/c.png", "//host/d.png", "/etc/f.png"],
         ["a/" * 10_000 + "x.png", "b/x.png"],
         ["a/1.png", "a/1.png/2.png"],
         ["con.png", "aux/nul.png", " .png", "a/ .png"],
@@ -142,7 +142,7 @@ def test_names_are_rows_and_nothing_is_written(tmp_path: Path, names: list[str],
     (tmp_path / "in").mkdir()
     data = encoded(GREY[0])
     source = load_source(make(tmp_path / "in" / f"x{suffix}", names, data))
-    assert len(source) >= len(set(names)) - 1  # ".." is no class
+    assert len(source) >= len(set(names))  # ".." is no class
     for i in range(len(source)):
         np.testing.assert_array_equal(source[i][0][..., 0], GREY[0])
     assert [p.name for p in tmp_path.rglob("*")] == ["in", f"x{suffix}"]

@@ -28,8 +28,8 @@ LEVELS = (
     "sgd_probe splits tables timm_networks unpacked",
     "arraylike cache.entries cache.matrix certificate channels coverage fetch files graph listing predictions "
     "reports run_backbone run_entries softmax_solver steps",
-    "archives cache.copies cache.table cache.verify hooked imagesets lists parquet paths published published_rows "
-    "report_columns seeds softmax stacks",
+    "archives cache.copies cache.table cache.verify hooked imagesets lists own_head parquet paths published "
+    "published_rows report_columns seeds softmax stacks",
     "building cache.plain cache.writer classical datasets flat report_tables softmax_cv",
     "cache.hdf5 cache.npz cache.parquet cache.store confusion protocols sources trained",
     "backbone cache cache.compare cache.export cache.merge cache.upkeep direction figures_confusion loading "

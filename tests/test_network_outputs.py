@@ -48,6 +48,8 @@ def test_tensors_have_paths(value: Any, names: list[str]) -> None:
         (LOGITS, STATES),
         {"hidden": HIDDEN, "other": LOGITS},
         {"hidden": torch.ones(2, 3), "logits": LOGITS},
+        {"o": {"hidden": torch.ones(2, 3), "logits": LOGITS}},
+        {"o": {"logits": torch.ones(2, 3)}, "logits": LOGITS},
         Found(LOGITS, HIDDEN),
     ],
 )
@@ -61,7 +63,17 @@ def test_auxiliary_heads_come_after_the_logits() -> None:
     assert [x.shape for x in logits_of(Pair(LOGITS, torch.ones(2, 3)), 3)] == [(2, 3), (2, 3)]
 
 
-@pytest.mark.parametrize("outputs", [{"a": LOGITS, "b": torch.ones(2, 3)}, {"states": STATES}, (STATES,), None, {}])
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {"a": LOGITS, "b": torch.ones(2, 3)},
+        {"a": {"logits": LOGITS}, "b": {"logits": torch.ones(2, 3)}},
+        {"states": STATES},
+        (STATES,),
+        None,
+        {},
+    ],
+)
 def test_what_cannot_be_told_is_refused(outputs: Any) -> None:
     with pytest.raises(OptionError, match=r"expected logits of shape \(images, 3\)") as caught:
         logits_of(outputs, 3)

@@ -113,3 +113,10 @@ def test_labels_that_json_cannot_hold_are_refused(tmp_path: Path) -> None:
             normalize=None,
         )
     assert not (tmp_path / "m.safetensors").exists()
+
+
+def test_numbers_of_numpy_and_weights_by_class_come_back(tmp_path: Path) -> None:
+    X, y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 2
+    model = SoftmaxRegression(np.float32(0.5), class_weight={0: 2.0, 1: np.float64(1)}, max_iter=np.int64(50)).fit(X, y)
+    back = SoftmaxRegression.load(model.save(tmp_path / "model.safetensors"))
+    assert (back.C, back.class_weight, back.max_iter) == (0.5, {0: 2.0, 1: 1.0}, 50)

@@ -95,6 +95,25 @@ def test_columns_that_are_asked_for_stand_in_their_order_and_in_one_table() -> N
     assert "test accuracy" in caught.value.hint
 
 
+def test_intervals_stand_behind_their_scores_where_programs_read() -> None:
+    many = {**rows(FIT)[0], "accuracy_interval": {"test": [0.8, 0.94]}, "loss_interval": {"test": [0.4, 0.42]}}
+    both = [many, *rows(FIT)]
+    lines = list(csv.DictReader(io.StringIO(to_csv(both))))
+    heads = list(lines[0])
+    assert heads[heads.index("test accuracy") + 1] == "test accuracy interval"
+    assert [line["test loss interval"] for line in lines] == ["[0.4, 0.42]", ""]
+    assert "train accuracy interval" not in heads
+    assert "interval" not in to_csv(rows(FIT))
+    assert "interval" not in to_markdown(both)
+    names = ["test_accuracy_interval", "test accuracy"]
+    assert values(both, names) == [
+        {"test accuracy interval": [0.8, 0.94], "test accuracy": 0.87},
+        {"test accuracy interval": None, "test accuracy": 0.87},
+    ]
+    assert values(both, ["test accuracy"])[0] == {"test accuracy": 0.87, "test accuracy interval": [0.8, 0.94]}
+    assert "0.8000 to 0.9400" in to_columns(both, names)
+
+
 def test_markdown_escapes_cells() -> None:
     text = to_markdown(rows({**FIT, "source": "a|b<script>&\n*x*_y_`[z](u)\\"}), ["run", "source"])
     line = text.splitlines()[2]

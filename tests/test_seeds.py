@@ -75,6 +75,24 @@ def test_networks_from_scratch_are_drawn_by_the_seed() -> None:
     assert len(over_seeds(rows(*frozen))) == 2
 
 
+def test_a_network_that_was_named_is_shared_even_by_the_seed_that_would_have_drawn_it() -> None:
+    def scratch(seed: int, drawn: int, *more: str) -> dict[str, Any]:
+        command = {"command": ["featx", "train", "cifar10", *more]} if more else {}
+        return seeded(TRAIN, seed, 0.8, mode="scratch", weights=f"random:{drawn}", **command)
+
+    named = [scratch(seed, 1, "--weights=random:1") for seed in range(3)]
+    by_seed = [scratch(seed, seed, "--epochs", "10") for seed in range(3)]
+    assert [row["seed"] for row in over_seeds(rows(*named))] == ["0, 1, 2"]
+    assert [row["seed"] for row in over_seeds(rows(*named, *by_seed))] == ["0, 1, 2", "0, 1, 2"]
+    # Where no command tells, the seed's own network goes with those that it can be told to share.
+    assert [row["seed"] for row in over_seeds(rows(*(scratch(seed, 1) for seed in range(3))))] == ["0, 1, 2"]
+    assert [row["seed"] for row in over_seeds(rows(scratch(0, 0, "--weights", "random:0"), *by_seed[1:]))] == [
+        "0, 1, 2"
+    ]
+    others = [{**row, "lr": 9.0} for row in named[::2]]
+    assert [row["seed"] for row in over_seeds(rows(*by_seed, *others))] == ["0, 1, 2", "0, 2"]
+
+
 def test_fits_on_networks_that_differ_in_their_seed_only_go_together() -> None:
     trained = rows(seeded(TRAIN, 0, 0.8), seeded(TRAIN, 1, 0.9), seeded(TRAIN, 1, 0.9, lr=9.0))
     fits = rows(*[FIT] * 6)[3:]

@@ -14,7 +14,7 @@ from featx.train_config import MODES, OPTIMIZERS, TrainConfig
 def test_choices_that_do_not_exist_are_refused_with_those_that_do(name: str) -> None:
     with pytest.raises(OptionError, match="expected one of") as caught:
         TrainConfig(**{name: "nonsense"})
-    assert name.replace("_", "-") in caught.value.message
+    assert name in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_choices_that_do_not_exist_are_refused_with_those_that_do(name: str) -> 
     ],
 )
 def test_impossible_numbers_are_refused_by_name(name: str, wrong: Any) -> None:
-    with pytest.raises(OptionError, match=name.replace("_", "-")):
+    with pytest.raises(OptionError, match=name):
         TrainConfig(**{name: wrong})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hard_fits import HardFit, draw, judge
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from long_double import IS_WIDER
 
 from featx import SoftmaxRegression
+from featx.errors import OptionError
 from featx.linear_model import NotConvergedWarning
 
 pytestmark = [
@@ -68,3 +71,53 @@ def test_a_fit_cut_short_says_how_to_go_on() -> None:
     X = rng.normal(size=(100, 5))
     with pytest.warns(NotConvergedWarning, match="raise max_iter"):
         SoftmaxRegression(C=100.0, max_iter=1).fit(X, X[:, 0] + rng.normal(size=100) > 0)
+
+
+def heavy_tailed(seed: int, n: int, d: int) -> Any:
+    """Values over some thirty powers of ten: a few rows outweigh all others, until they are certain."""
+    return np.exp(8 * np.random.default_rng(seed).normal(size=(n, d)))
+
+
+@pytest.mark.parametrize("seed", [2, 3, 12, 19])
+def test_heavy_tails_without_a_penalty_converge(seed: int) -> None:
+    found = judge(HardFit("heavy", heavy_tailed(seed, 60, 3), np.arange(60) % 5, None, {"penalty": None}))
+    assert found.converged
+    assert found.excess <= 1e-6
+
+
+@pytest.mark.parametrize("seed", [3, 14, 15, 21, 22])
+def test_heavy_tails_converge_or_say_that_they_do_not(seed: int) -> None:
+    X = heavy_tailed(seed, 20, 2).astype(np.float32)
+    found = judge(HardFit("heavy", X, np.arange(20) % 5, None, {"C": 1e5, "fit_intercept": False}))
+    assert found.excess < 1e-6 or not found.converged
+    assert found.excess < 1e-5
+
+
+def test_a_warm_start_where_every_row_is_certain_and_wrong_begins_anew() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(120, 4)), rng.integers(0, 3, 120)
+    model = SoftmaxRegression(warm_start=True).fit(X, y)
+    for moved in (X + 1e4, X * 1e6):
+        model.fit(moved, y)
+        assert model.converged_
+        assert model.objective_ == pytest.approx(SoftmaxRegression().fit(moved, y).objective_, rel=1e-6)
+        model.fit(X, y)
+
+
+def test_steps_on_minibatches_claim_nothing() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(120, 4)), rng.integers(0, 3, 120)
+    model = SoftmaxRegression().fit(X, y).partial_fit(X, y)
+    assert not model.converged_
+    assert np.isnan(model.objective_)
+    assert (model.objective_gap_, model.gradient_norm_) == (None, None)
+
+
+@pytest.mark.parametrize("weights", [{0: 1, 1: 0, 2: 0}, {0: 0, 1: 0, 2: 1}])
+def test_class_weights_that_leave_one_class_are_refused(weights: dict[int, float]) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(30, 2)), np.arange(30) % 3
+    with pytest.raises(OptionError, match="class_weight and sample_weight leave one class only"):
+        SoftmaxRegression(class_weight=weights).fit(X, y)
+    with pytest.raises(OptionError, match="leave no class"):
+        SoftmaxRegression(class_weight={0: 1, 1: 0, 2: 0}).fit(X, y, np.where(y == 0, 0.0, 1.0))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +175,30 @@ def test_a_network_drawn_once_is_not_one_drawn_by_each_seed() -> None:
     featx(*SCRATCH, "--seeds", "0,1")
     featx(*SCRATCH, "--seeds", "2,3", "--weights", "random:9")
     assert together() == [[0, 1], [2, 3]]
+
+
+def test_the_seed_that_would_have_drawn_the_same_network_belongs_to_those_that_share_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for args in ((*SCRATCH, "--seeds", "0,1", "--weights", "random:0"), (*SCRATCH, "--seeds", "0,2")):
+        monkeypatch.setattr(sys, "argv", ["featx", *args])  # which the record keeps
+        featx(*args)
+    assert [sorted(seeds) for seeds in together()] == [[0, 1], [0, 2]]
+
+
+def test_intervals_are_in_every_format() -> None:
+    featx(*PIXELS, "--seeds", "0,1")
+    (row,) = featx("report", "--over-seeds")["rows"]
+    low, high = row["accuracy_interval"]["test"]
+    (line,) = featx("report", "--over-seeds", "--columns", "seed,test accuracy,run")["rows"]
+    assert list(line) == ["seed", "test accuracy", "test accuracy interval", "run"]
+    assert line["test accuracy interval"] == [low, high]
+    for more in ((), ("--columns", "test accuracy")):
+        text = CliRunner().invoke(cli, ["report", "--over-seeds", "--format", "csv", *more]).stdout
+        (found,) = csv.DictReader(io.StringIO(text))
+        assert json.loads(found["test accuracy interval"]) == [low, high]
+    text = CliRunner().invoke(cli, ["report", "--over-seeds", "--columns", "test accuracy interval"]).stdout
+    assert f"{low:.4f} to {high:.4f}" in text
 
 
 def test_runs_that_stand_apart_say_why() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -58,7 +59,70 @@ def test_what_repeats_a_splits_folders_under_another_name_is_refused(
 ) -> None:
     with pytest.raises(SourceError, match=f"holds {other} beside {known}, with the same folders in it") as caught:
         load_splits(laid_out(tmp_path, fill, known, other))
-    assert f"mv {shlex.quote(other)} test" in caught.value.hint
+    if other == "Test-1" and known == "test":
+        assert caught.value.hint == "put it together with test, or move it elsewhere"
+        return
+    path = tmp_path / "photos"
+    there = path / ("train" if known == "test" else "test")
+    assert not there.exists()
+    assert command_in(caught.value.hint) == ["mv", str(path / other), str(there)]
+
+
+def command_in(hint: str) -> list[str]:
+    return shlex.split(hint.partition("(for example ")[2].partition("), or")[0])
+
+
+def test_a_name_that_says_its_split_is_proposed_that_one(tmp_path: Path, fill: Fill) -> None:
+    path = laid_out(tmp_path, fill, "train1", "train2", "test")
+    with pytest.raises(SourceError, match=r"holds train1 beside test, .* but it is not called train") as caught:
+        load_splits(path)
+    assert command_in(caught.value.hint) == ["mv", str(path / "train1"), str(path / "train")]
+    assert caught.value.hint.startswith("call it train (")
+
+
+@pytest.mark.parametrize("there", ["empty", "held back"])
+def test_no_folder_that_is_there_is_proposed(tmp_path: Path, fill: Fill, there: str) -> None:
+    path = laid_out(tmp_path, fill, "set/train", "set/my new") / "set"
+    for name in ("test", "val")[: 1 + (there == "empty")]:
+        (path / name).mkdir()
+    with pytest.raises(SourceError, match="holds my new beside train") as caught:
+        load_splits(path.parent)
+    if there == "empty":
+        assert caught.value.hint == "put it together with test, train, val, or move it elsewhere"
+    else:
+        assert command_in(caught.value.hint) == ["mv", str(path / "my new"), str(path / "val")]
+
+
+def test_a_folder_in_an_archive_is_not_moved_by_a_command(tmp_path: Path, fill: Fill) -> None:
+    path = shutil.make_archive(str(tmp_path / "x"), "zip", laid_out(tmp_path, fill, "train1", "test"))
+    with pytest.raises(SourceError, match="holds train1 beside test") as caught:
+        load_splits(path)
+    assert caught.value.hint == "make the archive again and call it train there, or leave it out"
+
+
+@pytest.mark.parametrize("beside", ["prediction", "unlabeled", "prediction unlabeled", "."])
+@pytest.mark.parametrize("split", ["train", "test", "Training Set"])
+def test_a_split_beside_images_without_classes_is_no_class(tmp_path: Path, fill: Fill, split: str, beside: str) -> None:
+    path = laid_out(tmp_path, fill, split, classes="ab")
+    fill(path, [f"{top}/{i}.png" for top in beside.split() for i in range(2)])
+    with pytest.raises(SourceError, match=f"holds {split}, a split beside images without classes") as caught:
+        load_splits(path)
+    assert caught.value.hint == f"name {shlex.quote(str(path / split))}, or move what is beside it elsewhere"
+    assert found(path / split) == {"all": ("a", "b")}
+    with pytest.raises(SourceError, match="a split beside images without classes") as caught:
+        load_splits(shutil.make_archive(str(tmp_path / "x"), "zip", path))
+    assert caught.value.hint == f"make the archive again with {split} alone"
+
+
+@pytest.mark.parametrize("more", ["train/1.png", "bus/red/1.png"])
+def test_a_class_of_trains_with_folders_in_it_stays_a_class(tmp_path: Path, fill: Fill, more: str) -> None:
+    path = fill(tmp_path / "photos", ["train/steam/1.png", "train/diesel/1.png", "bus/1.png", "car/1.png", more])
+    assert found(path) == {"all": ("bus", "car", "train")}
+
+
+@pytest.mark.parametrize("tops", ["TRAIN TeStInG", "tRaIn tEsT", "TrAiNiNgSet TEST2017", "TRAIN_set HoldOUT"])
+def test_capitals_do_not_count(tmp_path: Path, fill: Fill, tops: str) -> None:
+    assert found(laid_out(tmp_path, fill, *tops.split())) == dict.fromkeys(("train", "test"), ("a", "b", "c"))
 
 
 def test_a_part_of_a_splits_folders_is_refused_too(tmp_path: Path, fill: Fill) -> None:

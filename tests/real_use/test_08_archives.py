@@ -20,7 +20,8 @@ from featx.cache.memo import Memo
 from featx.datasets import open_arrays
 from featx.errors import FeatxWarning, ImageError, SourceError
 from featx.fetch import Remote, fetch_all
-from featx.sources import load_source
+from featx.images import decode
+from featx.sources import load_source, load_splits
 from featx.specs import no_progress
 
 Draw = Callable[..., bytes]
@@ -176,6 +177,76 @@ def test_keys_of_archives_that_were_read_before_are_the_same(tmp_path: Path, png
         load_source(write(tmp_path / "x.tar", tar_bytes(list(files.items())))).fingerprint(),
     }
     assert found == {known}
+
+
+# Names that are not plain
+
+
+def packed(tmp_path: Path, kind: str, files: dict[str, bytes]) -> Path:
+    path = tmp_path / f"x.{kind}"
+    return zip_of(path, files) if kind == "zip" else write(path, tar_bytes(list(files.items())))
+
+
+KINDS = pytest.mark.parametrize("kind", ["zip", "tar"])
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "odd", ["d/./test", "d//test", "./d/test", "/d/test", "//d/test/.", "d/x/../test", "d/train/../test", "x/../d/test"]
+)
+def test_a_split_whose_names_are_spelt_otherwise_is_a_split(tmp_path: Path, png: Draw, kind: str, odd: str) -> None:
+    files = {f"{top}/{c}/0.png": png(i) for i, (top, c) in enumerate((t, c) for t in ("d/train", odd) for c in "ab")}
+    splits = load_splits(packed(tmp_path, kind, files))
+    assert {split: list(source.ids) for split, source in splits.items()} == {
+        split: [f"{split}/{c}/0.png" for c in "ab"] for split in ("train", "test")
+    }
+    assert all(source.classes == ("a", "b") for source in splits.values())
+    np.testing.assert_array_equal(splits["test"][1][0], decode(png(3), "3"))
+
+
+@KINDS
+def test_an_empty_part_of_a_name_is_no_class(tmp_path: Path, png: Draw, kind: str) -> None:
+    source = load_source(packed(tmp_path, kind, {"d//train/a/0.png": png(0), "d/train//b/0.png": png(1)}))
+    assert (source.classes, list(source.ids)) == (("a", "b"), ["train/a/0.png", "train/b/0.png"])
+
+
+@KINDS
+@pytest.mark.parametrize("up", ["../", "../../", "x/../../", "/../"])
+def test_what_all_names_lead_out_to_is_the_top(tmp_path: Path, png: Draw, kind: str, up: str) -> None:
+    files = {f"{up}d/{c}/{i}.png": png(i) for c in "ab" for i in range(2)}
+    source = load_source(packed(tmp_path, kind, {f"{up}d/": b"", **files} if kind == "zip" else files))
+    assert list(source.ids) == ["a/0.png", "a/1.png", "b/0.png", "b/1.png"]
+    np.testing.assert_array_equal(source[1][0], decode(png(1), "1"))
+
+
+@KINDS
+@pytest.mark.parametrize("out", ["../d/test/a/0.png", "d/../../d/test/a/0.png", "d/train/a/../../../../0.png"])
+def test_a_member_that_leads_out_of_where_others_lie_is_named(tmp_path: Path, png: Draw, kind: str, out: str) -> None:
+    path = packed(tmp_path, kind, {"d/train/a/0.png": png(0), out: png(1), "d/train/b/0.png": png(2)})
+    with pytest.raises(SourceError, match=r"holds \.\./(d/test/a/)?0\.png, which leads out") as caught:
+        load_source(path)
+    assert "without .. in names" in caught.value.hint
+
+
+@KINDS
+@pytest.mark.parametrize("top", [".", "a/..", "..", "x/../.."])
+def test_a_file_that_is_called_like_the_top_is_named(tmp_path: Path, png: Draw, kind: str, top: str) -> None:
+    with pytest.raises(SourceError, match=r"holds \.\.?, which leads out"):
+        load_source(packed(tmp_path, kind, {"a/0.png": png(0), "b/0.png": png(1), top: png(2)}))
+
+
+@KINDS
+@pytest.mark.parametrize("name", ["1.png", "1"])
+def test_two_spellings_of_one_name_are_said(tmp_path: Path, png: Draw, kind: str, name: str) -> None:
+    files = {f"../a/{name}": png(1), "../b/1.png": png(2), f"../b/../a//{name}": png(3), "../b/x": b"", "../b//x": b""}
+    with pytest.warns(FeatxWarning, match=rf"more than one image of a name, of which the last one counts: a/{name}$"):
+        source = load_source(packed(tmp_path, kind, files))
+    np.testing.assert_array_equal(source[0][0], decode(png(3), "3"))
+
+
+def test_a_hard_link_is_followed_however_its_names_are_spelt(tmp_path: Path, png: Draw) -> None:
+    members = [("../a/1.png", png(1)), (hard_link("../b/./2.png", "../x/../a//1.png"), b"")]
+    assert TarFiles(write(tmp_path / "x.tar", tar_bytes(members))).read("b/2.png") == png(1)
 
 
 # Data sets that were unpacked

@@ -87,6 +87,57 @@ def test_the_index_of_pandas_is_no_column(write: Write, head: str) -> None:
     assert ids_and_labels(write(rows[1:] if "cat" in head else rows, head)) == ROWS
 
 
+@pytest.mark.parametrize("start", [0, 1, 17])
+@pytest.mark.parametrize("step", [1, 3])
+def test_an_index_may_start_anywhere_and_leave_out_rows(write: Write, start: int, step: int) -> None:
+    first, *rows = [(str(start + step * i), *row) for i, row in enumerate(ROWS)]
+    assert ids_and_labels(write(rows, ",".join(first))) == ROWS
+
+
+@pytest.mark.parametrize(("with_split", "sep"), [(False, ","), (True, ","), (True, ";"), (True, "\t")])
+def test_labels_before_the_paths_are_no_index(write: Write, with_split: bool, sep: str) -> None:
+    rows = [
+        (str(int(c == "dog")), name, *(["train", "test"][i % 2 :][:1] * with_split)) for i, (name, c) in enumerate(ROWS)
+    ]
+    path = write(rows[1:], sep.join(rows[0]), sep)
+    with pytest.raises(
+        SourceError, match=r"line 2: it begins with '0' after 0, expected a path, or pandas' index"
+    ) as caught:
+        load_splits(path)
+    header = "label,path,split" if with_split else "label,path"
+    assert caught.value.hint.endswith(f"here perhaps {header}")
+    assert "path,label or path,label,split" in caught.value.hint
+    source = load_splits(write(rows, sep.join(header.split(",")), sep))
+    assert all(one.classes == ("0", "1") for one in source.values())
+
+
+@pytest.mark.parametrize("values", ["0 0", "1 0", "0 1 1", "0 1 2 x", "0 " + "9" * 5000])
+def test_numbers_that_do_not_count_up_are_refused_where_they_stop(write: Write, values: str) -> None:
+    numbers = values.split()
+    rows = [(number, *row) for number, row in zip(numbers, ROWS, strict=False)]
+    with pytest.raises(SourceError, match=f"line {len(numbers)}: it begins with '{numbers[-1][:30]}"):
+        load_source(write(rows[1:], ",".join(rows[0])))
+
+
+@pytest.mark.parametrize("index", [(), ("4",)])
+@pytest.mark.parametrize("labels", [["train", "Test"], ["train"], ["valid", ""]])
+def test_splits_where_labels_stand_without_a_header_are_no_classes(
+    write: Write, index: tuple[str, ...], labels: list[str]
+) -> None:
+    rows = [(*(str(int(at) + i) for at in index), ROWS[i][0], labels[i % len(labels)]) for i in range(6)]
+    with pytest.raises(SourceError, match=r"line 1: without a header .* all labels here are splits: ") as caught:
+        load_splits(write(rows[1:], ",".join(rows[0])))
+    assert "path,split" in caught.value.hint
+    if "" not in labels and not index:
+        assert "train" in load_splits(write(rows, "path,split"))
+
+
+def test_a_class_called_like_a_split_is_one_among_others(write: Write) -> None:
+    rows = [("cat/0.png", "train"), ("cat/1.png", "bus"), ("dog/1.png", "train")]
+    assert ids_and_labels(write(rows[1:], ",".join(rows[0]))) == rows
+    assert ids_and_labels(write([rows[0]])) == rows[:1]
+
+
 def test_paths_that_were_the_index_of_pandas_are_paths(write: Write) -> None:
     assert ids_and_labels(write(head=",label")) == ROWS
 

@@ -115,6 +115,24 @@ def test_a_fit_on_a_trained_network_takes_that_run_from_elsewhere(tmp_path: Path
 
 
 @pytest.mark.parametrize(
+    "command", [("fit", "-l", "fc2"), ("extract", "-l", "fc2"), ("train", "--mode", "finetune", "--epochs", "1")]
+)
+def test_what_cannot_be_told_of_another_place_says_where_to_put_them_back(
+    weights: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    train = ("train", "digits", "--limit", "60", "-b", "lenet5", "--mode", "frozen", "--epochs", "1")
+    run = document(*train, "--weights", weights)["run"]
+    moved = weights.rename(tmp_path / "elsewhere.pth")
+    name, *rest = command
+    hint = document(name, "digits", "--limit", "60", "-b", f"run:{run}", *rest, code=1)["hint"]
+    assert hint.startswith(f"put them back at {weights}")
+    assert f"featx predict {run}" not in hint
+    assert "--weights FILE" in document("predict", run, "digits", code=1)["hint"]
+    moved.rename(weights)
+    assert featx(name, "digits", "--limit", "60", "-b", f"run:{run}", *rest).exit_code == 0
+
+
+@pytest.mark.parametrize(
     "args",
     [
         ("fit", "digits", "--pixels", "--keep-weights"),

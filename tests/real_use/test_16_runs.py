@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from featx.cache.memo import Memo
 from featx.home import home_folder
 from featx.run_locks import held
 from featx.runs import MODEL_FILE, RECORD_FILE, Run, Runs
+from featx.steps import Step
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 HOW = ("--limit", "60", "--epochs", "1", "--augment", "none", "--device", "cpu")
+TUNE = ("train", "digits", "--mode", "finetune", "--batch-size", "16", *HOW)
 FROZEN = ("train", "digits", "-b", "lenet5", "--weights", "random:3", "--mode", "frozen", *HOW)
 
 
@@ -177,6 +180,81 @@ def test_a_run_that_others_need_is_not_removed_without_force() -> None:
     recorded("train", weights=f"run:{base}", kept="head")
     document("runs", "rm", base, "--yes", code=2)
     assert ids(document("runs", "rm", base, "--yes", "--force")["removed"]) == [base]
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, *args: object) -> str:
+    """Begin a training, interrupt it after its second step, and return the run's id."""
+    update, steps = Step.update, [0]
+
+    def cut(self: Step) -> None:
+        update(self)
+        steps[0] += 1
+        if steps[0] == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = {run.id for run in Runs().all()}
+    with monkeypatch.context() as patch:
+        patch.setattr(Step, "update", cut)
+        assert featx(*TUNE, *args).exit_code == 130
+    (run,) = {run.id for run in Runs().all()} - before
+    os.utime(folder_of(run), (0, 0))
+    return run
+
+
+@pytest.mark.parametrize("named", ["backbone", "weights", "file"])
+def test_what_an_unfinished_training_goes_on_with_is_not_removed(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    base, other = (document(*FROZEN, "--seed", seed, "--keep-weights")["run"] for seed in (0, 1))
+    how: dict[str, tuple[object, ...]] = {
+        "backbone": ("-b", f"run:{base}"),
+        "weights": ("-b", "lenet5", "--weights", f"run:{base}"),
+        "file": ("-b", "lenet5", "--weights", folder_of(base) / MODEL_FILE),
+    }
+    begun = interrupted(monkeypatch, *how[named])
+    assert document("runs", "info", base)["needed_by"] == [begun]
+    assert document("runs", "info", begun)["base"] == base
+    assert begun in document("runs", "rm", base, "--yes", code=2)["error"]
+    for run in (base, other):
+        os.utime(folder_of(run) / RECORD_FILE, (0, 0))
+    os.utime(folder_of(begun))
+    done = document("runs", "gc", "--older-than", "1d", "--yes")
+    assert (done["needed"], ids(done["removed"])) == ([base], [other])
+    assert featx(*TUNE, *how[named], "--resume=strict").exit_code == 0
+
+
+def test_the_head_that_an_unfinished_training_begins_with_is_not_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    lenet = ("-b", "lenet5", "--weights", "random:3")
+    fit = document("fit", "digits", "--limit", "60", *lenet, "-l", "relu4")["run"]
+    begun = interrupted(monkeypatch, *lenet, "--init-head", fit[:-1])
+    assert begun in document("runs", "rm", fit, "--yes", code=2)["error"]
+    assert ids(document("runs", "rm", fit, begun, "--yes")["removed"]) == [fit, begun]
+
+
+def test_a_home_is_the_same_however_it_is_spelt(tmp_path: Path) -> None:
+    base = document("train", "digits", "-b", "lenet5", "--mode", "scratch", *HOW)["run"]
+    link, alias = tmp_path / "link", tmp_path / "alias.safetensors"
+    link.symlink_to(home_folder())
+    alias.symlink_to(folder_of(base) / MODEL_FILE)
+    fit = ("fit", "digits", "--limit", "60", "-l", "pool2")
+    for given in (
+        ("-b", "lenet5", "--weights", folder_of(base) / MODEL_FILE),
+        ("-b", "lenet5", "--weights", alias),
+        ("-b", f"run:{link / 'runs' / base}"),
+    ):
+        run = document(*fit, *given)["run"]
+        for home in (home_folder(), link):
+            said = document("runs", "rm", base, "--dry-run", "--home", home, code=2)["error"]
+            assert run in said
+        document("runs", "rm", run, "--yes")
+
+
+def test_an_id_that_is_not_there_says_what_makes_a_run_of_that_kind() -> None:
+    no_run = ("-b", "run:nosuch", "-l", "pool2")
+    assert document("fit", "digits", *no_run, code=2)["hint"] == "`featx train` makes one"
+    recorded("fit")
+    assert document("fit", "digits", *no_run, code=2)["hint"] == "`featx train` makes one"
+    made = recorded("train")
+    recorded("fit")
+    assert made in document("fit", "digits", *no_run, code=2)["hint"]
 
 
 def test_what_a_process_works_on_stays() -> None:

@@ -28,7 +28,7 @@ from featx import (
     specs,
     train_config,
 )
-from featx.errors import FeatxError, FeatxWarning, OptionError, spoken
+from featx.errors import FeatxError, FeatxWarning, OptionError, speaking_options, spoken
 from featx.inputs import as_source
 from featx.specs import ExtractConfig
 
@@ -182,6 +182,62 @@ def test_pil_images_are_seen_as_their_files_are(tmp_path: Path) -> None:
         np.testing.assert_array_equal(memory[i][0], files[i][0])
 
 
+DEEP = np.random.default_rng(1).integers(0, 1 << 16, (8, 9)).astype(np.uint16)
+"""A grey image of 16 bits."""
+
+
+@pytest.mark.parametrize("read", [False, True])
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_pil_images_of_16_bits_are_seen_as_their_files_are(tmp_path: Path, kind: str, read: bool) -> None:
+    Image.fromarray(DEEP).save(tmp_path / f"x.{kind}")
+    with Image.open(tmp_path / f"x.{kind}") as image:
+        if read:
+            image.load()
+        assert as_source([image]).channels == 1
+        found = seen([image])
+    np.testing.assert_array_equal(found[0, ..., 0], DEEP >> 8)
+    np.testing.assert_array_equal(as_source([tmp_path / f"x.{kind}"])[0][0][..., :1], found[0])
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2", "i4"])
+def test_pil_images_of_16_bits_without_a_file_are_scaled(dtype: str) -> None:
+    image = Image.fromarray(DEEP.astype(dtype))
+    assert image.mode[0] == "I"
+    np.testing.assert_array_equal(seen([image])[0, ..., 0], DEEP >> 8)
+    image.getexif()[0x0112] = 3
+    np.testing.assert_array_equal(seen([image])[0, ..., 0], DEEP[::-1, ::-1] >> 8)
+    np.testing.assert_array_equal(seen([image, Image.fromarray(COLOURS[0])])[1], COLOURS[0])
+
+
+def test_pil_images_keep_the_bits_that_count(tmp_path: Path) -> None:
+    twelve = Image.fromarray(DEEP >> 4)
+    with pytest.warns(FeatxWarning, match=r"image 1 has more .* no value reaches 4,096.*bits=12"):
+        as_source([Image.fromarray(COLOURS[0]), twelve])
+    twelve.save(tmp_path / "x.tif", tiffinfo={281: 4095})
+    with Image.open(tmp_path / "x.tif") as stated:
+        for _ in range(2):  # it is heard again
+            np.testing.assert_array_equal(seen([stated])[0, ..., 0], DEEP >> 8)
+    wide = Image.fromarray(DEEP)
+    expected = lenet().transform([wide])
+    for store in (None, tmp_path):
+        np.testing.assert_array_equal(lenet(bits=12, store=store).transform([twelve]), expected)
+    with pytest.raises(OptionError, match="12 bits"):
+        lenet(bits=12).transform([wide])
+    with pytest.raises(OptionError, match="bits=12 is of image files"):
+        lenet(bits=12).transform(list(COLOURS))
+
+
+def test_training_takes_pil_images_of_12_bits() -> None:
+    twelve = [Image.fromarray(np.roll(DEEP >> 4, i)) for i in range(12)]
+    wide = [Image.fromarray((np.asarray(image) >> 4).astype(np.uint8)) for image in twelve]
+    how: dict[str, Any] = {"mode": "scratch", "epochs": 1, "device": "cpu"}
+    found = [
+        EndToEndClassifier("lenet5", bits=bits, **how).fit(X, [0, 1] * 6).predict_proba(X)
+        for bits, X in ((12, twelve), (None, wide))
+    ]
+    np.testing.assert_array_equal(*found)
+
+
 @pytest.mark.parametrize(
     ("X", "said"),
     [
@@ -201,6 +257,8 @@ def test_pil_images_are_seen_as_their_files_are(tmp_path: Path) -> None:
         ([COLOURS[0], np.zeros((9, 9, 7), np.uint8)], "3 and 7 channels"),
         ([COLOURS[0] / 255], "float64"),
         ([Image.new("F", (4, 4))], "mode F"),
+        ([Image.new("I", (4, 4), 70000)], "image 0 is a PIL image of mode I: .* between 70000 and 70000"),
+        ([Image.new("I", (4, 4), -1)], "mode I: .* between -1 and -1, expected 8 or 16 bits"),
     ],
 )
 def test_what_could_be_misread_is_refused_in_words(X: Any, said: str) -> None:
@@ -281,6 +339,11 @@ WRONG: list[tuple[Any, str]] = [
         "unfreeze_",
     ),
     (lambda: fit_config.FitConfig(head="knn", sweep="clip"), "head=... is knn"),
+    (lambda: SoftmaxRegression(C=0).fit([[0.0], [1.0]], [0, 1]), "C is 0, expected a positive number (give another C="),
+    (lambda: SoftmaxRegression(max_iter=0).fit([[0.0], [1.0]], [0, 1]), "max_iter is 0"),
+    (lambda: SoftmaxRegression(l1_ratio=2).fit([[0.0], [1.0]], [0, 1]), "give another l1_ratio=..."),
+    (lambda: SoftmaxRegression(learning_rate=0).fit([[0.0], [1.0]], [0, 1]), "give another learning_rate=..."),
+    (lambda: fit_config.FitConfig(l1_ratio=2), "l1_ratio is 2, expected"),
 ]
 
 
@@ -290,7 +353,7 @@ def test_errors_speak_python_in_python(call: Any, said: str) -> None:
         call()
     assert said in str(caught.value)
     for text in (str(caught.value), caught.value.message, caught.value.hint):
-        assert not re.search(r"(^|\s)--?[a-z]", text)
+        assert not re.search(r"(^|\s)--?[a-zA-Z]", text)
 
 
 @pytest.mark.parametrize(
@@ -303,6 +366,8 @@ def test_errors_speak_python_in_python(call: Any, said: str) -> None:
         ("for example --scales 1,1.25", "for example scales=(1, 1.25)"),
         ("no --no-fit-intercept", "no fit_intercept=False"),
         ("point --home or FEATX_HOME elsewhere", "point store=... or FEATX_HOME elsewhere"),
+        ("give another --C", "give another C=..."),
+        ("--C 0.1 or --Cs", "C=0.1 or --Cs"),
         ("`featx cache rm 3f --home x`", "`featx cache rm 3f --home x`"),
         ("image a--b/--c.png", "image a--b/--c.png"),
         ("image --size.png is --size 3.", "image --size.png is size=3."),
@@ -323,3 +388,76 @@ def test_command_line_keeps_its_own_words(tmp_path: Path) -> None:
     assert "--weights random:0" in CliRunner().invoke(cli, wrong).stderr
     with pytest.raises(OptionError, match="weights='random:0'"):  # and Python its own, afterwards
         FeatureExtractor("lenet5", "pool2").transform(COLOURS)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--C", "0"], "C is 0.0, expected a positive number"),
+        (["--max-iter", "0"], "max-iter is 0, expected"),
+        (["--l1-ratio", "2", "--penalty", "elasticnet"], "l1-ratio is 2.0, expected"),
+    ],
+)
+def test_command_line_is_told_its_own_options(tmp_path: Path, wrong: list[str], said: str) -> None:
+    from click.testing import CliRunner
+
+    from featx.cli.main import cli
+
+    command = ["fit", "digits", "-b", "lenet5", "--weights", "random:0", "-l", "pool2", "--home", str(tmp_path)]
+    done = CliRunner().invoke(cli, [*command, *wrong])
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert f"give another {wrong[0]}\n" in done.stderr
+
+
+def test_keywords_become_options_where_the_command_line_speaks() -> None:
+    with pytest.raises(OptionError) as caught, speaking_options():
+        SoftmaxRegression(max_iter=0).fit([[0.0], [1.0]], [0, 1])
+    assert str(caught.value) == "max-iter is 0, expected a positive number (give another --max-iter)"
+
+
+# ---- values of another type -----------------------------------------------------------------------------------------
+
+FOREIGN: list[tuple[Any, str]] = [
+    (lambda: FeatureExtractor(torch.nn.Linear(2, 2)).transform(COLOURS), r"backbone is a Linear, .* file\.py:factory"),
+    (lambda: FeatureExtractor(torch.nn.Linear(2, 2)).get_feature_names_out(), "backbone is a Linear"),
+    (lambda: FeatureExtractor(None).transform(COLOURS), "backbone is None"),  # type: ignore[arg-type]
+    (lambda: trained(backbone=torch.nn.Sequential(torch.nn.ReLU())), "backbone is a Sequential"),
+    (lambda: lenet().set_params(weights=None).transform(COLOURS), "weights is None, expected DEFAULT, random:SEED"),
+    (lambda: trained(weights=None), "weights is None, expected DEFAULT"),
+    (lambda: trained(weights=None, mode="scratch"), "weights is None, expected DEFAULT"),
+    (lambda: lenet(mean=0.5).transform(COLOURS), r"mean is 0\.5, expected a sequence of numbers .*\(0\.5,\)"),
+    (lambda: lenet(std=["a"]).transform(COLOURS), r"std is \['a'\], expected a sequence of numbers"),
+    (lambda: trained(std=2), r"std is 2, expected a sequence of numbers .*\(2,\)"),
+    (lambda: specs.PreprocessSpec(8, 8, mean=0.5), "mean is 0.5, expected"),  # type: ignore[arg-type]
+    (lambda: lenet(scales=1.0).fit(COLOURS), r"scales is 1\.0, expected a sequence of numbers .*\(1\.0,\)"),
+    (lambda: trained(head=None), "head is None, expected linear"),
+    (lambda: trained(mode="finetune", unfreeze_from=5), "unfreeze_from is 5, expected the name"),
+    (lambda: trained(init_head=5), "init_head is 5, expected a run"),
+    (lambda: lenet(store=5).transform(COLOURS), "store is 5, expected a FeatureStore or the path"),
+    (lambda: trained(store=5), "store is 5, expected a FeatureStore or the path"),
+    (lambda: FeatureStore("none").open(None), "key is None, expected a FeatureKey"),  # type: ignore[arg-type]
+    (lambda: as_source(torch.zeros(2, 3, 8, 8).to_sparse()), r"layout torch\.sparse_coo, .*x\.to_dense\(\)"),
+    (lambda: as_source([torch.eye(8).to_sparse_csr()]), r"layout torch\.sparse_csr, .*x\.to_dense\(\)"),
+]
+
+
+def trained(**options: Any) -> EndToEndClassifier:
+    how: dict[str, Any] = {"backbone": "lenet5", "mode": "frozen", "weights": "random:0", "device": "cpu", **options}
+    return EndToEndClassifier(**how, epochs=1).fit(COLOURS, [0, 1, 0, 1])
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
+@pytest.mark.parametrize(("call", "said"), FOREIGN)
+def test_values_of_another_type_are_refused_in_a_line(call: Any, said: str) -> None:
+    with pytest.raises(OptionError, match=said) as caught:
+        call()
+    assert caught.value.hint
+    assert "\n" not in str(caught.value)
+
+
+def test_means_may_be_an_array() -> None:
+    np.testing.assert_array_equal(
+        lenet(mean=np.array([0.25]), std=torch.tensor([0.5])).transform(COLOURS),
+        lenet(mean=(0.25,), std=[0.5]).transform(COLOURS),
+    )

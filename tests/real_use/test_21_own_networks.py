@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from featx.backbones import Backbone, resolve
 from featx.cli.main import cli
 from featx.errors import FeatureError, FeatxError, FeatxWarning, OptionError, SourceError
 from featx.hooked import read_network
+from featx.own_head import find_own_head
 from featx.placing import placed
 from featx.train_config import Mode
 
@@ -172,6 +174,31 @@ class Nameless(nn.Module):
     def forward(self, x):
         y = self.inner(x)
         return {"one": y, "two": y[:, :2]} if y.sum() > -1e9 else y
+
+def normed(norm):
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), norm, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+
+def of_the_batch(): return normed(nn.BatchNorm2d(4, track_running_stats=False))
+def of_the_image(): return normed(nn.InstanceNorm2d(4))
+def of_all(): return normed(nn.BatchNorm2d(4))
+
+def scripted(): return torch.jit.script(convolution(3))
+def partly_scripted():
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), torch.jit.script(nn.ReLU()), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+
+class BranchingScripted(Branching):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = torch.jit.script(self.conv1)
+
+class BranchingOnBatch(Branching):
+    def __init__(self):
+        super().__init__()
+        self.bn = nn.BatchNorm2d(6, track_running_stats=False)
 """
 
 Own = Callable[[str], str]
@@ -528,3 +555,222 @@ def test_network_without_logits_says_what_it_returns(own: Own) -> None:
     assert model.fit(COLOURS, LABELS).predict(COLOURS).shape == (12,)  # only one of them has three columns
     with pytest.raises(FeatxError, match=r"returns one \(.*two .*expected logits of shape \(images, 2\)"):
         model.fit(COLOURS, LABELS == 0)
+
+
+# ---- norms without running statistics -------------------------------------------------------------------------------
+
+
+def test_batch_norm_without_running_statistics_is_not_folded_and_takes_the_batch(own: Own) -> None:
+    backbone = resolve(own("of_the_batch"), size=PX)
+    network: Any = backbone.module()
+    with torch.no_grad():
+        expected = torch.cat([network[:5](x) for x in as_given(backbone).split(5)])
+        alone = torch.cat([network[:5](x) for x in as_given(backbone).split(1)])
+    found = features(own("of_the_batch"), "4")
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(found - alone.numpy()).max() > 0.01
+
+
+@pytest.mark.filterwarnings("default::featx.errors.FeatxWarning")
+@pytest.mark.parametrize(
+    ("name", "at"), [("of_the_batch", "1"), ("BranchingOnBatch", "bn"), ("of_the_image", ""), ("of_all", "")]
+)
+def test_features_that_depend_on_their_batch_are_told_once(own: Own, name: str, at: str, tmp_path: Path) -> None:
+    said = "features of an image depend on the others of its batch: BatchNorm without running statistics, at"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        features(own(name), "all:avg")
+    assert [str(w.message) for w in caught if said in str(w.message)] == ([f"{said} {at}"] if at else [])
+    wanted = ["digits", "-b", own(name), "-l", "all:avg", "--size", "16", "--limit", "5", "--home", str(tmp_path)]
+    for _ in range(2):  # a network that is remembered too
+        done = CliRunner().invoke(cli, ["extract", *wanted])
+        assert done.exit_code == 0, done.stderr
+        assert done.stderr.count(said) == bool(at)
+
+
+def test_run_of_a_network_that_takes_its_batch_says_so(own: Own, tmp_path: Path) -> None:
+    home = ["--home", str(tmp_path)]
+    wanted = ["digits", "--limit", "60", "-b", own("of_the_batch"), "--size", "16", "--mode", "finetune"]
+    done = CliRunner().invoke(cli, ["train", *wanted, "--epochs", "1", "--json", *home])
+    assert done.exit_code == 0, done.stderr
+    done = CliRunner().invoke(cli, ["layers", f"run:{json.loads(done.stdout)['run']}", *home])
+    assert "depend on the others of its batch: BatchNorm without running statistics, at 1" in done.stderr
+
+
+# ---- which layer is the head ----------------------------------------------------------------------------------------
+
+HEADS = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+class Base(nn.Module):
+    def __init__(self, width=3):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.fc = nn.Linear(8, 3)
+        self.aux = nn.Linear(8, width)
+    def forward(self, x):
+        return self.give(torch.relu(self.conv(x)).mean((2, 3)))
+
+def network(give, width=3, kind=Base):
+    made = kind(width)
+    made.give = lambda x: give(made, x)
+    return made
+
+def named(): return network(lambda m, x: {"logits": m.fc(x), "aux": m.aux(x)})
+def narrow(): return network(lambda m, x: {"logits": m.fc(x), "aux": m.aux(x)}, 2)
+def both(): return network(lambda m, x: (m.fc(x), m.aux(x)))
+def nested(): return network(lambda m, x: {"o": {"logits": m.fc(x), "aux": m.aux(x)}})
+def features(): return network(lambda m, x: (m.fc(x), m.aux(x)), 8)
+def squashed(): return network(lambda m, x: {"logits": torch.tanh(m.fc(x)) / 10, "raw": m.fc(x), "aux": m.aux(x)})
+
+def logarithm(): return network(lambda m, x: F.log_softmax(m.aux(x), 1))
+def written(): return network(lambda m, x: m.aux(x).mul_(2))
+def embedded(): return network(lambda m, x: (m.fc(x), m.aux(m.fc(x).repeat(1, 3)[:, :8])))
+def nameless(): return network(lambda m, x: {"one": m.fc(x), "two": m.aux(x)})
+def unused(): return network(lambda m, x: m.fc(x))
+def by_weight(): return network(lambda m, x: F.linear(F.normalize(x), F.normalize(m.aux.weight)))
+
+class Gated(Base):
+    def __init__(self, width):
+        super().__init__(width)
+        self.last = nn.Conv2d(8, 3, 1)
+def gated(): return network(lambda m, x: m.last((x * m.aux(x).sigmoid())[..., None, None]).flatten(1), 8, Gated)
+
+def matrix(): return network(lambda m, x: torch.cat([m.fc(x), m.aux(x)], 1) @ torch.ones(6, 5))
+
+class Fixed(nn.Module):
+    def __init__(self, px):
+        super().__init__()
+        self.fc, self.aux = nn.Linear(3 * px * px, 3), nn.Linear(3 * px * px, 3)
+        self.register_buffer("calls", torch.zeros(1))
+    def forward(self, x):
+        self.calls += 1
+        return {"logits": self.fc(x.flatten(1)), "aux": self.aux(x.flatten(1)) + torch.randn(1)}
+
+def of_16(): return Fixed(16)
+def of_20(): return Fixed(20)
+"""
+
+MANY_LABELS = np.arange(60) % 3
+MANY = np.random.default_rng(0).integers(0, 40, (60, PX, PX, 3), np.uint8)
+MANY[np.arange(60), :, :, MANY_LABELS] += 150
+
+
+@pytest.fixture
+def heads(tmp_path: Path) -> Own:
+    path = tmp_path / "heads.py"
+    path.write_text(HEADS)
+    return lambda name: f"{path}:{name}"
+
+
+def frozen(name: str, **how: Any) -> EndToEndClassifier:
+    return EndToEndClassifier(name, mode="frozen", epochs=10, device="cpu", **{"size": PX, "augment": "none"} | how)
+
+
+@pytest.mark.parametrize("augment", ["none", "crop"])
+@pytest.mark.parametrize("name", ["named", "narrow", "both", "nested", "features", "of_16"])
+def test_what_is_scored_is_what_was_trained(heads: Own, name: str, augment: Any) -> None:
+    model = frozen(heads(name), augment=augment).fit(MANY, MANY_LABELS)
+    before, after = resolve(heads(name)).module().state_dict(), model.module_.state_dict()
+    changed = {key.partition(".")[0] for key in before if not _equal(before[key], after[key])}
+    assert changed - {"calls"} == {"fc"}
+    assert model.history_[-1]["val_accuracy"] == model.score(MANY, MANY_LABELS) == 1
+
+
+def test_of_several_outputs_the_scored_one_is_trained(heads: Own) -> None:
+    model = frozen(heads("squashed")).fit(MANY, MANY_LABELS)
+    assert np.abs(model.decision_function(MANY)).max() <= 0.1
+    # The head's own output is returned beside it: learnt on that alone, the loss would be far lower.
+    assert model.history_[-1]["val_loss"] == pytest.approx(np.log(3), abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("logarithm", "aux"),
+        ("written", "aux"),
+        ("embedded", "aux"),
+        ("nameless", "aux"),
+        ("by_weight", "aux"),
+        ("unused", "fc"),
+        ("gated", ""),
+        ("matrix", ""),
+    ],
+)
+def test_head_is_what_makes_the_logits(heads: Own, name: str, head: str) -> None:
+    assert resolve(heads(name)).head == head
+
+
+@pytest.mark.parametrize("name", ["gated", "matrix"])
+def test_network_that_ends_in_no_linear_layer_is_refused_for_training_only(heads: Own, name: str) -> None:
+    with pytest.raises(
+        OptionError, match=rf"heads\.py:{name} has no classifier .*none of its layers fc, aux"
+    ) as caught:
+        frozen(heads(name)).fit(MANY, MANY_LABELS)
+    assert "an nn.Linear whose output is the logits" in caught.value.hint
+    assert features(heads(name), "conv:avg").shape == (12, 8)
+
+
+def test_head_that_the_images_show_to_be_another_is_refused(heads: Own) -> None:
+    # At no size that is tried can it run, so that its last linear layer is taken for the head.
+    with pytest.raises(OptionError, match=r"logits of Fixed are not made by its aux \(it also has fc\)") as caught:
+        frozen(heads("of_20"), size=20).fit(MANY, MANY_LABELS)
+    assert "an nn.Linear whose output is the logits" in caught.value.hint
+
+
+def test_two_outputs_of_one_shape_are_refused_before_training(heads: Own) -> None:
+    with pytest.raises(OptionError, match=r"returns one \(.*two .*expected logits of shape \(images, 3\)"):
+        frozen(heads("nameless")).fit(MANY, MANY_LABELS)
+    model = frozen(heads("nameless")).fit(MANY, MANY_LABELS > 1)  # only one of them has two columns
+    assert model.history_[-1]["val_accuracy"] == model.score(MANY, MANY_LABELS > 1)
+
+
+def test_looking_for_the_head_changes_nothing(heads: Own) -> None:
+    network: Any = resolve(heads("of_16")).module().train()
+    network.fc.weight.requires_grad_(True)
+    random, state = torch.get_rng_state(), {key: value.clone() for key, value in network.state_dict().items()}
+    assert find_own_head(network) == "fc"
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+    assert [name for name, parameter in network.named_parameters() if parameter.requires_grad] == ["fc.weight"]
+    assert all(module.training and not module._forward_hooks for module in network.modules())
+
+
+def test_run_of_a_network_with_two_heads_predicts(heads: Own, tmp_path: Path) -> None:
+    np.savez(tmp_path / "many.npz", x=MANY, y=MANY_LABELS)
+    images, home = str(tmp_path / "many.npz"), str(tmp_path / "home")
+    wanted = ["-b", heads("named"), "--size", "16", "--mode", "frozen", "--epochs", "10", "--augment", "none"]
+    done = CliRunner().invoke(cli, ["train", images, *wanted, "--home", home, "--json"])
+    assert done.exit_code == 0, done.stderr
+    run = json.loads(done.stdout)["run"]
+    done = CliRunner().invoke(cli, ["predict", run, images, "--home", home, "--json"])
+    assert done.exit_code == 0, done.stderr
+    assert [int(row["label"]) for row in json.loads(done.stdout)["predictions"]] == MANY_LABELS.tolist()
+
+
+# ---- TorchScript ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("scripted", "nets.py:scripted returned a network of TorchScript, expected a torch.nn.Module that Python runs"),
+        ("BranchingScripted", "BranchingScripted is to be read by hooks, .* cannot have: conv1 .*before torch.jit"),
+    ],
+)
+def test_torchscript_that_cannot_be_read_is_refused_in_words(own: Own, name: str, said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        features(own(name), "all:avg")
+    with pytest.raises(OptionError, match=said):
+        EndToEndClassifier(own(name), mode="frozen", epochs=1, size=PX, device="cpu").fit(COLOURS, LABELS)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
+def test_torchscript_within_a_network_that_can_be_traced_stays_as_it_is(own: Own) -> None:
+    network: Any = resolve(own("partly_scripted"), size=PX).module()
+    with torch.no_grad():
+        expected = network[:4](as_given(resolve(own("partly_scripted"), size=PX)))
+    np.testing.assert_allclose(features(own("partly_scripted"), "3"), expected, rtol=1e-5, atol=1e-6)

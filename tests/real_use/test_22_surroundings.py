@@ -47,6 +47,21 @@ def test_a_full_standard_error_ends_no_work() -> None:
     assert "accuracy" in done.stdout
 
 
+@pytest.mark.parametrize("args", [("report", "nosuch"), ("nosuch",), FIT])
+def test_a_standard_error_that_nobody_reads_ends_as_a_closed_standard_output_does(args: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        if args == FIT:  # which says nothing there, and is done
+            done = process(*args, "--quiet", stderr=writer)
+            assert (done.returncode, "accuracy" in done.stdout) == (0, True)
+        else:
+            assert process(*args, stderr=writer).returncode == 141
+            assert process(*args, stdout=writer, stderr=writer).returncode == 141
+    finally:
+        os.close(writer)
+
+
 @pytest.fixture
 def full_device(tmp_path: Path) -> Path:
     """A device that is full, of the test's own: one that is spoilt is to be nobody else's."""
