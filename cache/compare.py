@@ -14,8 +14,8 @@ from featx.cache import schema
 from featx.cache.entries import Entry, describe, digests_in, last_used
 from featx.cache.folder import KeyFolder
 from featx.cache.store import FeatureStore
+from featx.core.specs import FeatureKey
 from featx.errors import StoreError
-from featx.specs import FeatureKey
 
 Hashes = np.ndarray[Any, Any]
 

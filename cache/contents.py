@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.cache.schema import DATASET, Plan, Receipt
-from featx.specs import SCHEMA
+from featx.core.specs import SCHEMA
 
 if TYPE_CHECKING:
     import h5py

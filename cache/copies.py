@@ -16,8 +16,8 @@ import numpy as np
 from featx.cache.entries import digests_in
 from featx.cache.folder import KeyFolder
 from featx.cache.schema import Plan, Receipt, is_unreadable
+from featx.core.specs import FeatureKey, canonical_json
 from featx.errors import StoreError
-from featx.specs import FeatureKey, canonical_json
 
 Array = np.ndarray[Any, Any]
 

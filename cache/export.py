@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from featx.cache.atomic import replacing, tidy
 from featx.cache.plain import Named
+from featx.core.atomic import replacing, tidy
 from featx.errors import OptionError, nearest
 
 SUFFIXES = {".h5": "h5", ".hdf5": "h5", ".npz": "npz", ".npy": "npy", ".parquet": "parquet"}

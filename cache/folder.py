@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from featx.cache import atomic, schema
+from featx.cache import schema
 from featx.cache.schema import Plan, Receipt
+from featx.core import atomic
+from featx.core.paths import home_folder
+from featx.core.specs import DTYPES, SCHEMA, canonical_json, digest_of
 from featx.errors import CorruptStoreError, FeatxError, StoreError
-from featx.home import home_folder
-from featx.specs import DTYPES, SCHEMA, canonical_json, digest_of
 
 _MAX_RECEIPT_BYTES = 32 << 20
 

@@ -18,8 +18,8 @@ from featx.cache.contents import flaw_inside
 from featx.cache.plain import Named, classes_of, plain_text
 from featx.cache.schema import DATASET, SHARDS
 from featx.cache.table import FeatureTable
+from featx.core.specs import SCHEMA
 from featx.errors import CorruptStoreError, OptionError
-from featx.specs import SCHEMA
 
 IDS, LABELS, CLASSES = "ids", "labels", "classes"
 

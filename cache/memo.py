@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from featx.cache.atomic import make_folder, parse_json, read_bytes, write_bytes
+from featx.core.atomic import make_folder, parse_json, read_bytes, write_bytes
+from featx.core.specs import canonical_json, digest_of
 from featx.errors import OptionError, StoreError
-from featx.specs import canonical_json, digest_of
 
 MAX_MEMO_BYTES = 256 << 20
 """Larger memos are neither written nor read."""

@@ -11,12 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from featx.cache import atomic, schema
+from featx.cache import schema
 from featx.cache.entries import digests_in
 from featx.cache.folder import KeyFolder, max_ids_bytes, receipt_name, sealed_file
 from featx.cache.schema import Plan, Receipt
 from featx.cache.store import FeatureStore
 from featx.cache.verify import verify_shard
+from featx.core import atomic
 from featx.errors import CorruptStoreError, OptionError, StoreError
 
 _SIDECARS = (

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from featx.checks import check_choice
+from featx.core.specs import DTYPES, SCHEMA, digest_of
+from featx.core.validation import check_choice
 from featx.errors import CorruptStoreError, OptionError, printable
-from featx.specs import DTYPES, SCHEMA, digest_of
 
 DATASET = "X"
 KEY_FILE = "key.json"

@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from featx.cache import atomic, schema
+from featx.cache import schema
 from featx.cache.copies import Lenders, Loan, first_rows, lent
 from featx.cache.entries import Entry, bytes_of, describe, digests_in
 from featx.cache.folder import KeyFolder, lay_out
 from featx.cache.schema import Plan
 from featx.cache.table import FeatureMatrix, FeatureTable
 from featx.cache.writer import FeatureWriter
-from featx.checks import check_path, shown
+from featx.core import atomic
+from featx.core.paths import home_folder
+from featx.core.specs import FeatureKey
+from featx.core.validation import check_path, shown
 from featx.errors import CorruptStoreError, OptionError, StoreError, first_few, nearest
-from featx.home import home_folder
-from featx.specs import FeatureKey
 
 __all__ = ["Entry", "FeatureMatrix", "FeatureStore", "FeatureTable", "FeatureWriter"]
 

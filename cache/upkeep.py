@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from featx.cache import atomic, schema
+from featx.cache import schema
 from featx.cache.claims import HELD
 from featx.cache.entries import digests_in
 from featx.cache.folder import KeyFolder, receipt_name
 from featx.cache.store import FeatureStore
 from featx.cache.verify import Fault, Findings, Mend
+from featx.core import atomic
 from featx.errors import StoreError
 
 
@@ -133,7 +134,7 @@ def choose(
     Parameters
     ----------
     entries : sequence of Entry or RunEntry
-        As `FeatureStore.ls` and `featx.run_entries.entries_of` return them.
+        As `FeatureStore.ls` and `featx.runs.entries.entries_of` return them.
     now : float
         Seconds since 1970, against which ages are taken.
     max_bytes : int, optional

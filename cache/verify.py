@@ -10,13 +10,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from featx.cache import atomic, schema
+from featx.cache import schema
 from featx.cache.contents import flaw_inside
 from featx.cache.entries import digests_in
 from featx.cache.folder import KeyFolder, StoredPlan, receipt_name
 from featx.cache.schema import Plan, Receipt
+from featx.core import atomic
+from featx.core.specs import SCHEMA
 from featx.errors import StoreError
-from featx.specs import SCHEMA
 
 _KNOWN = {
     schema.KEY_FILE,

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from featx.cache import atomic, schema
+from featx.cache import schema
 from featx.cache.claims import Claims
 from featx.cache.copies import Loan, first_rows, lent, read_rows
 from featx.cache.folder import KeyFolder, receipt_name, sealed_file
 from featx.cache.schema import MAX_REASON, SHARD_NAME, Receipt, renamed
+from featx.core import atomic
 from featx.errors import OptionError, StoreError
 
 _ORPHAN_SECONDS = 3600

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featx.bench_config import BenchConfig
 from featx.cli import options
 from featx.cli.completion import complete_network
 from featx.cli.opening import open_backbone, weights_of_shapes
 from featx.cli.output import Output
 from featx.cli.text import counted, human_bytes, human_count
+from featx.core.backbone_names import RUN
+from featx.core.specs import PRECISIONS, ExtractConfig, LayerSpec, Stem
 from featx.errors import OptionError
-from featx.naming import RUN
-from featx.specs import PRECISIONS, ExtractConfig, LayerSpec, Stem
+from featx.extraction.benchmark_config import BenchConfig
 
 if TYPE_CHECKING:
-    from featx.backbones import Backbone
     from featx.cache.memo import Memo
+    from featx.models.backbones import Backbone
 
 
 def _sizes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
@@ -92,8 +92,8 @@ def bench(
       featx bench resnet18 --size 64
       featx bench 20261121 --batch-sizes 1,256 --precisions fp32
     """
-    from featx.bench import bench as run_bench
     from featx.cache.memo import Memo
+    from featx.extraction.benchmark import bench as run_bench
 
     wanted = ExtractConfig(weights=weights_of_shapes(network, weights), stem=stem, size=size)
     backbone, layer = open_network(out, network, wanted, Memo(home))
@@ -106,8 +106,8 @@ def bench(
 
 def open_network(out: Output, name: str, config: ExtractConfig, memo: Memo) -> tuple[Backbone, LayerSpec | None]:
     """Look up what is to be timed: a run's network, where a run is called so, else a backbone."""
-    from featx.predict import fitted_on
-    from featx.runs import Runs
+    from featx.core.run_folder import Runs
+    from featx.runs.predict import fitted_on
 
     try:
         run = Runs(memo.home).open(name.removeprefix(RUN))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from featx.cache.memo import Memo
     from featx.cache.plain import Named
     from featx.cache.store import FeatureStore
-    from featx.sources import Source
+    from featx.data.sources import Source
 
 
 @click.command("export")
@@ -97,7 +97,7 @@ def open_sources(out: Output, source: str | None, kind: str, pick: options.Pick,
         return []
     if kind == "npy":
         raise OptionError("an .npy file holds no labels, --source has no use", "write .npz, or leave --source out")
-    from featx.sources import load_splits
+    from featx.data.sources import load_splits
 
     with opening_source(out) as progress:
         chosen = load_splits(source, **asdict(pick), memo=memo, progress=progress)

@@ -130,8 +130,8 @@ def collect(out: Output, home: Path, max_bytes: int | None, age: float | None, d
 
 def _tell_of_runs(out: Output, home: Path) -> dict[str, int]:
     """Say what the runs beside the store take, which is not counted here."""
-    from featx.run_entries import entries_of
-    from featx.runs import Runs
+    from featx.core.run_folder import Runs
+    from featx.runs.entries import entries_of
 
     entries = entries_of(Runs(home))
     size = sum(entry.bytes for entry in entries)

@@ -10,10 +10,10 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from featx.core.backbone_names import ALIASES, RUN, TIMM, is_run, is_timm, versions
+from featx.core.paths import home_folder
+from featx.core.specs import ExtractConfig
 from featx.errors import FeatxError, OptionError
-from featx.home import home_folder
-from featx.naming import ALIASES, RUN, TIMM, is_run, is_timm, versions
-from featx.specs import ExtractConfig
 
 POOLINGS = ("avg", "max", "avg2", "cls")
 
@@ -43,7 +43,7 @@ def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) ->
 
 def complete_any_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Offer the ids of all runs, finished or not, the last one first."""
-    from featx.runs import Runs
+    from featx.core.run_folder import Runs
 
     ids = [run.id for run in Runs(ctx.params.get("home")).all()]
     return [run for run in reversed(ids) if run.startswith(incomplete)]
@@ -59,7 +59,7 @@ def _runs(ctx: click.Context, incomplete: str) -> list[str]:
 
 
 def _ids(ctx: click.Context, kinds: tuple[str, ...]) -> list[str]:
-    from featx.runs import Runs
+    from featx.core.run_folder import Runs
 
     # The kind stands in the id: no record need be read.
     ids = [run.id for run in Runs(ctx.params.get("home")).list()]
@@ -81,7 +81,7 @@ def complete_layer(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 def _timm_names(ctx: click.Context) -> list[str]:
     def find() -> list[str]:
-        from featx.timm_networks import names
+        from featx.models.timm_models import names
 
         return names()
 
@@ -108,15 +108,15 @@ def _remembered(ctx: click.Context, about: dict[str, str], find: Callable[[], li
 
 
 def _names() -> list[str]:
-    from featx.networks import names
+    from featx.models.torchvision_models import names
 
     return names()
 
 
 def _layers(backbone: str, home: Path) -> list[str]:
-    from featx.backbones import resolve
     from featx.cache.memo import Memo
-    from featx.hooked import read_network
+    from featx.graph.hooked import read_network
+    from featx.models.backbones import resolve
 
     weights = ExtractConfig.weights if is_run(backbone) else "random:0"
     found = resolve(backbone, weights=weights, memo=Memo(home))

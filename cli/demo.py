@@ -28,7 +28,7 @@ def demo(out: Output, home: Path, output: Path) -> None:
       featx demo --output digits.png --json
     """
     check_target(output, "")
-    from featx.demo import run_demo
+    from featx.runs.demo import run_demo
 
     result = run_demo(home, ["featx", *sys.argv[1:]], output, out.note)
     columns = ("how 5 to 9 are learnt", ">trainable", ">test accuracy", ">95 % interval", ">seconds")

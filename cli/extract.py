@@ -13,11 +13,11 @@ from featx.cli.opening import open_backbone, opening_source
 from featx.cli.output import Output
 from featx.cli.targets import check_target
 from featx.cli.text import class_line, human_bytes
-from featx.naming import PIXELS
-from featx.specs import ExtractConfig, LayerSpec
+from featx.core.backbone_names import PIXELS
+from featx.core.specs import ExtractConfig, LayerSpec
 
 if TYPE_CHECKING:
-    from featx.extract import ExtractResult
+    from featx.extraction.extract import ExtractResult
 
 
 @click.command
@@ -52,12 +52,12 @@ def extract(
       featx extract photos/ -b resnet50 -l layer4:avg -l layer3:avg2 -o out.h5
       featx extract photos/ -b net.py:make --weights net.pth -l 'layer*:avg'
     """
-    from featx import extract as engine
     from featx.cache.export import check_one, export, format_of
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
-    from featx.coverage import check_readable
-    from featx.sources import load_splits
+    from featx.data.coverage import check_readable
+    from featx.data.sources import load_splits
+    from featx.extraction import extract as engine
 
     if backbone == PIXELS:
         refuse(OF_A_NETWORK, "raw pixels have")

@@ -17,10 +17,10 @@ from featx.cli.opening import open_backbone, open_partition, tell_of_rows
 from featx.cli.output import Output
 from featx.cli.targets import PICTURE_NAMES, PICTURES, check_target, is_device, picture_kind
 from featx.cli.text import class_line, human_bytes
+from featx.core.backbone_names import PIXELS
+from featx.core.specs import ExtractConfig, LayerSpec
 from featx.errors import OptionError
-from featx.fit_config import SWEEPS, FitConfig
-from featx.naming import PIXELS
-from featx.specs import ExtractConfig, LayerSpec
+from featx.probes.config import SWEEPS, FitConfig
 
 SHOWN = (
     *("run", "path", "source", "backbone", "layer", "head", "seed", "accuracy", "loss", "converged", "gradient_norm"),
@@ -121,8 +121,8 @@ def _one(out: Output, home: Path, wish: Wish, probe: FitConfig) -> dict[str, Any
     """Fit with one seed, tell it, and return the record."""
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
-    from featx.probe import best_layer, fit_layers
-    from featx.records import new_run, record_fit
+    from featx.probes.probe import best_layer, fit_layers
+    from featx.runs.record import new_run, record_fit
 
     memo, config = Memo(home), wish.extraction
     chosen = open_partition(out, wish.source, wish.parts, probe.seed, memo, config.on_error)
@@ -164,8 +164,8 @@ def _what(backbone: str | None, layers: tuple[LayerSpec, ...], pixels: bool) -> 
 
 
 def _draw(out: Output, record: Mapping[str, Any], output: Path) -> None:
-    from featx.figures import layer_map, sweep_curve
-    from featx.outputs import write_output
+    from featx.core.outputs import write_output
+    from featx.reports.figures import layer_map, sweep_curve
 
     title = f"{record['backbone']} on {Path(record['source']).name}"  # whose folders are nobody's business
     kind = picture_kind(output) or PICTURES[0]  # what goes to a device has no ending

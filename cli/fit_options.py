@@ -9,7 +9,17 @@ import click
 from featx.cli import options
 from featx.cli.given import flags, is_given
 from featx.errors import OptionError
-from featx.fit_config import BALANCED, HEADS, NO_PENALTY, NORMALIZE, ON_DEVICE, PENALTIES, PRESETS, RECIPES, FitConfig
+from featx.probes.config import (
+    BALANCED,
+    HEADS,
+    NO_PENALTY,
+    NORMALIZE,
+    ON_DEVICE,
+    PENALTIES,
+    PRESETS,
+    RECIPES,
+    FitConfig,
+)
 
 probe = options.gather(
     "probe",

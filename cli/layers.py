@@ -13,11 +13,11 @@ from featx.cli.completion import complete_backbone
 from featx.cli.opening import open_backbone, weights_of_shapes
 from featx.cli.output import Output
 from featx.cli.text import human_bytes, human_count
+from featx.core.specs import ExtractConfig, LayerSpec, Stem
 from featx.errors import OptionError
-from featx.specs import ExtractConfig, LayerSpec, Stem
 
 if TYPE_CHECKING:
-    from featx.measure import NodeInfo
+    from featx.graph.shapes import NodeInfo
 
 FLOAT32 = 4
 """Bytes a stored value."""
@@ -43,9 +43,9 @@ def layers(out: Output, home: Path, backbone: str, weights: str, stem: Stem | No
       featx layers timm:mobilenetv3_small_100
       featx layers run:20261121
     """
-    from featx.building import default_layer
     from featx.cache.memo import Memo
-    from featx.hooked import read_network
+    from featx.graph.hooked import read_network
+    from featx.models.builders import default_layer
 
     config = ExtractConfig(weights=weights_of_shapes(backbone, weights), stem=stem, size=size)
     network = open_backbone(out, backbone, config, None, Memo(home))
@@ -81,7 +81,7 @@ def describe(node: NodeInfo) -> dict[str, Any]:
 
 def pooled_columns(node: NodeInfo) -> int | None:
     """Return how many values ``avg`` and ``max`` leave; None for a node without a known space."""
-    from featx.pooling import columns
+    from featx.graph.pooling import columns
 
     try:
         return columns(LayerSpec(node.name, "avg"), node.shape, node.layout, class_token=False)

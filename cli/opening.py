@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from featx.cli.options import Parts
 from featx.cli.output import Output
-from featx.naming import is_run
-from featx.specs import ExtractConfig, Progress
+from featx.core.backbone_names import is_run
+from featx.core.specs import ExtractConfig, Progress
 
 if TYPE_CHECKING:
-    from featx.backbones import Backbone
     from featx.cache.memo import Memo
-    from featx.splits import Partition
+    from featx.data.splits import Partition
+    from featx.models.backbones import Backbone
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def opening_source(out: Output) -> Iterator[Progress]:
     with warnings.catch_warnings(record=True) as heard, out.progress("MB") as progress:
         warnings.simplefilter("always")
         yield progress
-    from featx.listing import LeftOut
+    from featx.data.listing import LeftOut
 
     for warning in heard:
         if isinstance(warning.message, LeftOut):
@@ -36,9 +36,9 @@ def opening_source(out: Output) -> Iterator[Progress]:
 
 def open_partition(out: Output, source: str, parts: Parts, seed: int, memo: Memo, on_error: str) -> Partition:
     """Open a source and choose the rows that train, validate and test; say what they leave open."""
-    from featx.coverage import check_readable, notes
-    from featx.sources import load_splits
-    from featx.splits import partition
+    from featx.data.coverage import check_readable, notes
+    from featx.data.sources import load_splits
+    from featx.data.splits import partition
 
     with opening_source(out) as progress:
         sources = load_splits(
@@ -60,7 +60,7 @@ def open_partition(out: Output, source: str, parts: Parts, seed: int, memo: Memo
 
 def tell_of_rows(out: Output, record: Mapping[str, Any]) -> None:
     """Say what a run's scores are not of."""
-    from featx.missing import missing_lines
+    from featx.data.missing_classes import missing_lines
 
     for line in missing_lines(record["missing_classes"], len(record["classes"])):
         out.say(line)
@@ -75,7 +75,7 @@ def weights_of_shapes(backbone: str, weights: str) -> str:
 
 def open_backbone(out: Output, name: str, config: ExtractConfig, channels: int | None, memo: Memo) -> Backbone:
     """Look a backbone up, and tell what its weights leave out."""
-    from featx.backbones import resolve
+    from featx.models.backbones import resolve
 
     found = resolve(
         name,

@@ -1,4 +1,4 @@
-"""Options that several commands share, each declared once; their defaults stand in `featx.specs`."""
+"""Options that several commands share, each declared once; their defaults stand in `featx.core.specs`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from typing import Any, TypeVar
 
 import click
 
-from featx.checks import BITS
 from featx.cli.completion import complete_backbone, complete_layer, complete_weights
 from featx.cli.output import Output, Session
-from featx.errors import FeatxError, OptionError
-from featx.home import home_folder
-from featx.specs import (
+from featx.core.paths import home_folder
+from featx.core.specs import (
     CROPS,
     DTYPES,
     INTERPOLATIONS,
@@ -28,6 +26,8 @@ from featx.specs import (
     LayerSpec,
     Views,
 )
+from featx.core.validation import BITS
+from featx.errors import FeatxError, OptionError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -265,7 +265,7 @@ extraction = gather(
         on_error,
     ),
 )
-"""Everything that `featx.extract` is told: the command gets `config`, an `ExtractConfig`."""
+"""Everything that `featx.extraction.extract` is told: the command gets `config`, an `ExtractConfig`."""
 
 
 def _check_folder() -> None:

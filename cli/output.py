@@ -15,8 +15,8 @@ from typing import Any, TextIO
 import click
 
 from featx.cli.progress import show_progress
+from featx.core.specs import Progress
 from featx.errors import FeatxWarning, printable
-from featx.specs import Progress
 
 SKIPPED = 3
 """Exit code of a command that finished but left images out."""
@@ -153,7 +153,7 @@ class Output:
         holds beside images, where there is any.
         """
         if self.json:
-            from featx.runs import jsonable
+            from featx.core.run_folder import jsonable
 
             more = {"left_out": self.left_out} if self.left_out else {}
             click.echo(to_json(jsonable({**document, **more})))

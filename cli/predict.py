@@ -17,12 +17,12 @@ from featx.cli.completion import complete_run
 from featx.cli.opening import opening_source
 from featx.cli.output import Output
 from featx.cli.text import counted
+from featx.core.specs import ExtractConfig, OnError
 from featx.errors import OptionError, printable
-from featx.specs import ExtractConfig, OnError
 
 if TYPE_CHECKING:
-    from featx.predict import Prediction
-    from featx.predictors import Predictor
+    from featx.runs.predict import Prediction
+    from featx.runs.predictors import Predictor
 
 FORMATS = ("text", "csv")
 
@@ -73,10 +73,10 @@ def predict(
       featx predict 20261121 photo.jpg scan.png
       featx predict 20261121 photos.zip --top 3 --format csv > photos.csv
     """
-    from featx import predict as engine
     from featx.cache.memo import Memo
-    from featx.coverage import check_readable
-    from featx.runs import Runs
+    from featx.core.run_folder import Runs
+    from featx.data.coverage import check_readable
+    from featx.runs import predict as engine
 
     if out.json and format != FORMATS[0]:
         raise OptionError(f"--json and --format {format} were given", "leave one of them out")

@@ -10,8 +10,8 @@ from typing import Any, TextIO
 import click
 
 from featx.cli.text import human_seconds
+from featx.core.specs import Progress, no_progress
 from featx.errors import printable
-from featx.specs import Progress, no_progress
 
 LINE_SECONDS = 5.0
 """No two lines of one stage come faster than this."""

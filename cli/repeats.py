@@ -57,8 +57,8 @@ def seeds_of(seed: int, repeat: int, seeds: tuple[int, ...] | None) -> list[int]
 
 def together(out: Output, records: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Say what several seeds give together, and return the document of all; `shown` is what it says of each."""
-    from featx.reports import is_number
-    from featx.statistics import summary
+    from featx.core.statistics import summary
+    from featx.reports.rows import is_number
 
     found: dict[str, dict[str, Any]] = {}
     for name in ("accuracy", "loss"):

@@ -16,11 +16,11 @@ from featx.cli.report_confusion import show_confusion
 from featx.cli.targets import PICTURE_NAMES, check_report, picture_kind
 from featx.cli.text import counted
 from featx.errors import OptionError, StoreError, first_few
-from featx.report_tables import to_columns, to_csv, to_latex, to_markdown, values
-from featx.reports import is_number, names_of, rows_of, to_text
+from featx.reports.formats import to_columns, to_csv, to_latex, to_markdown, values
+from featx.reports.rows import is_number, names_of, rows_of, to_text
 
 if TYPE_CHECKING:
-    from featx.runs import Run
+    from featx.core.run_folder import Run
 
 FORMATS = ("text", "md", "latex", "csv", "json")
 ALONE = {"over_seeds": "--over-seeds", "curves": "--curves", "columns": "--columns"}
@@ -81,7 +81,7 @@ def report(
       featx report 20261121-190519 20261121-190525 --curves curves.pdf
       featx report 20261121-190519 --confusion -o confusion.png
     """
-    from featx.outputs import write_output
+    from featx.core.outputs import write_output
 
     style = style or ("json" if out.json else "text")
     for flag, file in (("--output", output), ("--curves", curves)):
@@ -129,10 +129,10 @@ def _check_alone(runs: tuple[str, ...]) -> None:
 
 def _together(out: Output, home: Path, runs: list[Run]) -> list[dict[str, Any]]:
     """Return a row for all runs that differ in their seed only, and say which count no more."""
-    from featx import seeds
-    from featx.runs import Runs
+    from featx.core.run_folder import Runs
+    from featx.reports import over_seeds
 
-    rows = seeds.over_seeds(rows_of(runs), rows_of(_readable(Runs(home).list())))
+    rows = over_seeds.over_seeds(rows_of(runs), rows_of(_readable(Runs(home).list())))
     older = [name for row in rows for name in row["left_out"]]
     if older:
         said = f"{counted(len(older), 'run', 'runs')} of a seed that a newer one repeats: {first_few(older)}"
@@ -149,8 +149,8 @@ def _readable(runs: Iterable[Run]) -> Iterator[Run]:
 
 def _draw(out: Output, runs: list[Run], file: Path) -> None:
     """Draw the trainings among the runs."""
-    from featx.figures import overlaid_curves
-    from featx.outputs import write_output
+    from featx.core.outputs import write_output
+    from featx.reports.figures import overlaid_curves
 
     kind = picture_kind(file)
     if not kind:
@@ -172,7 +172,7 @@ def _history(run: Run) -> list[dict[str, float]]:
 
 def wanted(out: Output, home: Path, names: tuple[str, ...]) -> list[Run]:
     """Return the named runs, or all that have a record; StoreError when there are none."""
-    from featx.runs import Runs
+    from featx.core.run_folder import Runs
 
     store = Runs(home)
     if names:

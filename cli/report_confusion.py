@@ -13,14 +13,14 @@ from featx.cli.targets import picture_kind
 from featx.cli.text import counted
 
 if TYPE_CHECKING:
-    from featx.confusion import Confusion
-    from featx.runs import Run
+    from featx.core.run_folder import Run
+    from featx.reports.confusion import Confusion
 
 
 def show_confusion(out: Output, run: Run, style: str, output: Path | None) -> None:
     """Print a run's confusion matrix and recall by class; draw them where `output` is a picture's name."""
-    from featx.confusion import confusion_of
-    from featx.outputs import write_output
+    from featx.core.outputs import write_output
+    from featx.reports.confusion import confusion_of
 
     found = confusion_of(run)
     document = found.as_dict()
@@ -42,16 +42,16 @@ def _json(document: dict[str, object]) -> str:
 
 
 def _draw(found: Confusion, kind: str, run: Run) -> bytes:
-    from featx.figures_confusion import confusion_figure
-    from featx.reports import names_of, rows_of
+    from featx.reports.confusion_figure import confusion_figure
+    from featx.reports.rows import names_of, rows_of
 
     title = f"{names_of(rows_of([run]))[0] or 'run'}\n{found.run}, {found.part} rows"
     return confusion_figure(found, title, kind)
 
 
 def _text(found: Confusion) -> str:
-    from featx.confusion import fits, said_of
-    from featx.report_tables import text_table
+    from featx.reports.confusion import fits, said_of
+    from featx.reports.formats import text_table
 
     matrix, by_class = text_table(*found.matrix()), text_table(*found.by_class())
     if not fits(matrix.splitlines()):
@@ -65,19 +65,19 @@ def _explained(found: Confusion, matrix: str) -> str:
 
 
 def _markdown(found: Confusion) -> str:
-    from featx.report_tables import markdown_table
+    from featx.reports.formats import markdown_table
 
     return f"{markdown_table(*found.by_class())}\n{markdown_table(*found.matrix())}"
 
 
 def _latex(found: Confusion) -> str:
-    from featx.report_tables import latex_table
+    from featx.reports.formats import latex_table
 
     return f"{latex_table(*found.by_class())}\\par\\medskip\n{latex_table(*found.matrix())}"
 
 
 def _csv(found: Confusion) -> str:
-    from featx.csv_cells import csv_line
+    from featx.core.csv_cells import csv_line
 
     heads = ["class", "rows", "recall", "precision", *found.classes]
     lines = zip(found.classes, found.rows, found.recall, found.precision, found.counts, strict=True)

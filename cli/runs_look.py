@@ -17,8 +17,8 @@ from featx.cli.output import Output
 from featx.cli.text import counted, human_age, human_bytes
 
 if TYPE_CHECKING:
-    from featx.run_entries import RunEntry
-    from featx.runs import Runs
+    from featx.core.run_folder import Runs
+    from featx.runs.entries import RunEntry
 
 NOUN = ("run", "runs")
 
@@ -38,8 +38,8 @@ def list_runs(out: Output, home: Path) -> None:
       featx runs ls
       featx runs ls --json
     """
-    from featx.run_entries import entries_of
-    from featx.runs import Runs
+    from featx.core.run_folder import Runs
+    from featx.runs.entries import entries_of
 
     entries = entries_of(Runs(home))
     total = sum(entry.bytes for entry in entries)
@@ -61,9 +61,9 @@ def show_run(out: Output, home: Path, run: str) -> None:
       featx runs info 20261121-190519
       featx runs info 20261121-190519 --json
     """
+    from featx.core.run_folder import Run, Runs
     from featx.errors import StoreError
-    from featx.run_entries import dependents, files_of, find_entry
-    from featx.runs import Run, Runs
+    from featx.runs.entries import dependents, files_of, find_entry
 
     runs = Runs(home)
     name = find_entry(runs, run).digest
@@ -99,12 +99,12 @@ def _spell(out: Output, facts: Mapping[str, Any]) -> None:
 
 def standing(runs: Runs, home: Path) -> list[RunEntry]:
     """Return all runs, with what each stands on; networks that unfinished trainings may need are looked at for that."""
-    from featx.run_entries import entries_of, with_bases
+    from featx.runs.entries import entries_of, with_bases
 
     def hash_of(run: str) -> str:
-        from featx.backbones import resolve
         from featx.cache.memo import Memo
-        from featx.naming import RUN
+        from featx.core.backbone_names import RUN
+        from featx.models.backbones import resolve
 
         return resolve(f"{RUN}{run}", memo=Memo(home)).weights_sha256
 

@@ -20,8 +20,8 @@ from featx.errors import OptionError, first_few
 
 if TYPE_CHECKING:
     from featx.cache.upkeep import Choice
-    from featx.run_entries import RunEntry
-    from featx.runs import Runs
+    from featx.core.run_folder import Runs
+    from featx.runs.entries import RunEntry
 
 KEPT = "runs that were not removed yet"
 """What an interruption leaves."""
@@ -44,8 +44,8 @@ def remove(
       featx runs rm 20261121-190519 20261121-190525
       featx runs rm --all --dry-run
     """
-    from featx.run_entries import find_entry
-    from featx.runs import Runs
+    from featx.core.run_folder import Runs
+    from featx.runs.entries import find_entry
 
     if bool(names) == everything:
         raise OptionError("rm takes either runs or --all", "`featx runs ls` shows the runs")
@@ -67,7 +67,7 @@ def remove(
 
 
 def _check_needed(every: Sequence[RunEntry], going: Sequence[str]) -> None:
-    from featx.run_entries import dependents
+    from featx.runs.entries import dependents
 
     for base, needing in dependents(every, going).items():
         raise OptionError(
@@ -105,8 +105,8 @@ def collect(out: Output, home: Path, max_bytes: int | None, age: float | None, d
       featx runs gc --max-size 5GB --dry-run
       featx runs gc --older-than 30d --yes
     """
-    from featx.cache import atomic
-    from featx.runs import Runs
+    from featx.core import atomic
+    from featx.core.run_folder import Runs
 
     if max_bytes is None and age is None:
         raise OptionError("gc needs --max-size or --older-than", "for example --max-size 5GB")
@@ -147,9 +147,9 @@ def _choose(
 ) -> tuple[Choice[RunEntry], set[str]]:
     """Choose what goes, and say which were to go but are what a run that stays stands on."""
     from featx.cache import upkeep
-    from featx.run_entries import dependents
-    from featx.run_locks import in_use
-    from featx.runs import Run
+    from featx.core.run_folder import Run
+    from featx.core.run_locks import in_use
+    from featx.runs.entries import dependents
 
     needed: set[str] = set()
 
@@ -168,9 +168,9 @@ def _remove_all(
     out: Output, runs: Runs, chosen: Sequence[tuple[RunEntry, str]], dry_run: bool
 ) -> tuple[list[dict[str, Any]], list[RunEntry]]:
     """Remove runs, say so, and return what went and what a process is working on."""
-    from featx.run_entries import remove_run
-    from featx.run_locks import in_use
-    from featx.runs import Run
+    from featx.core.run_folder import Run
+    from featx.core.run_locks import in_use
+    from featx.runs.entries import remove_run
 
     gone: list[dict[str, Any]] = []
     busy: list[RunEntry] = []

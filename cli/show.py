@@ -11,7 +11,7 @@ from featx.cli.given import refuse
 from featx.cli.opening import open_backbone, opening_source, weights_of_shapes
 from featx.cli.output import Output
 from featx.cli.targets import check_target
-from featx.specs import ExtractConfig, Interpolation, Resize, Stem, Views
+from featx.core.specs import ExtractConfig, Interpolation, Resize, Stem, Views
 
 OF_A_VIEW = ("weights", "stem", "size", "resize", "interpolation", "crops", "flip", "scales")
 """Options that say how a network sees images."""
@@ -66,9 +66,9 @@ def show(
     if backbone is None:
         refuse(OF_A_VIEW, "without --backbone images are shown as decoded, which has")
     from featx.cache.memo import Memo
-    from featx.outputs import write_output
-    from featx.sheet import draw_sheet, shown_images
-    from featx.sources import at_bits, load_source
+    from featx.core.outputs import write_output
+    from featx.data.contact_sheet import draw_sheet, shown_images
+    from featx.data.sources import at_bits, load_source
 
     memo = Memo(home)
     with opening_source(out) as progress:

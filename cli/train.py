@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featx.bench_config import BenchConfig
 from featx.cli import options, repeats, train_options
 from featx.cli.opening import open_backbone, open_partition, tell_of_rows
 from featx.cli.output import Output
 from featx.cli.text import class_line, human_bytes
-from featx.naming import RUN, is_run, scratch_weights
-from featx.specs import ExtractConfig, Interpolation, Resize, Stem
-from featx.train_config import TrainConfig
+from featx.core.backbone_names import RUN, is_run, scratch_weights
+from featx.core.specs import ExtractConfig, Interpolation, Resize, Stem
+from featx.extraction.benchmark_config import BenchConfig
+from featx.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from featx.backbones import Backbone
-    from featx.bench import Timing
-    from featx.splits import Partition
-    from featx.training import TrainResult
+    from featx.data.splits import Partition
+    from featx.extraction.benchmark import Timing
+    from featx.models.backbones import Backbone
+    from featx.training.train import TrainResult
 
 SHOWN = (
     *("run", "path", "source", "classes", "backbone", "mode", "head", "seed", "accuracy", "loss", "parameters"),
@@ -121,8 +121,8 @@ def train(
         precision=config.precision,
         device=config.device,
     )
-    from featx.predictions import compare
-    from featx.runs import Runs
+    from featx.core.run_folder import Runs
+    from featx.reports.predictions import compare
 
     other = None if against is None else Runs(home).open(against)
     wish = Wish(source, backbone, parts, extraction, config)
@@ -152,13 +152,13 @@ class How:
 
 def _one(out: Output, home: Path, wish: Wish, how: How) -> dict[str, Any]:
     """Run one training, or go on with it, and return its record."""
-    from featx.board import board
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
-    from featx.records import record_train
-    from featx.resume import identity_of, training_run
-    from featx.runs import Runs
-    from featx.training import train as run_training
+    from featx.core.run_folder import Runs
+    from featx.runs.record import record_train
+    from featx.training.resume import identity_of, training_run
+    from featx.training.tensorboard import board
+    from featx.training.train import train as run_training
 
     memo, config = Memo(home), wish.config
     chosen = open_partition(out, wish.source, wish.parts, config.seed, memo, config.on_error)
@@ -208,7 +208,7 @@ def _tell_of_head(out: Output, wish: Wish) -> None:
 
 def _tell_of_mirrors(out: Output, chosen: Partition, config: TrainConfig) -> None:
     """Say beforehand that the augmentation asked for mirrors what has a direction."""
-    from featx.direction import augmentation_of
+    from featx.training.direction import augmentation_of
 
     augmentation = augmentation_of(config, chosen.train.source)
     if augmentation.misleads:
@@ -219,9 +219,9 @@ def _timed(result: TrainResult, network: Backbone, config: TrainConfig) -> Timin
     """Time the trained network as it was trained: batch size, precision, device, image size."""
     import torch
 
-    from featx.bench import time_passes
-    from featx.loading import image_shape
-    from featx.networks import channels_last
+    from featx.data.batch_loader import image_shape
+    from featx.extraction.benchmark import time_passes
+    from featx.models.torchvision_models import channels_last
 
     device = torch.device(result.device)
     module = channels_last(copy.deepcopy(result.module).to(device))

@@ -9,7 +9,7 @@ import click
 
 from featx.cli import options
 from featx.errors import OptionError
-from featx.train_config import AUGMENTS, CLASS_WEIGHTS, MODES, OPTIMIZERS, SCHEDULES, TrainConfig
+from featx.training.config import AUGMENTS, CLASS_WEIGHTS, MODES, OPTIMIZERS, SCHEDULES, TrainConfig
 
 
 def _number(flag: str, kind: type, text: str, metavar: str | None = None) -> Callable[[Any], Any]:
@@ -78,7 +78,7 @@ config = options.gather("config", TrainConfig, (*WHAT_TRAINS, *HOW_LONG, *OPTIMI
 """How to train: the command gets `config`, a `TrainConfig`."""
 
 RESUMES = ("go-on", "strict")
-"""What ``--resume`` alone means, and ``--resume=strict``; see `featx.resume`."""
+"""What ``--resume`` alone means, and ``--resume=strict``; see `featx.training.resume`."""
 
 
 class TrainCommand(click.Command):

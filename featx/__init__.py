@@ -14,27 +14,27 @@ if TYPE_CHECKING:
     from typing import Any
 
     from featx.cache.store import FeatureStore, FeatureTable
-    from featx.end_to_end import EndToEndClassifier
+    from featx.core.run_folder import Run, Runs
+    from featx.core.specs import LayerSpec
+    from featx.data.sources import load_source
     from featx.errors import FeatxError
-    from featx.extractor import FeatureExtractor
-    from featx.runs import Run, Runs
-    from featx.softmax import SoftmaxRegression
-    from featx.softmax_cv import SoftmaxRegressionCV
-    from featx.sources import load_source
-    from featx.specs import LayerSpec
+    from featx.extraction.extractor import FeatureExtractor
+    from featx.probes.softmax import SoftmaxRegression
+    from featx.probes.softmax_cv import SoftmaxRegressionCV
+    from featx.training.end_to_end import EndToEndClassifier
 
 _WHERE = {
-    "EndToEndClassifier": "featx.end_to_end",
-    "FeatureExtractor": "featx.extractor",
+    "EndToEndClassifier": "featx.training.end_to_end",
+    "FeatureExtractor": "featx.extraction.extractor",
     "FeatureStore": "featx.cache.store",
     "FeatureTable": "featx.cache.store",
     "FeatxError": "featx.errors",
-    "LayerSpec": "featx.specs",
-    "Run": "featx.runs",
-    "Runs": "featx.runs",
-    "SoftmaxRegression": "featx.softmax",
-    "SoftmaxRegressionCV": "featx.softmax_cv",
-    "load_source": "featx.sources",
+    "LayerSpec": "featx.core.specs",
+    "Run": "featx.core.run_folder",
+    "Runs": "featx.core.run_folder",
+    "SoftmaxRegression": "featx.probes.softmax",
+    "SoftmaxRegressionCV": "featx.probes.softmax_cv",
+    "load_source": "featx.data.sources",
 }
 
 __all__ = [

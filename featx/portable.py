@@ -97,7 +97,7 @@ def write_model(
     """
     from safetensors.numpy import save
 
-    from featx.cache.atomic import write_bytes
+    from featx.core.atomic import write_bytes
 
     labels = classes.tolist()
     if not all(isinstance(label, (bool, int, float, str)) for label in labels):

@@ -1,4 +1,4 @@
-"""Who may import whom: downward only. And what a light module must not load."""
+"""Who may import whom: packages downward only, no circle among modules. And what a light module must not load."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,100 +16,52 @@ import featx
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {"featx": "featx", "featx.cache": "cache", "featx.cli": "cli"}
 
-# A module imports only from rows above its own. A new module needs a place here before it needs anything else.
-LEVELS = (
-    "cache.claims chance errors folding home kinds litter measure minibatch placing problem saga statistics "
-    "stopping tar_members tiff unrolled zip_members",
-    "board cache.atomic checks code columns csv_cells figures foreign head_spec matrices metrics missing "
-    "network_outputs objective refusals remarks split_names streams tracing weights",
-    "curvature depth device factories fit_config guessing heads hooks hub outputs portable runs specs",
-    "adjusting bench_config cache.memo cache.schema certificate_sums checkpoints images knn linear_model naming "
-    "networks pooling run_locks solvers train_config",
-    "arrays augment cache.contents cache.folder layouts list_columns newton optim readable recipes recorded "
-    "sgd_probe splits tables timm_networks unpacked",
-    "arraylike cache.entries cache.matrix certificate channels coverage fetch files graph listing predictions "
-    "reports run_backbone run_entries softmax_solver steps",
-    "archives cache.copies cache.table cache.verify hooked imagesets lists own_head parquet paths published "
-    "published_rows report_columns seeds softmax stacks",
-    "building cache.plain cache.writer classical datasets flat report_tables softmax_cv",
-    "cache.hdf5 cache.npz cache.parquet cache.store confusion protocols sources trained",
-    "backbone cache cache.compare cache.export cache.merge cache.upkeep direction figures_confusion loading "
-    "passes sheet",
-    "standing",
-    "backbones",
-    "bench forward inputs keeping learners resume",
-    "activations init_head",
-    "filling predictors",
-    "extract predict",
-    "extractor feeds probe",
-    "fit_record loop standardized",
-    "training",
-    "end_to_end records",
-    "demo",
-    "featx",
+# A package imports from itself and from those above it in this list. A new module needs no place here.
+PACKAGES = (
+    *("errors", "core", "cache", "portable", "graph", "data", "models", "extraction", "probes", "training"),
+    *("reports", "runs", "cli"),
 )
-CLI_LEVELS = (
-    "amounts completion given streams targets text",
-    "progress",
-    "output",
-    "failures options repeats report_confusion",
-    "cache_look demo doctor fit_options groups opening report runs_look train_options",
-    "bench cache cache_export cache_remove cache_verify extract fit layers predict program runs show train",
-    "cache_merge main runs_remove",
-    "cli",
-)
-
 LIGHT = (
     "featx",
     "featx.errors",
-    "featx.specs",
-    "featx.train_config",
-    "featx.home",
+    "featx.core.specs",
+    "featx.core.paths",
+    "featx.core.run_folder",
     "featx.cache",
     "featx.cache.store",
     "featx.cache.memo",
-    "featx.images",
-    "featx.files",
-    "featx.archives",
-    "featx.lists",
-    "featx.coverage",
-    "featx.stacks",
-    "featx.layouts",
-    "featx.arrays",
-    "featx.datasets",
-    "featx.parquet",
-    "featx.sources",
-    "featx.loading",
-    "featx.splits",
-    "featx.backbones",
-    "featx.extract",
-    "featx.runs",
-    "featx.reports",
-    "featx.report_tables",
-    "featx.confusion",
+    "featx.data.sources",
+    "featx.data.coverage",
+    "featx.data.batch_loader",
+    "featx.data.splits",
+    "featx.models.backbones",
+    "featx.extraction.extract",
+    "featx.training.config",
+    "featx.reports.rows",
+    "featx.reports.formats",
+    "featx.reports.confusion",
     "featx.cli.main",
     "featx.cli.options",
 )
 HEAVY = ("torch", "torchvision", "sklearn", "scipy", "h5py", "matplotlib", "pyarrow")
 
 
-def find_modules() -> dict[str, Path]:
-    """Module name -> file, for all three packages."""
+def find_modules(root: Path = ROOT) -> dict[str, Path]:
+    """Module name -> file, for all packages, however deep."""
     found = {}
     for package, folder in FOLDERS.items():
-        for path in sorted((ROOT / folder).glob("*.py")):
-            found[package if path.stem == "__init__" else f"{package}.{path.stem}"] = path
+        for path in sorted((root / folder).rglob("*.py")):
+            parts = path.relative_to(root / folder).with_suffix("").parts
+            found[".".join([package, *(part for part in parts if part != "__init__")])] = path
     return found
 
 
 MODULES = find_modules()
 
 
-def level_table() -> dict[str, int]:
-    """Module name -> level; the command line stands on top of the library."""
-    rows = [[name if name == "featx" else f"featx.{name}" for name in row.split()] for row in LEVELS]
-    cli = [["featx.cli" if name == "cli" else f"featx.cli.{name}" for name in row.split()] for row in CLI_LEVELS]
-    return {name: level for level, row in enumerate(rows + cli) for name in row}
+def package_of(module: str) -> str:
+    """Return the part of a module's name that stands in PACKAGES; of ``featx`` itself, nothing."""
+    return module.split(".")[1] if "." in module else ""
 
 
 def imports(path: Path) -> set[str]:
@@ -120,34 +73,44 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import in line {node.lineno}"
             whole = [f"{node.module}.{alias.name}" for alias in node.names]
-            # `from featx.cache import atomic` imports the module, not a name of the package.
+            # `from featx.cache import store` imports the module, not a name of the package.
             found.update(name if name in MODULES else str(node.module) for name in whole)
     return found
 
 
-def test_every_module_has_its_place_in_the_table_and_no_place_is_empty() -> None:
-    assert set(level_table()) == set(MODULES)
+def own_imports(path: Path) -> set[str]:
+    return {name for name in imports(path) if name.split(".")[0] == "featx"}
 
 
-def test_the_table_in_the_contributors_guide_is_this_one() -> None:
-    """Print the rows when they are not: they are to be copied."""
-    rows = [f"| {i} | {', '.join(f'`{name}`' for name in row.split())} |" for i, row in enumerate(LEVELS[:-1])]
-    expected = [*rows, f"| {len(rows)} | `cli.*`, in an order of its own |"]
+def test_every_package_has_its_place_and_no_place_is_empty() -> None:
+    assert {package_of(name) for name in MODULES} - {""} == set(PACKAGES)
+
+
+def test_the_map_in_the_contributors_guide_has_the_same_packages_in_the_same_order() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    found = [line for line in text.splitlines() if re.match(r"\| [0-9]+ \| `", line)]
-    assert found == expected, "\n".join(expected)
+    found = [match[1] for match in re.finditer(r"^\| `(?:featx/)?(\w+)(?:\.py|/)` \|", text, flags=re.M)]
+    assert found == list(PACKAGES)
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
-def test_imports_lead_downward_only(name: str) -> None:
-    levels = level_table()
-    used = {other for other in imports(MODULES[name]) if other.split(".")[0] == "featx"}
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if name != "featx"))
+def test_imports_lead_to_packages_below_only(name: str) -> None:
+    used = own_imports(MODULES[name]) - {"featx"}
     assert used <= set(MODULES), "imports what does not exist"
-    upward = sorted(other for other in used if levels[other] >= levels[name])
+    place = PACKAGES.index(package_of(name))
+    upward = sorted(other for other in used if PACKAGES.index(package_of(other)) > place)
     assert not upward
 
 
-@pytest.mark.parametrize("name", sorted(name for name in MODULES if not name.startswith("featx.cli")))
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    # featx itself names what is public, for the type checker alone.
+    graph = {name: own_imports(path) - {name, "featx"} for name, path in MODULES.items() if name != "featx"}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if package_of(name) != "cli"))
 def test_nothing_outside_the_command_line_knows_it(name: str) -> None:
     used = {
         other for other in imports(MODULES[name]) if other.split(".")[0] == "click" or other.startswith("featx.cli")
@@ -165,6 +128,29 @@ def test_the_check_sees_imports_in_functions_and_for_types(tmp_path: Path) -> No
     assert imports(path) == {"typing", "featx.cli.main", "click", "featx.cache.store", "featx.cache"}
 
 
+def test_the_search_for_modules_goes_into_folders(tmp_path: Path) -> None:
+    for name in ("featx/__init__.py", "featx/data/__init__.py", "featx/data/deep/files.py", "cache/store.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert set(find_modules(tmp_path)) == {"featx", "featx.data", "featx.data.deep.files", "featx.cache.store"}
+
+
+@pytest.mark.parametrize("package", sorted(set(PACKAGES) - {"errors", "portable", "cache"}))
+def test_a_package_says_in_a_line_what_it_is_and_holds_nothing_else(package: str) -> None:
+    tree = ast.parse(MODULES[f"featx.{package}"].read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    assert len(tree.body) == 1
+
+
+def test_the_library_has_at_most_a_dozen_rooms() -> None:
+    assert len([path for path in (ROOT / "featx").iterdir() if not path.name.startswith("__")]) <= 12
+
+
+def test_every_package_is_installed() -> None:
+    listed = (ROOT / "setup.cfg").read_text(encoding="utf-8").split("packages =")[1].split("package_dir")[0].split()
+    assert sorted(listed) == sorted(name for name, path in MODULES.items() if path.stem == "__init__")
+
+
 def loaded(*modules: str) -> set[str]:
     """Heavy packages that a fresh Python holds after importing `modules`."""
     code = f"import sys, {', '.join(modules)}; print(*(m for m in {HEAVY!r} if m in sys.modules))"
@@ -172,13 +158,12 @@ def loaded(*modules: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("name", ["featx", "featx.sources", "featx.backbones", "featx.extract", "featx.cache.store"])
-def test_light_modules_load_nothing_heavy(name: str) -> None:
-    assert loaded(name) == set()
-
-
-def test_all_light_modules_together_load_nothing_heavy() -> None:
+def test_light_modules_load_nothing_heavy() -> None:
     assert loaded(*LIGHT) == set()
+
+
+def test_a_fit_of_stored_features_loads_no_torchvision() -> None:
+    assert "torchvision" not in loaded("featx.probes.probe", "featx.runs.record")
 
 
 def test_the_check_would_see_something_heavy() -> None:

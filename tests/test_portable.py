@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 from featx.errors import CorruptStoreError, OptionError
 from featx.portable import read_model, write_model
-from featx.softmax import SoftmaxRegression
-from featx.softmax_cv import SoftmaxRegressionCV
+from featx.probes.softmax import SoftmaxRegression
+from featx.probes.softmax_cv import SoftmaxRegressionCV
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -21,10 +21,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from featx.data.decoding import decode, image_suffixes
+from featx.data.kinds import can_read, kind_of
+from featx.data.listing import PICTURES, RARE
 from featx.errors import ImageError
-from featx.images import decode, image_suffixes
-from featx.kinds import can_read, kind_of
-from featx.listing import PICTURES, RARE
 
 MAX_BYTES = 1 << 29
 UNEXPLAINED = re.compile(r"no known image format|KeyError|Traceback|0x[0-9a-f]{6,}")

@@ -172,12 +172,12 @@ def featx(task: dict[str, Any]) -> dict[str, Any]:
     import h5py
     import numpy as np
 
-    from featx.backbones import resolve
     from featx.cache.store import FeatureStore
-    from featx.extract import extract
-    from featx.forward import Network
-    from featx.sources import load_source
-    from featx.specs import ExtractConfig
+    from featx.core.specs import ExtractConfig
+    from featx.data.sources import load_source
+    from featx.extraction.extract import extract
+    from featx.extraction.forward import Network
+    from featx.models.backbones import resolve
 
     home = Path(task["scratch"]) / f"home-{task['precision']}-{task['round']}"
     backbone = resolve("resnet18", weights="random:0", size=None if task["size"] == 224 else task["size"])

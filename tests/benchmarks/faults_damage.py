@@ -17,18 +17,18 @@ import numpy as np
 from faults_child import Outcome, command, in_children
 from faults_table import Line, Options
 
-from featx import filling
-from featx.backbones import Backbone, resolve
 from featx.cache.folder import KeyFolder
 from featx.cache.store import FeatureStore
 from featx.cache.upkeep import repair
 from featx.cache.verify import verify_key
-from featx.extract import extract
-from featx.fit_config import FitConfig
-from featx.probe import fit_probe
-from featx.sources import load_splits
-from featx.specs import ExtractConfig
-from featx.splits import partition
+from featx.core.specs import ExtractConfig
+from featx.data.sources import load_splits
+from featx.data.splits import partition
+from featx.extraction import fill_store
+from featx.extraction.extract import extract
+from featx.models.backbones import Backbone, resolve
+from featx.probes.config import FitConfig
+from featx.probes.probe import fit_probe
 
 LAYER = "conv1:avg"
 CONFIG = ExtractConfig(batch_size=4, device="cpu", workers=1)
@@ -91,7 +91,7 @@ def victim(scratch: Path) -> Victim:
     X[[9, 20]] = X[[2, 3]]
     np.savez(scratch / "images.npz", X=X, y=np.arange(24) % 2)
     os.fsync = lambda fd: None  # nothing here is about power
-    filling.plan_shard_rows = lambda n_rows, row_bytes: 8  # type: ignore[attr-defined]
+    fill_store.plan_shard_rows = lambda n_rows, row_bytes: 8  # type: ignore[attr-defined]
     backbone = resolve("lenet5", weights="random:0", size=28, channels=1)
     made = Victim(scratch / "home", scratch / "pristine", scratch / "images.npz", backbone)
     first = made.fit()

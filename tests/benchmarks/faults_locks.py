@@ -15,12 +15,12 @@ from faults_work import Truth, run_alone, small_shards, works
 from faults_writers import no_locks
 from fillings import CONFIG, lenet5
 
-from featx.arrays import ArraySource
 from featx.cache.store import FeatureStore
 from featx.cli import doctor
+from featx.data.arrays import ArraySource
+from featx.data.splits import Part, Partition
 from featx.errors import StoreError
-from featx.probe import fit_probe
-from featx.splits import Part, Partition
+from featx.probes.probe import fit_probe
 
 PROMISE = "read-only, lock-less"
 NOBODY = 65534

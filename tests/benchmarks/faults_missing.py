@@ -19,8 +19,8 @@ from faults_table import Line, Options
 from featx.cache.export import export
 from featx.cache.merge import check_parts, copy_parts, plan_merge
 from featx.cache.store import FeatureStore
-from featx.extract import extract
-from featx.sources import load_splits
+from featx.data.sources import load_splits
+from featx.extraction.extract import extract
 
 
 def missing(options: Options) -> list[Line]:

@@ -15,8 +15,8 @@ from stale_cases import LENET, Case, Recipe, arrays, attempt
 from stale_images import data_cases, mapped, racy
 from stale_sources import KINDS, put
 
-from featx.backbones import resolve
-from featx.specs import FeatureKey, PreprocessSpec, Views, digest_of
+from featx.core.specs import FeatureKey, PreprocessSpec, Views, digest_of
+from featx.models.backbones import resolve
 
 FACTORY = """
 from torch import nn

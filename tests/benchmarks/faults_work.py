@@ -19,14 +19,14 @@ import numpy as np
 from fillings import go, lenet5
 from PIL import Image
 
-from featx import filling
-from featx.arrays import ArraySource
 from featx.cache.folder import KeyFolder
 from featx.cache.store import FeatureStore
+from featx.data.arrays import ArraySource
+from featx.data.sources import Source, load_source
 from featx.errors import FeatxError, StoreError
-from featx.extract import ExtractResult
-from featx.forward import Forward
-from featx.sources import Source, load_source
+from featx.extraction import fill_store
+from featx.extraction.extract import ExtractResult
+from featx.extraction.forward import Forward
 
 PATIENCE = 120.0
 """Seconds after which a process counts as hanging; an extraction takes a fraction of one."""
@@ -99,7 +99,7 @@ def works(scratch: Path, n: int = 88) -> list[Work]:
 
 def small_shards() -> None:
     """Cut small shards in this process and in those that it forks."""
-    filling.plan_shard_rows = lambda n_rows, row_bytes: FEW if row_bytes > 100 else MANY  # type: ignore[assignment]
+    fill_store.plan_shard_rows = lambda n_rows, row_bytes: FEW if row_bytes > 100 else MANY  # type: ignore[assignment]
 
 
 class Counters:

@@ -28,7 +28,7 @@ from faults_work import (
     works,
 )
 
-from featx import filling
+from featx.extraction import fill_store
 
 PROMISE = "several writers"
 HANGS_AFTER = 300.0
@@ -144,7 +144,7 @@ def _nothing() -> None:
 
 def _impatient(end: Prepare) -> Prepare:
     def prepare() -> None:
-        filling.PATIENCE_SECONDS = 1.0 if end is stop else filling.PATIENCE_SECONDS
+        fill_store.PATIENCE_SECONDS = 1.0 if end is stop else fill_store.PATIENCE_SECONDS
 
     return prepare
 

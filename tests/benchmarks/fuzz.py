@@ -47,8 +47,8 @@ from PIL import Image
 sys.path.append(str(Path(__file__).parents[1] / "support"))
 from orientations import UPRIGHT
 
+from featx.data.sources import Source, load_splits
 from featx.errors import FeatxError, ImageError
-from featx.sources import Source, load_splits
 
 SECONDS, BYTES = 10.0, 3 << 29
 KNOWN = "HDF5 itself"

@@ -32,7 +32,7 @@ def make(root: Path, files: int, classes: int) -> None:
 def measure(stage: int, root: Path, home: Path) -> None:
     """Do one stage, and print its seconds and the largest memory in MB."""
     from featx.cache.memo import Memo
-    from featx.sources import load_source
+    from featx.data.sources import load_source
 
     start = time.perf_counter()
     source = load_source(root, memo=Memo(home), per_class=1 if stage == 3 else None)

@@ -61,8 +61,8 @@ def main() -> None:
 def features(args: argparse.Namespace) -> tuple[Any, Any]:
     """Return (50,000, 512) float32 features and their labels."""
     from featx import FeatureStore, load_source
-    from featx.backbones import resolve
-    from featx.extract import extract
+    from featx.extraction.extract import extract
+    from featx.models.backbones import resolve
 
     source = load_source(args.data, "train")
     backbone = resolve("resnet18", weights=args.weights, size=64)
@@ -134,7 +134,7 @@ def fits(args: argparse.Namespace) -> None:
 def sweep(args: argparse.Namespace) -> None:
     from sklearn.model_selection import StratifiedShuffleSplit
 
-    from featx.softmax_cv import SoftmaxRegressionCV
+    from featx.probes.softmax_cv import SoftmaxRegressionCV
 
     X, y = features(args)
     split = StratifiedShuffleSplit(1, test_size=0.1, random_state=0)
@@ -194,7 +194,7 @@ def stream_child(where: str) -> None:
     scratch, digest = where.rsplit(":", 1)
     table = FeatureStore(Path(scratch) / "home").open(digest)
     y = np.random.default_rng(0).integers(0, 10, len(table))
-    from featx.streams import Stream
+    from featx.probes.streaming import Stream
 
     seconds, _ = timed(lambda: [None for _ in Stream(table.X).blocks()])
     seconds, _ = timed(lambda: [None for _ in Stream(table.X).blocks()])

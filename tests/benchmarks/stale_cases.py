@@ -14,12 +14,12 @@ import numpy as np
 from faults_child import Outcome, in_child
 from faults_table import Line
 
-from featx.backbones import resolve
 from featx.cache.memo import SETTLED_SECONDS, Memo
 from featx.cache.store import FeatureStore
-from featx.extract import extract
-from featx.sources import load_splits
-from featx.specs import ExtractConfig
+from featx.core.specs import ExtractConfig
+from featx.data.sources import load_splits
+from featx.extraction.extract import extract
+from featx.models.backbones import resolve
 
 LENET = {"weights": "random:0", "size": 32, "channels": 1}
 CONFIG = {"batch_size": 4, "device": "cpu", "workers": 1}

@@ -17,7 +17,7 @@ from stale_cases import LENET, Case, Recipe, arrays
 from stale_sources import KINDS, put
 
 from featx.cache.memo import SETTLED_SECONDS, Memo
-from featx.sources import load_splits
+from featx.data.sources import load_splits
 
 RACES = 40
 

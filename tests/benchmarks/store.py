@@ -88,7 +88,7 @@ def write_both(scratch: Path, n: int, columns: int) -> tuple[str, float]:
 
     from featx.cache.schema import Plan, fingerprint, plan_shard_rows
     from featx.cache.store import FeatureStore
-    from featx.specs import FeatureKey, PreprocessSpec
+    from featx.core.specs import FeatureKey, PreprocessSpec
 
     random = np.random.default_rng(0)
     hashes = random.integers(0, 256, (n, 32), np.uint8)

@@ -178,10 +178,10 @@ def featx(task: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
 
     from featx import FeatureStore, load_source
-    from featx.backbones import resolve
-    from featx.splits import Part, Partition
-    from featx.train_config import TrainConfig
-    from featx.training import train
+    from featx.data.splits import Part, Partition
+    from featx.models.backbones import resolve
+    from featx.training.config import TrainConfig
+    from featx.training.train import train
 
     config = TrainConfig(
         mode=task["mode"], epochs=task["epochs"], batch_size=BATCH, precision=task["precision"], augment=None

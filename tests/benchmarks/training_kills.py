@@ -16,8 +16,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from featx.checkpoints import CHECKPOINT_FILE
-from featx.runs import MODEL_FILE, Run, Runs
+from featx.core.run_folder import MODEL_FILE, Run, Runs
+from featx.training.checkpoints import CHECKPOINT_FILE
 
 STEADY = ("epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
 

@@ -15,7 +15,7 @@ from store_samples import ABOUT, Sample
 from featx.cache import compare
 from featx.cache.compare import differences, nearest_key, why_not_reused
 from featx.cache.store import FeatureStore
-from featx.specs import PreprocessSpec
+from featx.core.specs import PreprocessSpec
 
 
 def key(**changes: Any) -> dict[str, Any]:

@@ -18,14 +18,14 @@ from faults_log import Disk, recorded
 from faults_table import Line
 from faults_work import Truth, Work, small_shards, works
 
-from featx import filling
-from featx.cache import atomic
+from featx.core import atomic
 from featx.errors import DiskFullError
+from featx.extraction import fill_store
 
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filling, "plan_shard_rows", filling.plan_shard_rows)  # put back afterwards
+    monkeypatch.setattr(fill_store, "plan_shard_rows", fill_store.plan_shard_rows)  # put back afterwards
     small_shards()
 
 
@@ -38,7 +38,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def grown(scratch: Path) -> Iterator[tuple[Work, Truth]]:
     """A data set that has grown, with duplicates, and what an uninterrupted extraction of it gives."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(filling, "plan_shard_rows", filling.plan_shard_rows)
+        patch.setattr(fill_store, "plan_shard_rows", fill_store.plan_shard_rows)
         small_shards()
         work = works(scratch, 24)[2]
         yield work, Truth.of(work, scratch)

@@ -22,8 +22,8 @@ from featx.cache.folder import KeyFolder
 from featx.cache.schema import digest_of, seal
 from featx.cache.store import FeatureStore
 from featx.cache.verify import verify_key
+from featx.core.specs import SCHEMA
 from featx.errors import CorruptStoreError, StoreError
-from featx.specs import SCHEMA
 
 GOLDEN = Path(__file__).parent / "golden" / "schema-1"
 KEYS = pytest.mark.parametrize("golden", SAMPLES.values(), ids=SAMPLES)

@@ -17,13 +17,13 @@ from forgeries import FORGERIES, forge
 from outside import Outside
 from store_samples import Sample
 
-from featx.cache import atomic
 from featx.cache.export import export
 from featx.cache.folder import KeyFolder
 from featx.cache.merge import check_parts, copy_parts, plan_merge
 from featx.cache.store import FeatureStore
 from featx.cache.upkeep import choose, repair, sweep
 from featx.cache.verify import verify_key
+from featx.core import atomic
 from featx.errors import CorruptStoreError, FeatxError, StoreError
 
 MEMORY = 200 << 20

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from store_samples import Sample, in_child
 
-from featx.cache import atomic
 from featx.cache.folder import KeyFolder
 from featx.cache.merge import check_parts, copy_parts, plan_merge
 from featx.cache.store import FeatureStore
 from featx.cache.upkeep import sweep
 from featx.cache.verify import verify_key
+from featx.core import atomic
 from featx.errors import CorruptStoreError, DiskFullError, FeatxError, OptionError, StoreError
 
 

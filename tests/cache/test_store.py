@@ -20,9 +20,10 @@ import numpy as np
 import pytest
 from store_samples import Sample, in_child
 
-from featx.cache import atomic, folder
+from featx.cache import folder
 from featx.cache.schema import Plan, seal
 from featx.cache.store import FeatureStore, FeatureTable
+from featx.core import atomic
 from featx.errors import CorruptStoreError, DiskFullError, OptionError, StoreError
 
 

@@ -18,8 +18,8 @@ from store_samples import Sample
 
 from featx.cache import matrix as matrix_module
 from featx.cache.store import FeatureStore
+from featx.core.specs import digest_of
 from featx.errors import CorruptStoreError, OptionError
-from featx.specs import digest_of
 
 N, COLUMNS = 23, 4
 SAMPLES = {
@@ -240,7 +240,7 @@ def test_a_shard_that_shrinks_after_its_check_is_found(tmp_path: Path, sample: S
 def test_each_shard_is_checked_when_it_is_first_read(
     tmp_path: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from featx.cache import atomic
+    from featx.core import atomic
 
     hashed = []
     real = atomic.sha256_of

@@ -47,7 +47,7 @@ def test_what_is_in_use_stays(found: list[Entry]) -> None:
 
 def test_sweep_removes_what_dead_processes_left_and_follows_no_link(tmp_path: Path, sample: Sample) -> None:
     store = sample.stored(tmp_path / "home")
-    code = "from featx.cache.atomic import temporary_name as t; print(t())"
+    code = "from featx.core.atomic import temporary_name as t; print(t())"
     folder = store.folder(sample.key)
     (store.home / "memo").mkdir()
     left = []

@@ -22,8 +22,8 @@ from featx.cache.folder import KeyFolder, receipt_name, sealed_file
 from featx.cache.store import FeatureStore
 from featx.cache.upkeep import in_use, repair
 from featx.cache.verify import Findings, Mend, stray_names, verify_key
+from featx.core.specs import SCHEMA
 from featx.errors import CorruptStoreError
-from featx.specs import SCHEMA
 
 
 def nothing(n: int) -> None:

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from store_samples import Sample
 
-from featx.cache.atomic import write_json
 from featx.cache.export import export
 from featx.cache.folder import receipt_name, sealed_file
 from featx.cache.store import FeatureStore
+from featx.core.atomic import write_json
 from featx.errors import CorruptStoreError
 
 

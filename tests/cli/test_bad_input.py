@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from featx.cache.store import FeatureStore
-from featx.runs import Runs
+from featx.core.run_folder import Runs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -228,7 +228,7 @@ def with_weights(path: object) -> list[list[object]]:
 
 
 def lenet_state(channels: int = 1) -> dict[str, torch.Tensor]:
-    from featx.networks import LeNet5
+    from featx.models.torchvision_models import LeNet5
 
     return LeNet5(channels=channels).state_dict()
 
@@ -440,7 +440,7 @@ def test_interrupt_before_a_checkpoint_leaves_no_run(featx: Any, home: Path, mon
     def interrupt(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("featx.loop.Loop.run", interrupt)
+    monkeypatch.setattr("featx.training.loop.Loop.run", interrupt)
     result = featx("train", "digits", *LENET, "--mode", "finetune", "--epochs", "1", "--limit", "60")
     assert result.exit_code == 130
     assert result.stderr.splitlines()[-1].startswith("interrupted")

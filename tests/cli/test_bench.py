@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from featx import bench as engine
 from featx.errors import OutOfMemoryError
+from featx.extraction import benchmark as engine
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

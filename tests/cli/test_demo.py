@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from programs import PROGRAM
 
-from featx import demo
-from featx.runs import Runs
+from featx.core.run_folder import Runs
+from featx.runs import demo
 
 NAMES = [
     *("trained on 0 to 4", "softmax on raw pixels", "softmax on random features", "softmax on frozen conv layers"),

@@ -9,10 +9,10 @@ import pytest
 from drawn import explode
 from programs import PROGRAM
 
+from featx.core.run_folder import MODEL_FILE, Runs
 from featx.portable import read_model
-from featx.report_tables import to_markdown
-from featx.reports import rows_of, to_text
-from featx.runs import MODEL_FILE, Runs
+from featx.reports.formats import to_markdown
+from featx.reports.rows import rows_of, to_text
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -56,7 +56,7 @@ def test_people_are_told_the_same(featx: Any, home: Path) -> None:
 
 def test_second_fit_computes_nothing(featx_json: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _, first = featx_json(*LENET, "-l", "pool2")
-    monkeypatch.setattr("featx.forward.Forward.__call__", explode)
+    monkeypatch.setattr("featx.extraction.forward.Forward.__call__", explode)
     code, again = featx_json(*LENET, "-l", "pool2")
     assert code == 0
     assert (again["computed"], again["reused"]) == (0, 200)

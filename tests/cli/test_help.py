@@ -10,7 +10,7 @@ import click
 import pytest
 
 from featx.cli.main import COMMANDS, cli
-from featx.specs import ExtractConfig
+from featx.core.specs import ExtractConfig
 
 HEAVY = ("torch", "torchvision", "sklearn", "scipy", "h5py", "matplotlib", "rich", "numpy", "PIL", "joblib")
 

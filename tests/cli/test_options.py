@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from featx.cli import options
 from featx.cli.output import Output
 from featx.cli.targets import check_target
+from featx.core.specs import ExtractConfig, LayerSpec
 from featx.errors import OptionError
-from featx.specs import ExtractConfig, LayerSpec
 
 
 def taken(*args: str) -> dict[str, Any]:

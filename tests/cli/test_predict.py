@@ -16,10 +16,10 @@ from PIL import Image
 from programs import PROGRAM
 
 from featx.cache.memo import Memo
-from featx.predict import open_predictor, predict
-from featx.runs import MODEL_FILE, RECORD_FILE, Runs
-from featx.sources import load_source, load_splits
-from featx.splits import partition
+from featx.core.run_folder import MODEL_FILE, RECORD_FILE, Runs
+from featx.data.sources import load_source, load_splits
+from featx.data.splits import partition
+from featx.runs.predict import open_predictor, predict
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,10 +13,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from featx import FeatureExtractor
-from featx.backbones import resolve
 from featx.cache.memo import Memo
 from featx.cli import completion
-from featx.runs import MODEL_FILE, RECORD_FILE, Runs
+from featx.core.run_folder import MODEL_FILE, RECORD_FILE, Runs
+from featx.models.backbones import resolve
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -191,7 +191,7 @@ def test_second_look_loads_no_network(
 ) -> None:
     extract = ("extract", "digits", "-b", f"run:{trained(*LENET)}", "-l", "pool2:avg", "--limit", "20")
     assert featx_json(*extract)[0] == 0
-    monkeypatch.setattr("featx.trained.rebuild", lambda held: pytest.fail("built again"))
+    monkeypatch.setattr("featx.models.rebuild.rebuild", lambda held: pytest.fail("built again"))
     assert featx_json(*extract)[0] == 0
 
 

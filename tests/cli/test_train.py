@@ -13,10 +13,10 @@ import pytest
 from drawn import drawn, explode
 from PIL import Image
 
-from featx.records import HISTORY_FILE
-from featx.runs import MODEL_FILE, Runs
-from featx.steps import Step
-from featx.train_config import MODES
+from featx.core.run_folder import MODEL_FILE, Runs
+from featx.runs.record import HISTORY_FILE
+from featx.training.config import MODES
+from featx.training.step import Step
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -66,7 +66,7 @@ def test_seed_repeats_a_training(featx_json: Any) -> None:
 def test_frozen_base_is_read_from_the_store_the_second_time(featx_json: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     args = (*DIGITS, "--mode", "frozen", *WEIGHTS)
     assert featx_json(*args)[0] == 0
-    monkeypatch.setattr("featx.forward.Forward.__call__", explode)
+    monkeypatch.setattr("featx.extraction.forward.Forward.__call__", explode)
     assert featx_json(*args, "--lr", "0.5", "--epochs", "3")[0] == 0
     assert featx_json(*args, "--weights", "random:1")[0] != 0
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from featx.runs import Runs
+from featx.core.run_folder import Runs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -129,10 +129,11 @@ def test_quiet_is_quiet(featx: Any, short_of_memory: tuple[str, ...]) -> None:
 # A shell's background jobs ignore SIGINT, and their children with them: it is listened to again.
 HANGS = """
 import signal, sys, threading
-from featx import arrays, loading
+from featx.data import arrays
+from featx.data import batch_loader
 from featx.cli.main import cli
 signal.signal(signal.SIGINT, signal.default_int_handler)
-loading.SLOW_SECONDS = 0.5
+batch_loader.SLOW_SECONDS = 0.5
 def stuck(self, i):
     threading.Event().wait()
 arrays.ArraySource.__getitem__ = stuck

@@ -13,7 +13,7 @@ from long_double import IS_WIDER
 
 from featx import SoftmaxRegression
 from featx.errors import OptionError
-from featx.linear_model import NotConvergedWarning
+from featx.probes.linear_classifier import NotConvergedWarning
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

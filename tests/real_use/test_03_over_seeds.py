@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from recorded import FIT, TRAIN, rows
 
 from featx.cli.main import cli
-from featx.recipes import recipe_of
-from featx.reports import rows_of, to_text
-from featx.runs import Runs
-from featx.seeds import over_seeds
+from featx.core.run_folder import Runs
+from featx.reports.identity import recipe_of
+from featx.reports.over_seeds import over_seeds
+from featx.reports.rows import rows_of, to_text
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -146,7 +146,7 @@ def test_a_field_that_nobody_listed_counts() -> None:
 
 
 def test_every_field_of_a_record_is_a_cause_or_not() -> None:
-    """A field that is new here: can it change the number? Then add it below, else to the lists of `featx.recipes`."""
+    """A new field: can it change the number? Then add it below, else to the lists of `featx.reports.identity`."""
     data = {"kind", "source", "n", "classes", "limit", "splits", "preprocess", "precision"}
     fit, train = featx(*PIXELS), featx(*SCRATCH)
     assert set(recipe_of(Runs().open(fit["run"]).read())) == data | {

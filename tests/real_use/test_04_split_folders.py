@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from featx.cli.main import cli
+from featx.data.sources import load_splits
 from featx.errors import FeatxWarning, SourceError
-from featx.sources import load_splits
 
 Fill = Callable[[Path, Iterable[str]], Path]
 

@@ -19,9 +19,9 @@ import pytest
 from command import featx
 from PIL import Image, features
 
+from featx.data.decoding import decode
+from featx.data.sources import load_source, load_splits
 from featx.errors import FeatxWarning, ImageError, SourceError
-from featx.images import decode
-from featx.sources import load_source, load_splits
 
 SMOOTH = np.asarray(Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)).resize((40, 32)))
 LOSSLESS = {
@@ -117,7 +117,7 @@ def test_heic_is_read_upright_through_the_extra(tmp_path: Path) -> None:
 def test_pillow_heif_is_loaded_for_heic_alone(tmp_path: Path) -> None:
     put(tmp_path, cat__1_png=png(0), cat__2_avif=png(1))
     code = (
-        "import sys; from featx.sources import load_source; s = load_source('.'); s[0]; s[1]; "
+        "import sys; from featx.data.sources import load_source; s = load_source('.'); s[0]; s[1]; "
         "print('pillow_heif' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -311,7 +311,7 @@ def test_formats_that_are_new_are_bounded_too() -> None:
 
 @pytest.mark.parametrize("name", ["photo", "photo.dat"])
 def test_predict_takes_an_image_by_its_bytes(tmp_path: Path, name: str) -> None:
-    from featx.predict import image_sources
+    from featx.runs.predict import image_sources
 
     (tmp_path / name).write_bytes(png(0))
     (source,) = image_sources([str(tmp_path / name)])

@@ -16,15 +16,15 @@ from click.testing import Result
 from command import featx
 from PIL import Image
 
-from featx.backbones import resolve
 from featx.cache.store import FeatureStore
-from featx.depth import content_digest, stated_bits
+from featx.core.specs import ExtractConfig, LayerSpec, PreprocessSpec
+from featx.data.decoding import decode
+from featx.data.depth import content_digest, stated_bits
+from featx.data.sources import load_source, load_splits
 from featx.errors import FeatxWarning, ImageError, OptionError
-from featx.extract import extract, feature_key
-from featx.extractor import FeatureExtractor
-from featx.images import decode
-from featx.sources import load_source, load_splits
-from featx.specs import ExtractConfig, LayerSpec, PreprocessSpec
+from featx.extraction.extract import extract, feature_key
+from featx.extraction.extractor import FeatureExtractor
+from featx.models.backbones import resolve
 
 RNG = np.random.default_rng(0)
 TWELVE = RNG.integers(0, 1 << 12, (16, 24)).astype(np.uint16)

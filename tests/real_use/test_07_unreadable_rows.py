@@ -15,9 +15,9 @@ from click.testing import CliRunner
 
 from featx.cache.memo import Memo
 from featx.cli.main import cli
+from featx.data.files import FolderFiles
+from featx.data.sources import load_source
 from featx.errors import ImageError
-from featx.files import FolderFiles
-from featx.sources import load_source
 
 Draw = Callable[..., bytes]
 

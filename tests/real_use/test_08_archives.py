@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from archives_by_hand import hard_link, old_sparse, pax_sparse, tar_bytes, zip_of
 
-from featx.archives import TarFiles
 from featx.cache.memo import Memo
-from featx.datasets import open_arrays
+from featx.core.specs import no_progress
+from featx.data.archives import TarFiles
+from featx.data.datasets import open_arrays
+from featx.data.decoding import decode
+from featx.data.download import Remote, fetch_all
+from featx.data.sources import load_source, load_splits
 from featx.errors import FeatxWarning, ImageError, SourceError
-from featx.fetch import Remote, fetch_all
-from featx.images import decode
-from featx.sources import load_source, load_splits
-from featx.specs import no_progress
 
 Draw = Callable[..., bytes]
 END = bytes(1024)

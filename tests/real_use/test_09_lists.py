@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from featx.cli.main import cli
-from featx.end_to_end import EndToEndClassifier
+from featx.data.sources import load_source, load_splits
 from featx.errors import FeatxWarning, ImageError, OptionError, SourceError
-from featx.sources import load_source, load_splits
+from featx.training.end_to_end import EndToEndClassifier
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

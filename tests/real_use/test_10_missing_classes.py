@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from featx.cli.main import cli
-from featx.runs import Runs
+from featx.core.run_folder import Runs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

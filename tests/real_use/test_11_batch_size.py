@@ -10,12 +10,12 @@ from click.testing import CliRunner
 from lively import lively
 
 from featx import FeatureExtractor
-from featx.activations import compute
-from featx.arrays import ArraySource
-from featx.backbones import resolve
 from featx.cli.main import cli
-from featx.extract import feature_key
-from featx.specs import ExtractConfig, FeatureKey, LayerSpec
+from featx.core.specs import ExtractConfig, FeatureKey, LayerSpec
+from featx.data.arrays import ArraySource
+from featx.extraction.compute import compute
+from featx.extraction.extract import feature_key
+from featx.models.backbones import resolve
 
 LARGEST = 5e-6
 """A few 1e-6, as the documentation says: relative to the largest value, in fp32."""

@@ -14,8 +14,8 @@ from without_weights import classifiers, names_that_do_not_come_back
 
 from featx import FeatureExtractor
 from featx.cli.main import cli
+from featx.core.specs import LayerSpec
 from featx.errors import FeatxWarning, OptionError
-from featx.specs import LayerSpec
 
 FAMILIES = sorted({re.split(r"[_\d]", name.replace("swin_v2", "swinv2").replace("regnet_y", "regnety"))[0]: name
                    for name in reversed(classifiers())}.values())  # fmt: skip

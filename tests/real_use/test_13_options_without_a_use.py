@@ -13,10 +13,10 @@ import pytest
 from command import document, featx, process
 from programs import PROGRAM
 
+from featx.core.paths import home_folder
+from featx.core.run_folder import Runs
 from featx.errors import OptionError
-from featx.home import home_folder
-from featx.knn import KNNProbe
-from featx.runs import Runs
+from featx.probes.knn import KNNProbe
 
 FIT = ("fit", "digits", "--limit", "100", "--pixels")
 NET = ("fit", "digits", "--limit", "100", "-b", "lenet5", "--weights", "random:0", "-l", "pool2")
@@ -72,8 +72,8 @@ def test_options_with_a_use_are_taken(args: tuple[str, ...]) -> None:
 
 def test_a_head_that_is_fitted_on_the_cpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """The device still computes the features, so that it is no error."""
-    monkeypatch.setattr("featx.probe.pick_device", lambda name: "cpu")
-    monkeypatch.setattr("featx.device.pick_device", lambda name: __import__("torch").device("cpu"))
+    monkeypatch.setattr("featx.probes.probe.pick_device", lambda name: "cpu")
+    monkeypatch.setattr("featx.core.device.pick_device", lambda name: __import__("torch").device("cpu"))
     result = featx(*NET, "--head", "lda", "--device", "cuda")
     assert "--head lda is fitted on the CPU" in result.stderr
 

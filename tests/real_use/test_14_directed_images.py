@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from featx import EndToEndClassifier, load_source
-from featx.arrays import ArraySource
 from featx.cli.main import cli
+from featx.core.run_folder import Runs
+from featx.data.arrays import ArraySource
 from featx.errors import FeatxWarning
-from featx.runs import Runs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,9 +14,9 @@ from drawn import some_digits
 
 from featx import EndToEndClassifier
 from featx.cli.main import cli
+from featx.core.run_folder import Runs
 from featx.errors import FeatxWarning
-from featx.runs import Runs
-from featx.weights import read_state
+from featx.models.state_dict import read_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,9 +10,9 @@ import torch
 from command import document, featx, folder_of
 from safetensors.torch import save_file
 
-from featx.backbones import resolve
-from featx.home import home_folder
-from featx.recorded import KEPT_FILE
+from featx.core.paths import home_folder
+from featx.core.recorded import KEPT_FILE
+from featx.models.backbones import resolve
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -77,11 +77,11 @@ def test_kept_weights_make_a_run_that_needs_no_other_file(weights: Path, tmp_pat
 def test_options_that_published_weights_bring_are_those_of_the_record(tmp_path: Path) -> None:
     """GoogLeNet rescales its input for published weights only: a kept copy is not to lose that."""
     module = resolve("googlenet", weights="random:0").module()
-    from featx import building
+    from featx.models import builders
 
     path = tmp_path / "google.safetensors"
     save_file({name: tensor.clone() for name, tensor in module.state_dict().items()}, path)
-    known = building.inspect_recorded(
+    known = builders.inspect_recorded(
         "googlenet", str(path), {"init_weights": False, "transform_input": True, "aux_logits": True}, ""
     )
     assert known["options"]["transform_input"]

@@ -14,12 +14,12 @@ import pytest
 from command import document, featx, folder_of
 from safetensors.numpy import load_file
 
-from featx.backbones import resolve
 from featx.cache.memo import Memo
-from featx.home import home_folder
-from featx.run_locks import held
-from featx.runs import MODEL_FILE, RECORD_FILE, Run, Runs
-from featx.steps import Step
+from featx.core.paths import home_folder
+from featx.core.run_folder import MODEL_FILE, RECORD_FILE, Run, Runs
+from featx.core.run_locks import held
+from featx.models.backbones import resolve
+from featx.training.step import Step
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -313,8 +313,8 @@ def test_a_link_inside_a_run_is_removed_and_not_followed(tmp_path: Path) -> None
 
 
 def test_a_fit_at_work_holds_its_folder() -> None:
-    from featx.records import new_run
-    from featx.run_locks import in_use
+    from featx.core.run_locks import in_use
+    from featx.runs.record import new_run
 
     with new_run(home_folder(), "fit", []) as run:
         os.utime(run.path, (0, 0))

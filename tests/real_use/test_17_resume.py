@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from command import document, featx, folder_of
 
-from featx.home import home_folder
-from featx.runs import Runs
-from featx.steps import Step
+from featx.core.paths import home_folder
+from featx.core.run_folder import Runs
+from featx.training.step import Step
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,8 +9,8 @@ import pytest
 from programs import store_features
 
 from featx import FeatureStore, Runs
+from featx.core.paths import home_folder
 from featx.errors import OptionError
-from featx.home import home_folder
 
 
 @pytest.fixture

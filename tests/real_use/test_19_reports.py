@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from featx.cli.main import cli
-from featx.predictions import TABLE_FILE
-from featx.runs import Runs
+from featx.core.run_folder import Runs
+from featx.reports.predictions import TABLE_FILE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -24,13 +24,13 @@ from featx import (
     FeatureTable,
     SoftmaxRegression,
     SoftmaxRegressionCV,
-    fit_config,
-    specs,
-    train_config,
 )
+from featx.core import specs
+from featx.core.specs import ExtractConfig
 from featx.errors import FeatxError, FeatxWarning, OptionError, speaking_options, spoken
-from featx.inputs import as_source
-from featx.specs import ExtractConfig
+from featx.extraction.inputs import as_source
+from featx.probes import config as fit_config
+from featx.training import config as train_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -16,13 +16,13 @@ from PIL import Image
 from sklearn.pipeline import make_pipeline
 
 from featx import EndToEndClassifier, FeatureExtractor, SoftmaxRegression
-from featx.backbones import Backbone, resolve
 from featx.cli.main import cli
 from featx.errors import FeatureError, FeatxError, FeatxWarning, OptionError, SourceError
-from featx.hooked import read_network
-from featx.own_head import find_own_head
-from featx.placing import placed
-from featx.train_config import Mode
+from featx.graph.hooked import read_network
+from featx.graph.placing import placed
+from featx.models.backbones import Backbone, resolve
+from featx.models.own_head import find_own_head
+from featx.training.config import Mode
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -449,7 +449,7 @@ def test_hooks_are_gone_after_all_that_happens(own: Own, name: str) -> None:
 
 
 def _spec(text: str) -> Any:
-    from featx.specs import LayerSpec
+    from featx.core.specs import LayerSpec
 
     return LayerSpec.parse(text)
 

@@ -14,8 +14,8 @@ from archives_by_hand import tar_bytes
 from click.testing import CliRunner
 
 from featx.cli.main import cli
+from featx.data.sources import load_source, load_splits
 from featx.errors import FeatxWarning, OptionError, SourceError
-from featx.sources import load_source, load_splits
 
 Draw = Callable[..., bytes]
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from featx.data.decoding import decode
+from featx.data.tiff import listening
 from featx.errors import FeatxWarning, ImageError
-from featx.images import decode
-from featx.tiff import listening
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 SAID = "Using code not yet in table"
@@ -38,7 +38,7 @@ def test_what_libtiff_says_stands_in_the_refusal(capfd: pytest.CaptureFixture[st
 def test_of_an_image_that_is_decoded_all_the_same_it_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    import featx.images as images
+    import featx.data.decoding as images
 
     whole = images._to_rgb
 

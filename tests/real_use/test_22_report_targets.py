@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from featx.cli.main import cli
-from featx.runs import Runs
+from featx.core.run_folder import Runs
 
 ARGS = {"--output": "a.md", "--curves": "a.png"}
 

@@ -16,10 +16,10 @@ import pytest
 from command import document, featx, process
 from programs import PROGRAM
 
+from featx.core.outputs import write_output
+from featx.core.paths import home_folder, recorded_path
+from featx.core.run_folder import Runs, jsonable
 from featx.errors import DiskFullError, StoreError, legible, printable
-from featx.home import home_folder, recorded_path
-from featx.outputs import write_output
-from featx.runs import Runs, jsonable
 
 FULL = Path("/dev/full")
 FIT = ("fit", "digits", "--limit", "100", "--pixels")
@@ -177,7 +177,7 @@ def test_a_run_in_an_ascii_locale_has_the_names_that_utf_8_has(tmp_path: Path, f
 def test_weights_of_a_name_beyond_ascii_are_found_again_in_that_locale(tmp_path: Path) -> None:
     import torch
 
-    from featx.backbones import resolve
+    from featx.models.backbones import resolve
 
     path = tmp_path / "gewichte-ü.pth"
     torch.save(resolve("lenet5", weights="random:0").module().state_dict(), path)

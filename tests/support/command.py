@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from programs import PROGRAM
 
 from featx.cli.main import cli
-from featx.home import home_folder
+from featx.core.paths import home_folder
 
 
 def featx(*args: object) -> Result:

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from featx.arrays import ArraySource
-from featx.backbones import Backbone
-from featx.feeds import ImageFeed, chunks
-from featx.sources import load_source
-from featx.splits import Part, Partition
+from featx.data.arrays import ArraySource
+from featx.data.sources import load_source
+from featx.data.splits import Part, Partition
+from featx.models.backbones import Backbone
+from featx.training.batches import ImageFeed, chunks
 
 CPU = torch.device("cpu")
 

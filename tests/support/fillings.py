@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featx import filling
-from featx.arrays import ArraySource
-from featx.backbones import Backbone, resolve
 from featx.cache.store import FeatureStore
-from featx.extract import ExtractResult, extract
-from featx.forward import Forward
-from featx.specs import ExtractConfig, Progress, no_progress
+from featx.core.specs import ExtractConfig, Progress, no_progress
+from featx.data.arrays import ArraySource
+from featx.extraction import fill_store
+from featx.extraction.extract import ExtractResult, extract
+from featx.extraction.forward import Forward
+from featx.models.backbones import Backbone, resolve
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), np.uint8)
 CONFIG = ExtractConfig(batch_size=8, device="cpu", workers=1)
@@ -38,7 +38,7 @@ def go(source: ArraySource, home: Path, backbone: Backbone, progress: Progress =
 
 def small_shards(patch: pytest.MonkeyPatch) -> None:
     """Make shards and blocks of four rows."""
-    patch.setattr(filling, "plan_shard_rows", lambda n_rows, row_bytes: 4)
+    patch.setattr(fill_store, "plan_shard_rows", lambda n_rows, row_bytes: 4)
 
 
 def extract_slowly(home: Path, started: Any, seconds: float) -> None:

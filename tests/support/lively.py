@@ -10,14 +10,14 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from featx import timm_networks
-from featx.backbones import resolve
-from featx.building import default_layer
+from featx.core.specs import LayerSpec
 from featx.errors import OptionError
-from featx.forward import Forward, Normalize
-from featx.graph import Traced
-from featx.measure import Nodes
-from featx.specs import LayerSpec
+from featx.extraction.forward import Forward, Normalize
+from featx.graph.shapes import Nodes
+from featx.graph.traced import Traced
+from featx.models import timm_models
+from featx.models.backbones import resolve
+from featx.models.builders import default_layer
 
 
 def lively(module: nn.Module) -> nn.Module:
@@ -34,7 +34,7 @@ def lively(module: nn.Module) -> nn.Module:
 
 @dataclass
 class AtHand:
-    """As much of `featx.forward.Network` as a pass needs, around a network that is there already."""
+    """As much of `featx.extraction.forward.Network` as a pass needs, around a network that is there already."""
 
     backbone: Any
     traced: Traced
@@ -72,7 +72,7 @@ def compare_default_layer(name: str, n_images: int = 2, size: int | None = None)
     forward = Forward(AtHand(backbone, traced, nodes), [spec], (), torch.device("cpu"), "fp32")  # type: ignore[arg-type]
     found = torch.from_numpy(forward(pixels)[0])
     seen: list[torch.Tensor] = []
-    head = backbone.head or timm_networks.classifiers(module)[0]
+    head = backbone.head or timm_models.classifiers(module)[0]
     module.get_submodule(head).register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
     with torch.inference_mode():
         module(Normalize(backbone.preprocess)(torch.from_numpy(pixels)).contiguous())

@@ -14,7 +14,7 @@ from featx.cache.store import FeatureStore
 from featx.cli import options
 from featx.cli.groups import LazyGroup
 from featx.cli.output import Output
-from featx.specs import FeatureKey
+from featx.core.specs import FeatureKey
 
 PROGRAM = ("-m", "featx.cli.main")
 

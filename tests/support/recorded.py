@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from featx.reports import rows_of
+from featx.reports.rows import rows_of
 
 FIT = {
     "kind": "fit",

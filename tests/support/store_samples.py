@@ -14,7 +14,7 @@ from featx.cache.schema import Plan, fingerprint
 from featx.cache.store import FeatureStore
 from featx.cache.table import FeatureTable
 from featx.cache.writer import FeatureWriter
-from featx.specs import FeatureKey, PreprocessSpec
+from featx.core.specs import FeatureKey, PreprocessSpec
 
 ABOUT = {"source": "photos", "split": "train", "backbone": "lenet5", "weights": "DEFAULT", "versions": {"torch": "2"}}
 

@@ -10,9 +10,9 @@ import torchvision
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from featx.graph import Traced
-from featx.networks import builder_options
-from featx.specs import LayerSpec
+from featx.core.specs import LayerSpec
+from featx.graph.traced import Traced
+from featx.models.torchvision_models import builder_options
 
 
 class _NoWeights(TorchFunctionMode):

@@ -15,7 +15,7 @@ import numpy as np
 
 from featx.cache.schema import Plan, fingerprint
 from featx.cache.store import FeatureStore
-from featx.specs import FeatureKey, PreprocessSpec
+from featx.core.specs import FeatureKey, PreprocessSpec
 
 ABOUT = {"source": "photos", "split": "train", "backbone": "lenet5", "weights": "DEFAULT", "versions": {"torch": "2"}}
 

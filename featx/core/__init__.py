@@ -1,0 +1,1 @@
+"""Ground: hashing, files, paths, devices, random numbers, metrics, and the folders of runs."""

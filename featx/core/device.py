@@ -1,0 +1,103 @@
+"""Where and in which precision is computed: a device that is there, its arithmetic, and what full memory means."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from featx.core.rng import LOCK
+from featx.errors import OptionError, OutOfMemoryError
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_DEVICES = "use --device cpu or auto; `featx doctor` looks at the installation"
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device: ``auto`` takes CUDA where it is; a device that is not there is an error.
+
+    Raises
+    ------
+    OptionError
+        For a device that is unknown or absent.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as exc:
+        raise OptionError(
+            f"device {str(name)[:40]!r} is unknown, expected auto, cpu, cuda or cuda:N", _DEVICES
+        ) from exc
+    if device.type not in ("cpu", "cuda"):
+        raise OptionError(f"device {name[:40]!r} is not supported, expected auto, cpu, cuda or cuda:N", _DEVICES)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise OptionError(
+            f"device {name!r} was asked for, and this machine shows {torch.cuda.device_count()} CUDA devices",
+            _DEVICES,
+        )
+    return device
+
+
+@contextmanager
+def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
+    """Run in one precision: fp32 means fp32 (no TF32, no bf16), bf16 and fp16 mean autocast."""
+    backends: Any = torch.backends  # its stubs lack the precisions
+    # The CPU's too: `set_float32_matmul_precision("medium")` means bf16.
+    switches = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
+    with LOCK:
+        before = [switch.fp32_precision for switch in switches]
+        for switch in switches:
+            switch.fp32_precision = "ieee"
+        try:
+            with torch.autocast(device.type, dtype=_AUTOCAST.get(precision), enabled=precision in _AUTOCAST):
+                yield
+        finally:
+            for switch, precision_before in zip(switches, before, strict=True):
+                switch.fp32_precision = precision_before
+
+
+@contextmanager
+def memory_errors(what: str) -> Iterator[None]:
+    """Turn a failed allocation, the device's or the machine's, into an OutOfMemoryError."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as exc:
+        raise _no_memory(what) from exc
+    except RuntimeError as exc:
+        if "can't allocate memory" not in str(exc):
+            raise
+        raise _no_memory(what) from exc
+
+
+def _no_memory(what: str) -> OutOfMemoryError:
+    return OutOfMemoryError(f"memory ran out during {what}", "use a smaller --batch-size or --size")
+
+
+def torch_device(name: Any) -> torch.device:
+    """Return the device of this name, or raise OptionError where it is unknown or absent."""
+    kind, _, number = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if kind not in ("cpu", "cuda") or (":" in str(name) and not (kind == "cuda" and number.isdecimal())):
+        raise OptionError(f"device is {name!r}, expected 'cpu', 'cuda' or 'cuda:N'")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise OptionError(
+            f"device is {name!r}, expected one that is here: torch finds {torch.cuda.device_count()} CUDA device(s)",
+            "give device='cpu'",
+        )
+    return torch.device(name)
+
+
+def processor_name(device: torch.device) -> str:
+    """Return what a device calls itself, such as ``NVIDIA A100-SXM4-40GB``; empty where it does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    with suppress(OSError):  # Linux; `platform` knows the architecture only there
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor()

@@ -1,0 +1,236 @@
+"""Images in batches, decoded ahead of the network by threads; Pillow lets go of the interpreter's lock.
+
+The threads are daemons, which `concurrent.futures` does not offer: one that a file server or a decoder never lets go
+must not keep the program from ending.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from featx.core.specs import PreprocessSpec
+from featx.data.decoding import Pixels, prepare_views, view_sizes
+from featx.data.sources import Source, at_bits
+from featx.errors import FeatxError, FeatxWarning, ImageError, OutOfMemoryError, SourceError
+
+Rows = npt.NDArray[np.int64]
+
+SLOW_SECONDS = 60.0
+"""An image that takes longer is named in a warning."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows' images, ready for the network.
+
+    Parameters
+    ----------
+    rows : ndarray of int64, shape (m,)
+        Row numbers in the source.
+    views : list of ndarray of uint8, shape (m, H, W, C)
+        The images resized and cropped, an array a view (`prepare_views`); black where an image was skipped.
+    skipped : list of (row, reason)
+        Images that could not be decoded.
+    """
+
+    rows: Rows
+    views: list[Pixels]
+    skipped: list[tuple[int, str]]
+
+    @property
+    def pixels(self) -> Pixels:
+        """The only view."""
+        (pixels,) = self.views
+        return pixels
+
+
+def image_shape(source: Source, spec: PreprocessSpec) -> tuple[int, int, int]:
+    """Return (C, H, W) of a prepared image; where the spec leaves the size alone, the first image's.
+
+    Raises
+    ------
+    SourceError
+        The images have other channels than the network takes; between grey and colours they are converted.
+    ImageError
+        None of them tells its size.
+    """
+    _check_channels(source, spec)
+    if spec.crop is not None:
+        return spec.channels, spec.crop, spec.crop
+    reasons = []
+    source = at_bits(source, spec.bits)
+    for i in range(len(source)):
+        try:
+            height, width = next(prepare_views(source[i][0], spec, source.ids[i])).shape[:2]
+        except ImageError as exc:
+            reasons.append(exc.reason)
+            continue
+        return spec.channels, height, width
+    raise none_decoded(reasons)
+
+
+def none_decoded(reasons: Sequence[str]) -> ImageError:
+    """Return the error for a source of which no image can be decoded, for these reasons."""
+    first = f"; the first: {reasons[0]}" if reasons else ""
+    return ImageError(f"none of the images can be decoded{first}", "look at one of them")
+
+
+def _check_channels(source: Source, spec: PreprocessSpec) -> None:
+    has, takes = source.channels, spec.channels
+    if has == takes or {has, takes} <= {1, 3}:
+        return
+    if takes not in (1, 3):
+        hint = f"give them as an array of uint8 (n, H, W, {takes}), or as a .npy, .npz or HDF5 file of one"
+    elif has - takes in (1, 3):
+        hint = f"if the last one is transparency, leave it out: x[..., :{has - 1}]"
+    else:
+        hint = "choose those that are colours: x[..., [0, 1, 2]]; or take a network of your own that sees all"
+    raise SourceError(
+        f"images of {source.spec} have {has} channel{'s' * (has > 1)}, and the network takes {takes}", hint
+    )
+
+
+def load_batches(
+    source: Source,
+    batches: Iterable[Rows],
+    spec: PreprocessSpec,
+    shape: tuple[int, int, int],
+    *,
+    workers: int | None = None,
+    on_error: str = "raise",
+) -> Iterator[Batch]:
+    """Decode batches of rows in the order asked, a few of them ahead.
+
+    Parameters
+    ----------
+    source : Source
+        Of the images.
+    batches : iterable of ndarray
+        Row numbers, a batch at a time.
+    spec : PreprocessSpec
+        Sizes and channels.
+    shape : tuple of int
+        (C, H, W) that every prepared image must have at scale 1.
+    workers : int, optional
+        Threads; one a core where None. The result does not depend on it.
+    on_error : str
+        ``raise``, or ``skip`` to leave images out that cannot be decoded.
+
+    Raises
+    ------
+    ImageError
+        Naming the image.
+    OptionError
+        The spec says how many bits of 16-bit images count, and the source holds arrays.
+    OutOfMemoryError, SourceError
+        Whatever else happens in a thread, naming the image.
+
+    Warns
+    -----
+    FeatxWarning
+        An image takes longer than `SLOW_SECONDS`.
+    """
+    count = workers or len(os.sched_getaffinity(0))
+    crew = _Crew(at_bits(source, spec.bits), spec, shape, on_error, threading.Semaphore(count))
+    ahead: deque[Future[Batch]] = deque()
+    todo = iter(batches)
+    try:
+        while True:
+            while len(ahead) < count + 1 and (rows := next(todo, None)) is not None:
+                ahead.append(crew.begin(rows))
+            if not ahead:
+                return
+            yield crew.finish(ahead.popleft())
+    finally:
+        for future in ahead:
+            future.cancel()
+
+
+@dataclass
+class _Crew:
+    """The threads, one a batch, of which only a few decode at a time."""
+
+    source: Source
+    spec: PreprocessSpec
+    shape: tuple[int, int, int]
+    on_error: str
+    turns: threading.Semaphore
+    reading: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """By thread: the row that it is at, and since when."""
+
+    def begin(self, rows: Rows) -> Future[Batch]:
+        """Start a thread that loads a batch as soon as it is its turn."""
+        future: Future[Batch] = Future()
+        threading.Thread(target=self._run, args=(rows, future), name="featx-decode", daemon=True).start()
+        return future
+
+    def finish(self, future: Future[Batch]) -> Batch:
+        """Wait for a batch; images that take very long are named while they do, each once."""
+        named: set[int] = set()
+        while not wait([future], SLOW_SECONDS / 4).done:
+            since = time.monotonic() - SLOW_SECONDS
+            slow = {row for row, began in list(self.reading.values()) if began <= since} - named
+            named |= slow
+            for row in sorted(slow):
+                warnings.warn(
+                    f"image {self.source.ids[row]} has been read for {SLOW_SECONDS:g} s and is not there yet",
+                    FeatxWarning,
+                    stacklevel=2,
+                )
+        return future.result()
+
+    def _run(self, rows: Rows, future: Future[Batch]) -> None:
+        with self.turns:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(self._load(rows))
+            except BaseException as exc:  # whatever it is, the one who waits must learn of it
+                future.set_exception(exc)
+            finally:
+                self.reading.pop(threading.get_ident(), None)
+
+    def _load(self, rows: Rows) -> Batch:
+        channels, height, width = self.shape
+        views = [np.zeros((len(rows), h, w, channels), np.uint8) for h, w in view_sizes(self.spec, (height, width))]
+        skipped = []
+        for at, row in enumerate(map(int, rows)):
+            self.reading[threading.get_ident()] = row, time.monotonic()
+            try:
+                for view, image in zip(views, self._views(row), strict=True):
+                    view[at] = image
+            except ImageError as exc:
+                if self.on_error == "raise":
+                    raise
+                skipped.append((row, exc.reason))
+        return Batch(rows, views, skipped)
+
+    def _views(self, row: int) -> list[Pixels]:
+        name = self.source.ids[row]
+        try:
+            views = list(prepare_views(self.source[row][0], self.spec, name))
+        except FeatxError:
+            raise
+        except MemoryError as exc:
+            hint = "use fewer --workers or a smaller --batch-size"
+            raise OutOfMemoryError(f"memory ran out while image {name} was read", hint) from exc
+        except BaseException as exc:  # a source or decoder may raise anything, even SystemExit
+            said = " ".join(f"{type(exc).__name__}: {exc}".split())[:200]
+            raise SourceError(f"image {name} could not be read: {said}", "look at the image and its source") from exc
+        if self.spec.crop is None and views[0].shape[:2] != self.shape[1:]:
+            height, width = views[0].shape[:2]
+            raise ImageError(
+                f"image {name} has {height} x {width} px, the first one {self.shape[1]} x {self.shape[2]}",
+                "give --size, so that all have one size",
+            )
+        return views

@@ -1,0 +1,1 @@
+"""Images to activations to store, and how quick that is."""

@@ -1,0 +1,221 @@
+"""Images to rows: one forward pass for several layers, batch by batch, and the check that every value is finite."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from featx.cache.memo import Memo
+from featx.core.backbone_names import versions
+from featx.core.specs import ExtractConfig, LayerSpec, Progress, no_progress
+from featx.data.batch_loader import Batch, image_shape, load_batches
+from featx.data.sources import Source
+from featx.errors import FeatureError, FeatxWarning, OptionError, first_few
+from featx.models.backbones import Backbone
+
+if TYPE_CHECKING:
+    from featx.extraction.forward import Network, Room
+
+Rows = npt.NDArray[np.int64]
+
+
+def parse_layers(layers: Sequence[LayerSpec | str]) -> list[LayerSpec]:
+    """Return the layers once each, in the order asked; OptionError where there are none."""
+    specs = [LayerSpec.parse(layer) if isinstance(layer, str) else layer for layer in layers]
+    if not specs:
+        raise OptionError("no layer was asked for", "`featx layers BACKBONE` lists them")
+    return list(dict.fromkeys(specs))
+
+
+def expand_layers(layers: Sequence[LayerSpec | str], source: Source, backbone: Backbone, memo: Memo) -> list[LayerSpec]:
+    """Return the layers with each pattern replaced by what it means, in the order of the network's graph.
+
+    Parameters
+    ----------
+    layers : sequence of LayerSpec or str
+        Wanted; patterns need the network, unless the memo knows them.
+    source : Source
+        Its first image tells the size, where the preprocessing leaves that alone.
+    backbone : Backbone
+        Whose nodes are meant.
+    memo : Memo
+        Remembers what a pattern means.
+
+    Raises
+    ------
+    OptionError
+        For a pattern that no node matches, or with a pooling that fits none.
+    """
+    specs = parse_layers(layers)
+    if not any(spec.is_pattern for spec in specs):
+        return specs
+    shape = image_shape(source, backbone.preprocess)
+    network: Network | None = None
+    found: list[LayerSpec] = []
+    for spec in specs:
+        about = _pattern_facts(spec, backbone, shape)
+        known = memo.get("layers", about) if spec.is_pattern else [str(spec)]
+        if known is None:
+            from featx.extraction.forward import Network
+
+            network = network or Network(backbone, shape)
+            known = [str(s) for s in _expanded(spec, network)]
+            if not _nameless(spec, network):  # what is left out is to be told each time
+                memo.put("layers", about, known)
+        found += map(LayerSpec.parse, known)
+    return list(dict.fromkeys(found))
+
+
+def _pattern_facts(spec: LayerSpec, backbone: Backbone, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Return everything that a pattern's meaning depends on."""
+    return {
+        "layer": str(spec),
+        "backbone": backbone.name,
+        "weights": backbone.weights_sha256,
+        "code": backbone.code,
+        "options": backbone.options,
+        "left_out": list(backbone.left_out),
+        "shape": list(shape),
+        "versions": versions(backbone.name),
+    }
+
+
+def _nameless(spec: LayerSpec, network: Network) -> list[str]:
+    """Return the matching nodes that no layer can be written for: a user's own modules may be called anything."""
+    return [name for name in network.nodes if spec.matches(name) and not LayerSpec.can_name(name)]
+
+
+def _expanded(spec: LayerSpec, network: Network) -> list[LayerSpec]:
+    """Return the nodes that a pattern matches and that its pooling fits."""
+    if not spec.is_pattern:
+        return [spec]
+    matching = _matching(spec, network)
+    fitting = []
+    for one in matching:
+        with suppress(OptionError):
+            network.columns(one)
+            fitting.append(one)
+    if not fitting:
+        network.columns(matching[0])  # says why it does not fit
+    return fitting
+
+
+def _matching(spec: LayerSpec, network: Network) -> list[LayerSpec]:
+    nameless = _nameless(spec, network)
+    named = [name for name in network.nodes if spec.matches(name) and name not in nameless]
+    if not named:
+        said = f", but for {first_few(nameless)}, which cannot be named" if nameless else ""
+        raise OptionError(
+            f"no layer matches {spec.node[:80]!r}, in which '*' stands for anything but a dot{said}",
+            f"`featx layers {network.backbone.name}` lists them",
+        )
+    if nameless:
+        said = f"{len(nameless)} of the layers that {spec.node[:80]!r} matches cannot be named and are left out"
+        warnings.warn(f"{said}: {first_few(nameless)}", FeatxWarning, stacklevel=2)
+    return [replace(spec, node=name) for name in named]
+
+
+def layers_of(specs: Sequence[LayerSpec], network: Network) -> list[LayerSpec]:
+    """Return layers once each, patterns replaced by what they mean in a network."""
+    return list(dict.fromkeys(one for spec in specs for one in _expanded(spec, network)))
+
+
+def compute(
+    source: Source,
+    backbone: Backbone,
+    layers: Sequence[LayerSpec | str],
+    config: ExtractConfig | None = None,
+    progress: Progress = no_progress,
+    on_skip: Callable[[int, str], None] | None = None,
+) -> dict[str, npt.NDArray[Any]]:
+    """Compute features in memory, without a store: one (n, columns) array a layer, by ``str(LayerSpec)``.
+
+    Parameters
+    ----------
+    on_skip : callable, optional
+        Told the row of an image that cannot be decoded, and the reason; that row is then what a black image gives.
+        Without it such an image is an error, whatever the configuration says.
+
+    Raises
+    ------
+    ImageError, FeatureError, OptionError
+        As `extract`.
+    """
+    from featx.extraction.forward import Network
+
+    config = replace(config or ExtractConfig(), on_error="skip" if on_skip else "raise")
+    specs = parse_layers(layers)
+    shape = image_shape(source, backbone.preprocess)
+    network = Network(backbone, shape)
+    specs = layers_of(specs, network)
+    found = {str(s): np.empty((len(source), network.columns(s)), config.dtype) for s in specs}
+    rows = np.arange(len(source), dtype=np.int64)
+    batches = np.split(rows, range(config.batch_size, len(rows), config.batch_size))
+    for batch, features, _ in activations(source, network, shape, specs, (), batches, config):
+        for spec, X in zip(specs, features, strict=True):
+            found[str(spec)][batch.rows] = stored(X, batch, source, spec, config)
+        if on_skip is not None:
+            for row, reason in batch.skipped:
+                on_skip(row, reason)
+        progress("extract", int(batch.rows[-1]) + 1, len(source))
+    return found
+
+
+def activations(
+    source: Source,
+    network: Network,
+    shape: tuple[int, int, int],
+    specs: Sequence[LayerSpec],
+    keep: Sequence[LayerSpec],
+    batches: Iterable[Rows],
+    config: ExtractConfig,
+    room: Room | None = None,
+) -> Iterator[tuple[Batch, list[npt.NDArray[np.float32]], dict[str, float]]]:
+    """Give each batch, one array a layer, and the seconds it took to read and to compute."""
+    from featx.core.device import pick_device
+    from featx.extraction.forward import Forward
+
+    forward = Forward(network, specs, keep, pick_device(config.device), config.precision, room)
+    preprocess = network.backbone.preprocess
+    loaded = load_batches(source, batches, preprocess, shape, workers=config.workers, on_error=config.on_error)
+    clock = time.perf_counter()
+    for batch in loaded:
+        read, clock = time.perf_counter() - clock, time.perf_counter()
+        features = forward(*batch.views)
+        yield batch, features, {"read": read, "forward": time.perf_counter() - clock}
+        clock = time.perf_counter()
+
+
+def stored(
+    X: npt.NDArray[np.float32], batch: Batch, source: Source, spec: LayerSpec, config: ExtractConfig
+) -> npt.NDArray[Any]:
+    """Return a batch's rows in the stored dtype.
+
+    Raises
+    ------
+    FeatureError
+        A value is NaN or infinite; names the layer and the image.
+    """
+    with np.errstate(over="ignore"):
+        rows: npt.NDArray[Any] = X.astype(config.dtype, copy=False)
+    # The sum is finite unless a value is not, or the values are so large that they are looked at one by one.
+    if not np.isfinite(rows.sum(dtype=np.float64)):
+        broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        bad = [int(i) for i in broken if int(batch.rows[i]) not in dict(batch.skipped)]
+        if len(bad):
+            hint = (
+                "use --dtype float32"
+                if np.isfinite(X[bad[0]]).all()
+                else "look at the weights, or use --precision fp32"
+            )
+            raise FeatureError(
+                f"layer {spec} gives NaN or infinite values for image {source.ids[batch.rows[bad[0]]]}", hint
+            )
+    return rows

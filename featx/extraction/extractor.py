@@ -1,0 +1,259 @@
+"""FeatureExtractor: a backbone's layers as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from featx.cache.memo import Memo
+from featx.cache.store import FeatureStore
+from featx.core.specs import (
+    Crops,
+    Dtype,
+    ExtractConfig,
+    Interpolation,
+    LayerSpec,
+    Precision,
+    Resize,
+    Stem,
+    Views,
+)
+from featx.errors import OptionError
+from featx.extraction.compute import compute, parse_layers
+from featx.extraction.extract import extract
+from featx.extraction.inputs import Images, as_store, opened, warn_of
+from featx.models.backbones import Backbone, resolve
+
+
+class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Turn images into a pretrained network's activations.
+
+    Stateless: `fit` only checks the parameters.
+
+    Parameters
+    ----------
+    backbone : str
+        Any torchvision classifier, ``timm:NAME``, ``lenet5``, ``pixels``, ``file.py:factory`` or
+        ``package.module:factory``; or ``run:ID``, the network of a training run in `store`'s home, else in featx's.
+    layers : str, LayerSpec, or sequence of them
+        ``NODE`` or ``NODE:POOLING``, patterns (``layer*:avg``) or ``all``; several are columns side by side, in the
+        order given.
+    weights : str
+        ``DEFAULT``, one of torchvision's names, ``random:SEED``, a ``.pth`` or ``.safetensors`` file, or ``run:ID``.
+    stem : str, optional
+        ``cifar``: a torchvision ResNet gets a 3 x 3 convolution with stride 1 first, and no max pooling.
+    size : int, optional
+        Resize the shorter side to it and cut the centre out, in px.
+    mean, std : sequence of float, optional
+        Instead of those that belong to the weights.
+    resize, interpolation : str, optional
+        ``crop``, ``squash``, ``pad`` or ``none``, and ``bilinear`` or ``bicubic``; None as the weights were trained.
+    bits : int, optional
+        How many bits of 16-bit images count, such as 12; None as the files say, else all.
+    crops : int
+        1 (the centre), 5 (and the corners) or 10 (and their mirror images); more than one view is averaged.
+    flip : bool
+        Average with mirror images.
+    scales : sequence of float
+        Average over sizes relative to the input size.
+    precision : str
+        ``fp32``, ``bf16`` or ``fp16``.
+    dtype : str
+        ``float32`` or ``float16``.
+    batch_size : int
+        Images in one forward pass; other batches round differently, in fp32 by up to a few 1e-6 of the largest value.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``; rounds differently too.
+    store : FeatureStore or path, optional
+        Where features are kept and found again, whatever their batch size and device; without one they are computed at
+        each call.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from featx import FeatureExtractor, SoftmaxRegression, load_source
+    >>> digits = load_source("digits", limit=100)
+    >>> features = FeatureExtractor("lenet5", ["conv1:avg", "pool2"], weights="random:0", device="cpu")
+    >>> features.transform(digits).shape
+    (100, 406)
+    >>> features.get_feature_names_out()[[0, 5, 6]].tolist()
+    ['conv1:avg_0', 'conv1:avg_5', 'pool2_0']
+    >>> model = make_pipeline(features, SoftmaxRegression()).fit(digits, digits.labels)
+    >>> model.predict(digits.images[:5]).shape
+    (5,)
+    """
+
+    def __init__(
+        self,
+        backbone: str = "resnet18",
+        layers: str | LayerSpec | Sequence[str | LayerSpec] = "avgpool",
+        *,
+        weights: str = ExtractConfig.weights,
+        stem: Stem | None = ExtractConfig.stem,
+        size: int | None = ExtractConfig.size,
+        mean: Sequence[float] | None = ExtractConfig.mean,
+        std: Sequence[float] | None = ExtractConfig.std,
+        resize: Resize | None = ExtractConfig.resize,
+        interpolation: Interpolation | None = ExtractConfig.interpolation,
+        bits: int | None = ExtractConfig.bits,
+        crops: Crops = Views.crops,
+        flip: bool = Views.flip,
+        scales: Sequence[float] = Views.scales,
+        precision: Precision = ExtractConfig.precision,
+        dtype: Dtype = ExtractConfig.dtype,
+        batch_size: int = ExtractConfig.batch_size,
+        device: str = ExtractConfig.device,
+        store: FeatureStore | str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.layers = layers
+        self.weights = weights
+        self.stem = stem
+        self.size = size
+        self.mean = mean
+        self.std = std
+        self.resize = resize
+        self.interpolation = interpolation
+        self.bits = bits
+        self.crops = crops
+        self.flip = flip
+        self.scales = scales
+        self.precision = precision
+        self.dtype = dtype
+        self.batch_size = batch_size
+        self.device = device
+        self.store = store
+
+    def fit(self, X: Images, y: Any = None) -> Self:
+        """Check the parameters; nothing is learnt from X.
+
+        Raises
+        ------
+        OptionError
+            For a parameter that cannot be worked with.
+        """
+        self._specs()
+        self._config()
+        return self
+
+    def transform(self, X: Images) -> npt.NDArray[Any]:
+        """Return the activations.
+
+        Parameters
+        ----------
+        X : array, tensor, list of images or of paths, or Source
+            See `featx.extraction.inputs.as_source`: uint8 (n, H, W), (n, H, W, C) or (n, C, H, W); a torch tensor of
+            them, or of floats from 0 to 1; a list of arrays, tensors or PIL images; n paths of images; or a Source.
+
+        Returns
+        -------
+        ndarray, shape (n, columns)
+            After ``set_output(transform="pandas")`` a data frame, its columns named as `get_feature_names_out` says.
+
+        Raises
+        ------
+        ImageError
+            Naming an image that cannot be decoded.
+        OptionError
+            For a parameter that cannot be worked with.
+        """
+        specs, config, store = self._specs(), self._config(), as_store(self.store)
+        source, backbone = opened(
+            X, self.backbone, lambda channels: self._backbone(channels, store, config.views), self.bits
+        )
+        if store is None:
+            found = compute(source, backbone, specs, config)
+        else:
+            tables = extract({source.split: source}, backbone, specs, store, config).tables
+            found = {layer: np.asarray(table.X) for (_, layer), table in tables.items()}
+        self._named = self._identity(), _names({layer: rows.shape[1] for layer, rows in found.items()})
+        blocks = list(found.values())
+        return blocks[0] if len(blocks) == 1 else np.hstack(blocks)
+
+    def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[Any]:
+        """Return the columns' names: layer, pooling and number, such as ``layer3:avg_0``.
+
+        Parameters
+        ----------
+        input_features : object
+            Has no effect: images have no names of features.
+
+        Returns
+        -------
+        ndarray of object, shape (columns,)
+
+        Raises
+        ------
+        OptionError
+            Nothing was transformed yet, and the number of columns depends on the images' size.
+        """
+        identity, names = getattr(self, "_named", (None, None))
+        return self._counted_names() if identity != self._identity() or names is None else names.copy()
+
+    def _identity(self) -> str:
+        """Return what the columns depend on, the images' size apart."""
+        passing = ("batch_size", "device", "store", "precision", "dtype", "mean", "std")
+        return repr({name: value for name, value in self.get_params(deep=False).items() if name not in passing})
+
+    def _counted_names(self) -> npt.NDArray[Any]:
+        """Return the names without images, from the shapes that the network gives at its size."""
+        from featx.extraction.compute import layers_of
+        from featx.extraction.forward import Network
+
+        config = self._config()
+        backbone = self._backbone(None, as_store(self.store), config.views)
+        px = backbone.preprocess.crop
+        if px is None:
+            raise OptionError(
+                f"how many columns {self.backbone} gives depends on the images' size",
+                "transform images first, or give --size",
+            )
+        network = Network(backbone, (backbone.preprocess.channels, px, px))
+        return _names({str(spec): network.columns(spec) for spec in layers_of(self._specs(), network)})
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def _specs(self) -> list[LayerSpec]:
+        several = isinstance(self.layers, Iterable) and not isinstance(self.layers, str)
+        layers: list[Any] = list(self.layers) if several else [self.layers]  # type: ignore[arg-type]
+        if not all(isinstance(layer, (str, LayerSpec)) for layer in layers):
+            raise OptionError(f"layers is {str(self.layers)[:80]}, expected one or several of NODE or NODE:POOLING")
+        return parse_layers(layers)
+
+    def _config(self) -> ExtractConfig:
+        scales: Any = self.scales  # any sequence: `Views` makes it a tuple
+        return ExtractConfig(
+            views=Views(self.crops, self.flip, scales),
+            precision=self.precision,
+            dtype=self.dtype,
+            batch_size=self.batch_size,
+            device=self.device,
+        )
+
+    def _backbone(self, channels: int | None, store: FeatureStore | None, views: Views) -> Backbone:
+        found = resolve(
+            self.backbone,
+            weights=self.weights,
+            stem=self.stem,
+            size=self.size,
+            mean=self.mean,
+            std=self.std,
+            resize=self.resize,
+            interpolation=self.interpolation,
+            bits=self.bits,
+            views=views,
+            channels=channels,
+            memo=None if store is None else Memo(store.home),
+        )
+        warn_of(found)
+        return found
+
+
+def _names(widths: Mapping[str, int]) -> npt.NDArray[Any]:
+    return np.array([f"{layer}_{i}" for layer, width in widths.items() for i in range(width)], object)

@@ -1,0 +1,1 @@
+"""Which network, which weights, which preprocessing, which head."""

@@ -1,0 +1,162 @@
+"""Which network, which weights, which preprocessing; torch is loaded only where the memo does not know."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from featx.cache.memo import Memo
+from featx.core.backbone_names import (
+    ALIASES,
+    DRAWN,
+    PIXELS,
+    check_backbone,
+    check_stem,
+    check_weights,
+    is_factory,
+    is_timm,
+    versions,
+)
+from featx.core.specs import ExtractConfig, Interpolation, PreprocessSpec, Resize, Stem, Views
+from featx.models import factories
+from featx.models.backbone import Backbone, from_facts, remembered
+from featx.models.preprocessing import adjusted
+from featx.models.standing import look_up_held
+from featx.models.trained_run import Held, find_held
+
+__all__ = ["Backbone", "is_weights_file", "resolve"]
+
+
+LOOKS = 4
+"""Raised when more is found out of a network than the memo may have been told; with 3, whether it needs its batch; with
+4, which layer makes its logits."""
+
+_WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
+
+
+def resolve(
+    name: str,
+    *,
+    weights: str = ExtractConfig.weights,
+    stem: Stem | None = ExtractConfig.stem,
+    size: int | None = ExtractConfig.size,
+    mean: Sequence[float] | None = ExtractConfig.mean,
+    std: Sequence[float] | None = ExtractConfig.std,
+    resize: Resize | None = ExtractConfig.resize,
+    interpolation: Interpolation | None = ExtractConfig.interpolation,
+    bits: int | None = ExtractConfig.bits,
+    views: Views = ExtractConfig.views,
+    channels: int | None = None,
+    memo: Memo | None = None,
+) -> Backbone:
+    """Look a backbone up.
+
+    Parameters
+    ----------
+    name : str
+        Any torchvision classifier, ``lenet5``, ``pixels``, one of timm's networks as ``timm:NAME`` or
+        ``timm:NAME.TAG``, ``mobilenet_v1`` (timm's), a factory of one's own: ``file.py:factory`` or
+        ``package.module:factory``; or the network of a training run, with its weights, preprocessing and size:
+        ``run:`` and the run's id, its beginning, or its folder.
+    weights : str
+        ``DEFAULT`` or one of torchvision's names, ``random:SEED``, a ``.pth`` or ``.safetensors`` file, or ``run:ID``
+        as above, where the names agree. For a factory DEFAULT means: as it returns the network.
+    stem : str, optional
+        ``cifar``: first layers for images of 32 px, for torchvision's ResNets. See
+        `featx.models.torchvision_models.cifar_stem`.
+    size : int, optional
+        Resize the shorter side to it and cut the centre out, in px; else as the weights were trained.
+    mean, std : sequence of float, optional
+        One value, or one a channel; else those of the weights, ImageNet's for a file or random weights.
+    resize, interpolation : str, optional
+        ``crop``, ``squash``, ``pad`` or ``none``, and ``bilinear`` or ``bicubic``: see `PreprocessSpec`; else as
+        the weights were trained.
+    bits : int, optional
+        How many bits of 16-bit images count; else as the files say, or as a run was trained.
+    views : Views
+        Which views of an image are averaged. Where several crops would be cut out of images that were resized to
+        the crop's own size, they are resized to 8/7 of it first: 256 px for 224.
+    channels : int, optional
+        Of the source, where there is one: `lenet5` takes 1 or 3, `pixels` any number, a network of one's own what its
+        first convolution says, all others 3. Grey is made of colours, and colours of grey; other counts must agree.
+    memo : Memo, optional
+        Remembers the weights' hash, so that a finished key needs no torch.
+
+    Raises
+    ------
+    OptionError
+        For a name, size or value that does not exist.
+    WeightsError
+        For weights that cannot be had.
+    CorruptStoreError
+        For a run whose record is damaged.
+    """
+    check_backbone(name)
+    check_weights(weights)
+    name = ALIASES.get(name, name)
+    held = find_held(name, weights, stem, memo.home if memo else None)
+    if held is not None and weights.startswith(DRAWN):
+        found = _drawn_anew(held, weights, memo)
+    elif held is not None:
+        found = look_up_held(held, memo, resolve)
+    else:
+        check_stem(name, stem)
+        found = _pixels(channels or 3) if name == PIXELS else _look_up(name, weights, stem, channels, size, memo)
+    preprocess = adjusted(found.preprocess, size, resize, interpolation, mean, std, views)
+    return replace(found, preprocess=preprocess if bits is None else replace(preprocess, bits=bits))
+
+
+def _pixels(channels: int) -> Backbone:
+    mean, std = (0.0,) * channels, (1.0,) * channels
+    plain = PreprocessSpec(None, None, channels, mean=mean, std=std)
+    return Backbone(PIXELS, "none", hashlib.sha256(b"").hexdigest(), plain)
+
+
+def _look_up(
+    name: str, weights: str, stem: str | None, channels: int | None, size: int | None, memo: Memo | None
+) -> Backbone:
+    """Return a network with its weights' own preprocessing, as the memo knows it or as it is found to be."""
+    taken = 1 if name == "lenet5" and channels == 1 else 3
+    own = is_factory(name)
+    about = {
+        "backbone": name,
+        "weights": weights,
+        "stem": stem,
+        "channels": taken,
+        "size": size if is_timm(name) else None,
+        "looks": LOOKS,
+        "folder": str(Path.cwd()) if own or is_weights_file(weights) else "",
+        "path": sys.path if own else [],
+        "versions": versions(name),
+    }
+    # What a factory loads from elsewhere has no stamp: such weights are looked at each time.
+    seen = not own or weights != ExtractConfig.weights
+    known = remembered(about, name if own else None, memo, seen, lambda: _inspect(name, weights, stem, taken, size))
+    return from_facts(known, weights)
+
+
+def _drawn_anew(held: Held, weights: str, memo: Memo | None) -> Backbone:
+    """Return a run's network with the preprocessing that it was trained with, and weights drawn anew."""
+    name, channels = held.origin or held.name, held.preprocess.channels
+    drawn = _look_up(name, weights, held.options.get("stem"), channels, held.options.get("img_size"), memo)
+    return replace(drawn, preprocess=held.preprocess)
+
+
+def _inspect(name: str, weights: str, stem: str | None, channels: int, size: int | None) -> dict[str, Any]:
+    from featx.models import builders
+
+    if is_timm(name):
+        return builders.inspect_timm(name, weights, is_weights_file(weights), size)
+    if is_factory(name):
+        return builders.inspect_own(factories.parse(name), weights, is_weights_file(weights))
+    return builders.inspect_named(name, weights, stem, is_weights_file(weights), channels)
+
+
+def is_weights_file(weights: str) -> bool:
+    """Tell whether weights are meant to be a file: they look like one, or are one."""
+    path = Path(weights).expanduser()
+    return path.suffix in _WEIGHT_SUFFIXES or path.is_file()

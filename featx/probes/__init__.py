@@ -1,0 +1,1 @@
+"""Classifiers on features: the objective, its solvers, softmax regression, sweeps, other heads."""

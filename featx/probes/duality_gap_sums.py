@@ -1,0 +1,236 @@
+"""The certificate's passes over the rows, in float64, each sum with the rounding that it can have at most."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from featx.probes.curvature import root_of
+from featx.probes.objective import logit_hessian_product
+from featx.probes.problem import Problem, working_blocks
+
+EPS = torch.finfo(torch.float64).eps
+
+FULL_COLUMNS = 4096
+"""Above so many columns S is not computed."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is known at weights theta (k, p) whose class means are zero. `C` is in all sums.
+
+    Parameters
+    ----------
+    gradient, error : Tensor of shape (k, p)
+        The objective's gradient, and the rounding it can have.
+    curvature : Tensor of shape (p, p) or None
+        S of `featx.probes.duality_gap`; None where it would have too many columns.
+    squares : Tensor of shape (p,)
+        ``sum_i w_i x_ij^2``.
+    mean_curvature : float
+        `featx.probes.objective.Evaluation.curvature`, or near it.
+    terms : int
+        Roundings that a term of a sum over the rows goes through at most.
+    slack, blur : float
+        What the logits' rounding adds to the norm of a move, and the largest error of a logit.
+    shifted : float
+        What the error that all logits of a class have in common adds to the objective: an intercept takes it up.
+    """
+
+    theta: Tensor
+    gradient: Tensor
+    error: Tensor
+    curvature: Tensor | None
+    squares: Tensor
+    mean_curvature: float
+    terms: int
+    slack: float
+    blur: float
+    shifted: float
+
+
+@dataclass(frozen=True)
+class Move:
+    """Newton's move by a step V: what it takes off the gradient (k, p), that sum's rounding, and its size.
+
+    `size` is ``sum_i w_i V x_i . J_i V x_i`` with J_i the Jacobian ``diag(p_i) - p_i p_i^T``, `largest` the largest
+    relative change of a probability, and `jacobian` (k, k) the sum of the ``w_i J_i``.
+    """
+
+    change: Tensor
+    error: Tensor
+    size: float
+    largest: float
+    jacobian: Tensor
+
+    def balance(self, left: Tensor, error: Tensor, point: Point) -> tuple[float, float] | None:
+        """Return the size of the move that takes the rest off the intercepts, and its largest relative change.
+
+        Every row moves by ``-J_i v`` with one v (k,) that solves ``v jacobian = left``. None where rounding decides.
+        """
+        # Class sums are zero: the first eigenvalue of more than one row is that of the constant, nought.
+        values = torch.linalg.eigvalsh(self.jacobian)[1 if len(left) > 1 else 0 :]
+        least = float(values[0]) - (point.terms + 6 * len(left)) * EPS * float(self.jacobian.diagonal().sum())
+        if not least > 0:
+            return None
+        tau = float((left[:, -1].abs() + error[:, -1]).norm()) / math.sqrt(least)
+        return tau, 2 * tau / math.sqrt(least)
+
+
+def look(problem: Problem, theta: Tensor, offset_error: float) -> Point:
+    """Return what one pass over the rows finds at `theta`, whose logits are all wrong by `offset_error` at most."""
+    p, size = len(problem.ridge), float(theta.norm(dim=1).max())
+    gradient = torch.zeros_like(theta)
+    sums = torch.zeros_like(theta[:, 0])
+    residuals, squares = torch.zeros_like(theta[:, 0]), torch.zeros_like(theta[0])
+    curvature = torch.zeros(p, p, dtype=torch.float64, device=theta.device) if p <= FULL_COLUMNS else None
+    shift_blur = _shift_blur(problem)
+    size_blur = EPS * (p + 8) * size
+    offset_error += float((theta.abs() @ shift_blur).max()) + 16 * EPS
+    slack = spread_sum = blur = 0.0
+    terms = blocks = 0
+    for rows, block in exact_blocks(problem):
+        weight, logits = problem.weight[rows], block @ theta.T
+        probability = probabilities(logits)
+        residual = _residual(logits, probability, problem.target[rows])
+        gradient += (residual * weight[:, None]).T @ block
+        sums += weight @ residual
+        residuals += weight @ residual.square()
+        squares += weight @ block.square()
+        spread = _spread(logits, probability)
+        wrong = size_blur * block.norm(dim=1) + offset_error
+        slack += float(weight @ (spread * wrong.square()))
+        spread_sum += float(weight @ spread)
+        blur = max(blur, float(wrong.max()))
+        if curvature is not None:
+            curvature += (scaled := block * (weight * smallest(logits, probability)).sqrt()[:, None]).T @ scaled
+        terms, blocks = max(terms, len(block)), blocks + 1
+    terms += blocks + len(theta) + 16
+    C = problem.C
+    penalty = theta * problem.ridge
+    total, residuals = problem.weight.sum().sqrt(), residuals.sqrt()
+    error = C * residuals[:, None] * (squares.sqrt() * terms * EPS + shift_blur * total) + EPS * terms * penalty.abs()
+    imbalance = float((sums.abs() + (terms * EPS + blur) * total * residuals).sum())
+    return Point(
+        theta,
+        C * gradient + penalty,
+        error,
+        None if curvature is None else C * curvature,
+        C * squares,
+        C * spread_sum / (4 if len(theta) > 1 else 1),
+        terms,
+        math.sqrt(C * slack),
+        blur,
+        0.0 if problem.has_intercept else C * offset_error * imbalance,
+    )
+
+
+def _shift_blur(problem: Problem) -> Tensor:
+    """Return what columns' working values (p,) can all be wrong by: a standardised column's mean is a rounded one.
+
+    An intercept takes that up; without one, it is another problem.
+    """
+    if problem.has_intercept:
+        return torch.zeros_like(problem.ridge)
+    moved = (problem.shift * problem.inverse_scale).abs()
+    return torch.where(problem.shift != 0, EPS * (4 * moved + 64), 0.0)
+
+
+def root_at(problem: Problem, point: Point) -> Tensor:
+    """Return a triangular root of `Point.curvature`, from one more pass."""
+    weighted = (
+        block * (problem.C * problem.weight[rows] * smallest(logits, probabilities(logits))).sqrt()[:, None]
+        for rows, block in exact_blocks(problem)
+        for logits in [block @ point.theta.T]
+    )
+    return root_of(weighted, len(problem.ridge), point.theta.device)
+
+
+def largest_moves(problem: Problem, point: Point, steps: list[Tensor], blurs: list[tuple[float, float]]) -> list[float]:
+    """Return the most that ``|(V x_i)_k|`` can be for each step V (k, p), in one pass.
+
+    V is known to a step of `blurs`: times ``||x_i||`` at most the first, and times ``1 / sqrt(C w_i s_i)`` the second.
+    """
+    largest = [0.0] * len(steps)
+    lengths = [float(step.norm(dim=1).max()) for step in steps]
+    p = len(problem.ridge)
+    for rows, block in exact_blocks(problem):
+        logits = block @ point.theta.T
+        own = (problem.C * problem.weight[rows] * smallest(logits, probabilities(logits))).rsqrt()
+        size = block.norm(dim=1)
+        for number, (step, length, (by_size, by_own)) in enumerate(zip(steps, lengths, blurs, strict=True)):
+            blur = torch.minimum(by_size * size, by_own * own) + EPS * (p + 4) * length * size
+            largest[number] = max(largest[number], float(((block @ step.T).abs().amax(1) + blur).max()))
+    return largest
+
+
+def newton_move(problem: Problem, point: Point, step: Tensor) -> Move:
+    """Return Newton's move by `step` (k, p), from one pass."""
+    k = len(step)
+    change, squares = torch.zeros_like(step), torch.zeros_like(step[:, 0])
+    jacobian = torch.zeros(k, k, dtype=torch.float64, device=step.device)
+    size = largest = 0.0
+    for rows, block in exact_blocks(problem):
+        weight, logits = problem.weight[rows], block @ point.theta.T
+        probability = probabilities(logits)
+        moved = block @ step.T
+        product = logit_hessian_product(logits.T.clone(), moved.T.clone()).T
+        relative = moved - (probability * moved).sum(1, keepdim=True) if k > 1 else moved
+        size += (
+            float(weight @ (relative.square() * probability).sum(1))
+            if k > 1
+            else float(weight @ (moved * product)[:, 0])
+        )
+        largest = max(largest, float(relative.abs().max()))
+        change += (product * weight[:, None]).T @ block
+        squares += weight @ product.square()
+        weighted = probability * weight[:, None]
+        if k > 1:
+            jacobian += torch.diag(weighted.sum(0)) - weighted.T @ probability
+        else:
+            jacobian += (weighted * torch.sigmoid(-logits)).sum(0)
+    C = problem.C
+    error = EPS * (
+        point.terms * (C * squares).sqrt()[:, None] * point.squares.sqrt() + 8 * (step * problem.ridge).abs()
+    )
+    return Move(C * change, error, C * size * (1 + point.terms * EPS), largest, C * jacobian)
+
+
+def exact_blocks(problem: Problem) -> Iterator[tuple[slice, Tensor]]:
+    """Yield (rows, block in working units (rows, p)), float64."""
+    return working_blocks(replace(problem, dtype=torch.float64))
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Return each row's probabilities (n, k); of the second class where there is one column for two classes."""
+    return torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, dim=1)
+
+
+def smallest(logits: Tensor, probability: Tensor) -> Tensor:
+    """Return s_i of `featx.probes.duality_gap` (n,), a little less: it must not exceed any probability."""
+    least = probability.min(1).values if logits.shape[1] > 1 else _two_class_curvature(logits)
+    return least * (1 - 1e-12)
+
+
+def _two_class_curvature(logits: Tensor) -> Tensor:
+    return (torch.sigmoid(logits) * torch.sigmoid(-logits))[:, 0]
+
+
+def _residual(logits: Tensor, probability: Tensor, target: Tensor) -> Tensor:
+    """Return ``p - e_y`` (n, k): of the true class, less all others, so that nothing is lost where it is likely."""
+    if logits.shape[1] == 1:
+        sign = (1 - 2 * target).to(logits.dtype)[:, None]
+        return sign * torch.sigmoid(sign * logits)
+    residual = probability.scatter(1, target[:, None], 0.0)
+    return residual.scatter(1, target[:, None], -residual.sum(1, keepdim=True))
+
+
+def _spread(logits: Tensor, probability: Tensor) -> Tensor:
+    """Return the most that values of 1 and -1 vary by a row's probabilities (n,)."""
+    if logits.shape[1] == 1:
+        return _two_class_curvature(logits)
+    return 4 * probability.scatter(1, probability.argmax(1, keepdim=True), 0.0).sum(1)

@@ -1,0 +1,194 @@
+"""How a head is fitted on rows in memory: as it is, with its C or k chosen on validation rows, or on few labels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from featx.core.metrics import Scores
+from featx.core.statistics import summary
+from featx.errors import SourceError
+from featx.probes.classifiers import make_classifier, score_classifier
+from featx.probes.config import RECIPES, SWEEPS, FitConfig
+from featx.probes.knn import KNNProbe
+from featx.probes.sgd import SGDProbe
+from featx.probes.softmax_cv import SoftmaxRegressionCV
+
+Data = Mapping[str, tuple[Any, npt.NDArray[np.int64]]]
+"""X (n, d) and labels y (n,) of ``train``, ``val`` and ``test``; of the latter two, there may be no rows.
+
+X is a float32 array; for softmax regression without a sweep it may be a FeatureMatrix, which is streamed."""
+
+
+@dataclass(frozen=True)
+class HeadFit:
+    """A fitted head and how good it is.
+
+    Parameters
+    ----------
+    model : classifier
+        Its classes are whole numbers.
+    scores : dict of str to Scores
+        Of the parts that have rows. ``val`` is always of a model that has not seen those rows.
+    config : FitConfig
+        With what was chosen filled in.
+    fit_seconds : float
+        Of fitting, and of choosing.
+    search : dict
+        What was tried on the validation rows: ``over`` (``C`` or ``k``), ``values``, ``accuracy``, ``chosen``, and
+        for a sweep its ``origin``. Empty where nothing was chosen.
+    draws : dict
+        Of ``shots``: by part the accuracies of all draws (``values``), their mean, standard deviation and 95 %
+        interval. Empty otherwise; model and confusion are the first draw's, accuracy and loss the means.
+    """
+
+    model: Any
+    scores: dict[str, Scores]
+    config: FitConfig
+    fit_seconds: float
+    search: dict[str, Any] = field(default_factory=dict)
+    draws: dict[str, Any] = field(default_factory=dict)
+
+
+def fit_head(data: Data, config: FitConfig, n_classes: int, device: str = "cpu") -> HeadFit:
+    """Fit on ``train`` as the configuration says, and score every part once.
+
+    The test rows take part in no choice: a sweep chooses C on ``val`` and refits on ``train`` and ``val``, nearest
+    neighbours choose k on ``val``.
+
+    Raises
+    ------
+    SourceError
+        Too few rows: of a class for ``shots``, or none to choose by.
+    """
+    if config.shots is not None:
+        return _few_labels(data, config, n_classes, device)
+    if config.sweep in RECIPES:
+        return _by_recipe(data, config, n_classes, device)
+    if config.sweep is not None:
+        return _swept(data, config, n_classes, device)
+    if config.head == "knn" and config.k is None:
+        return _best_k(data, config, n_classes, device)
+    start = time.perf_counter()
+    model = make_classifier(config, device).fit(*data["train"])
+    seconds = time.perf_counter() - start
+    return HeadFit(model, _scores(data, config, model, n_classes), config, seconds)
+
+
+def _swept(data: Data, config: FitConfig, n_classes: int, device: str) -> HeadFit:
+    preset = SWEEPS[config.sweep or ""]
+    X_val, y_val = _validation(data, f"--sweep {config.sweep}")
+    start = time.perf_counter()
+    model = SoftmaxRegressionCV(
+        preset.Cs,
+        halvings=preset.halvings,
+        fit_intercept=config.fit_intercept,
+        class_weight=config.class_weight,
+        tol=config.tol,
+        max_iter=config.max_iter,
+        normalize=preset.normalize,
+        device=device,
+    ).fit(*data["train"], X_val=X_val, y_val=y_val)
+    seconds = time.perf_counter() - start
+    chosen = replace(config, C=model.C_, standardize=False, normalize=preset.normalize)
+    scores = _scores(data, chosen, model, n_classes)
+    # The last fit has learnt from the validation rows: what they say is said by the fit that chose.
+    blind = make_classifier(chosen, device).fit(*data["train"])
+    scores["val"] = score_classifier("softmax", blind, X_val, y_val, n_classes)
+    search = _search("C", model.Cs_.tolist(), model.scores_[0].tolist(), model.C_) | {
+        "origin": preset.origin,
+        "converged": model.path_converged_[0].tolist(),
+    }
+    return HeadFit(model, scores, chosen, seconds, search)
+
+
+def _by_recipe(data: Data, config: FitConfig, n_classes: int, device: str) -> HeadFit:
+    recipe = RECIPES[config.sweep or ""]
+    start = time.perf_counter()
+    model = SGDProbe(
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        momentum=recipe.momentum,
+        device=device,
+        random_state=config.seed,
+    ).fit(*data["train"])
+    seconds = time.perf_counter() - start
+    chosen = replace(config, standardize=False, normalize=None)
+    scores = _scores(data, chosen, model, n_classes)
+    search = _search("epochs", [recipe.epochs], [], recipe.epochs) | {"origin": recipe.origin}
+    return HeadFit(model, scores, chosen, seconds, search)
+
+
+def _best_k(data: Data, config: FitConfig, n_classes: int, device: str) -> HeadFit:
+    X, y = _validation(data, "--head knn without --k")
+    start = time.perf_counter()
+    model: KNNProbe = make_classifier(config, device).fit(*data["train"])
+    ks = list(FitConfig.NEIGHBOURS)
+    votes = model.votes(X, ks)
+    accuracy = [float((model.classes_[share.argmax(axis=1)] == y).mean()) for share in votes]
+    k = ks[int(np.argmax(accuracy))]
+    chosen = replace(config, k=k)
+    model = model.set_params(k=k)
+    seconds = time.perf_counter() - start
+    return HeadFit(model, _scores(data, chosen, model, n_classes), chosen, seconds, _search("k", ks, accuracy, k))
+
+
+def _few_labels(data: Data, config: FitConfig, n_classes: int, device: str) -> HeadFit:
+    if config.head == "knn" and config.k is None:
+        config = replace(config, k=KNNProbe().k)  # few labels leave nothing to choose among
+    X, y = data["train"]
+    fits, seconds = [], 0.0
+    for draw in range(config.draws):
+        rows = draw_rows(y, config.shots or 0, [config.seed, draw])
+        few = {**data, "train": (X[rows], y[rows])}
+        start = time.perf_counter()
+        model = make_classifier(config, device).fit(*few["train"])
+        seconds += time.perf_counter() - start
+        fits.append((model, _scores(few, config, model, n_classes)))
+    draws, means = {}, {}
+    for part, first in fits[0][1].items():
+        values = [scores[part].accuracy for _, scores in fits]
+        draws[part] = {"values": values, **summary(values)}
+        loss = float(np.mean([scores[part].loss for _, scores in fits]))
+        means[part] = replace(first, accuracy=float(np.mean(values)), loss=loss)
+    return HeadFit(fits[0][0], means, config, seconds, draws=draws)
+
+
+def draw_rows(y: npt.NDArray[np.int64], shots: int, seed: list[int]) -> npt.NDArray[np.int64]:
+    """Return `shots` positions of each class in y, rising.
+
+    Raises
+    ------
+    SourceError
+        A class has fewer.
+    """
+    random = np.random.default_rng(seed)
+    chosen = []
+    for label, count in zip(*np.unique(y, return_counts=True), strict=True):
+        if count < shots:
+            raise SourceError(
+                f"class {label} has {count} training rows, expected at least {shots} for --shots {shots}",
+                "give fewer --shots",
+            )
+        chosen.append(random.choice(np.flatnonzero(y == label), shots, replace=False))
+    return np.sort(np.concatenate(chosen))
+
+
+def _validation(data: Data, what: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    if not len(data["val"][1]):
+        raise SourceError(f"there are no validation rows, and {what} chooses by them", "give more images")
+    return data["val"]
+
+
+def _scores(data: Data, config: FitConfig, model: Any, n_classes: int) -> dict[str, Scores]:
+    return {name: score_classifier(config.head, model, X, y, n_classes) for name, (X, y) in data.items() if len(y)}
+
+
+def _search(over: str, values: list[Any], accuracy: list[float], chosen: float) -> dict[str, Any]:
+    return {"over": over, "values": values, "accuracy": accuracy, "chosen": chosen}

@@ -1,0 +1,131 @@
+"""The minimum of softmax regression's objective: L-BFGS as far as its metric leads, Newton steps for what is left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from featx.probes.curvature import CurvatureMetrics
+from featx.probes.lbfgs import Solution, minimise
+from featx.probes.newton import DENSE, NewtonStep, minimise_by_newton, newton_step
+from featx.probes.objective import Evaluation, evaluate, hessian_product, start_point
+from featx.probes.problem import Problem
+
+LEEWAY = 5.0
+"""L-BFGS's word that `tol` is reached is taken where Newton's decrement is within this multiple of it."""
+
+LBFGS_STEPS = 100
+"""After so many steps what is left is Newton's: the metric does not fit the classes."""
+
+SAFE_INFLATION = 1e3
+"""Columns that explain each other by more than this need the Hessian's products in float64."""
+
+
+def fit_softmax(
+    problem: Problem,
+    *,
+    tol: float,
+    max_iter: int,
+    start: Tensor | None = None,
+    metrics: CurvatureMetrics | None = None,
+) -> Solution:
+    """Minimise the objective of `featx.probes.objective`.
+
+    Parameters
+    ----------
+    problem : Problem
+    tol : float
+        Bound of the scale-free gradient norm.
+    max_iter : int
+    start : Tensor of shape (k, p), optional
+        In working units; zero weights by default.
+    metrics : CurvatureMetrics, optional
+        From fits of the same data with another C.
+
+    Notes
+    -----
+    A float32 problem whose matrix products become too coarse before `tol` is reached is finished in float64, still
+    one block of rows at a time. The end is judged in float64, and by the true Hessian; where that sees more to be had
+    than the metric of L-BFGS did, Newton steps follow.
+    """
+    start = start_point(problem) if start is None else start
+    metrics = metrics or CurvatureMetrics()
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")  # fp32 means fp32: neither TF32 nor bf16
+    try:
+        most = min(max_iter, LBFGS_STEPS)
+        first = _by_lbfgs(problem, start, tol, most, metrics)
+        if not first.converged and first.n_iter < most and problem.dtype != torch.float64:
+            fine = replace(problem, dtype=torch.float64)
+            first = _after(first, _by_lbfgs(fine, first.point, tol, most - first.n_iter, metrics))
+        return _finished(problem, first, tol, max_iter, metrics)
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def refine(problem: Problem, solution: Solution, *, tol: float, max_iter: int) -> Solution:
+    """Go on from a solution by Newton steps in float64, to another `tol` of the true Hessian's gradient norm.
+
+    Of the two points, the better one is returned.
+    """
+    found = _by_newton(problem, solution, tol, max_iter, CurvatureMetrics())
+    return found if found.value <= solution.value else solution
+
+
+def _finished(problem: Problem, first: Solution, tol: float, max_iter: int, metrics: CurvatureMetrics) -> Solution:
+    """Return the solution once it is judged in float64, with Newton steps where they have more to gain."""
+    fine = replace(problem, dtype=torch.float64)
+    at = evaluate(fine, first.point)
+    first = replace(first, value=at.value, n_evaluations=first.n_evaluations + 1)
+    if first.converged and _seen_by_newton(problem, first.point, at, metrics).norm(at.value) <= LEEWAY * tol:
+        return first
+    if first.n_iter >= max_iter:
+        return replace(first, converged=False)
+    return _by_newton(problem, first, tol, max_iter, metrics)
+
+
+def _seen_by_newton(problem: Problem, theta: Tensor, at: Evaluation, metrics: CurvatureMetrics) -> NewtonStep:
+    metric = metrics(problem, theta, at.curvature)
+    seen = _for_products(problem, metrics)
+    return newton_step(lambda step: hessian_product(seen, theta, step), at.gradient, metric)
+
+
+def _for_products(problem: Problem, metrics: CurvatureMetrics) -> Problem:
+    """Return the problem in the precision that the Hessian's products need."""
+    is_small = problem.n_rows * len(problem.ridge) <= DENSE
+    return replace(problem, dtype=torch.float64) if is_small or metrics.inflation > SAFE_INFLATION else problem
+
+
+def _by_newton(problem: Problem, first: Solution, tol: float, max_iter: int, metrics: CurvatureMetrics) -> Solution:
+    fine = replace(problem, dtype=torch.float64)
+    second = minimise_by_newton(
+        lambda theta: evaluate(fine, theta),
+        lambda theta: lambda step: hessian_product(_for_products(problem, metrics), theta, step),
+        lambda theta, curvature: metrics(fine, theta, curvature),
+        first.point,
+        tol=tol,
+        max_iter=max_iter - first.n_iter,
+        noise=torch.finfo(torch.float64).eps,
+    )
+    return _after(first, second)
+
+
+def _by_lbfgs(problem: Problem, start: Tensor, tol: float, max_iter: int, metrics: CurvatureMetrics) -> Solution:
+    return minimise(
+        lambda theta: evaluate(problem, theta),
+        start,
+        lambda theta, curvature: metrics(problem, theta, curvature),
+        tol=tol,
+        max_iter=max_iter,
+        noise=torch.finfo(problem.dtype).eps,
+    )
+
+
+def _after(first: Solution, second: Solution) -> Solution:
+    return replace(
+        second,
+        n_iter=first.n_iter + second.n_iter,
+        n_evaluations=first.n_evaluations + second.n_evaluations,
+    )

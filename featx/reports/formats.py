@@ -1,0 +1,203 @@
+"""Runs side by side, as tables for documents: Markdown, LaTeX, CSV.
+
+What is the same for all runs stands above the table. A table wider than a page goes on below itself, its rows numbered;
+one whose columns were asked for stays as it was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from featx.core.csv_cells import csv_line
+from featx.reports.columns import MEASURED, Column, Row, chosen, filled, with_intervals
+from featx.reports.rows import TEXT_WIDTH, by_name, line_text
+
+MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{c: "\\" + c for c in "\\`*_[]|~"}}
+LATEX = {
+    **{c: "\\" + c for c in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+}
+"""What stands for a character that has a meaning of its own."""
+
+NUMBER = "#"
+"""Head of the column that numbers the rows of a table in several pieces."""
+
+RUN = "run"
+
+Columns = Mapping[str, Column]
+
+
+@dataclass(frozen=True)
+class Page:
+    """How wide a table may be.
+
+    Parameters
+    ----------
+    width : float
+        Characters a line.
+    gap : float
+        What stands beside each cell, in characters.
+    """
+
+    width: float
+    gap: float
+
+    def pieces(self, columns: Columns, rows: Sequence[Row]) -> list[dict[str, Column]]:
+        """Cut columns into tables that fit, each with one column at least; numbered where there are several."""
+        widths = {name: self._wide(name, column, rows) for name, column in columns.items()}
+        if sum(widths.values()) <= self.width:
+            return [dict(columns)]
+        if RUN in columns:  # the longest, and the least told by: last
+            columns = {**{name: column for name, column in columns.items() if name != RUN}, RUN: columns[RUN]}
+        number = self._wide(NUMBER, _numbers(rows), rows)
+        pieces: list[dict[str, Column]] = []
+        room = 0.0
+        for name, column in columns.items():
+            if widths[name] > room or not pieces:
+                pieces.append({NUMBER: _numbers(rows)})
+                room = self.width - number
+            pieces[-1][name] = column
+            room -= widths[name]
+        return pieces
+
+    def _wide(self, name: str, column: Column, rows: Sequence[Row]) -> float:
+        return max(len(name), *(len(column.text(row)) for row in rows)) + self.gap
+
+
+MARKDOWN_PAGE = Page(109, 3)
+LATEX_PAGE = Page(66, 2.4)
+"""Of the class article: 345 pt, letters of 5 pt on the average, 12 pt between two columns."""
+
+TEXT_PAGE = Page(TEXT_WIDTH + 2, 2)
+
+
+def to_markdown(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
+    """Return rows as Markdown; `names` are the columns, else those that tell anything."""
+    rows = by_name(rows)
+    if names is not None:
+        return markdown_table(*_cells(chosen(names, rows), rows))
+    above, columns = _parted(filled(rows), rows, (RUN,))
+    said = [_escaped(line, MARKDOWN) + "\n" for line in _said(above, rows)]
+    tables = [markdown_table(*_cells(piece, rows)) for piece in MARKDOWN_PAGE.pieces(columns, rows)]
+    return "\n".join([*(["".join(said)] if said else []), *tables])
+
+
+def to_latex(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
+    """Return rows as LaTeX tabulars of the package booktabs; runs are named in comments, unless asked for."""
+    rows = by_name(rows)
+    if names is not None:
+        return latex_table(*_cells(chosen(names, rows), rows))
+    above, columns = _parted({n: c for n, c in filled(rows).items() if n != RUN}, rows, ())
+    lines = [_escaped(line, LATEX) for line in _said(above, rows)]
+    said = ["\n".join([r"\noindent", *lines, r"\par\medskip", ""])] if lines else []
+    runs = [f"% {line_text(row.get(RUN))}" for row in rows]
+    pieces = LATEX_PAGE.pieces(columns, rows)
+    tables = [latex_table(*_cells(piece, rows), [] if i else runs) for i, piece in enumerate(pieces)]
+    return "".join(said) + "\\par\\medskip\n".join(tables)
+
+
+def to_csv(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
+    """Return rows as CSV, its numbers and paths in full; behind a score over seeds stands its interval."""
+    columns = with_intervals(filled(rows) if names is None else chosen(names, rows), rows)
+    body = [csv_line(_value(column, row) for column in columns.values()) for row in rows]
+    return "".join([csv_line(columns), *body])
+
+
+def to_columns(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """Return chosen columns as lines of at most 80 characters, where each cell is no longer than that."""
+    rows = by_name(rows)
+    pieces = TEXT_PAGE.pieces(chosen(names, rows), rows)
+    return "\n".join(text_table(*_cells(piece, rows)) for piece in pieces)
+
+
+def values(rows: Sequence[Row], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the values of chosen columns, by name, and of a score over seeds its interval too."""
+    columns = with_intervals(chosen(names, rows), rows)
+    return [{name: column.read(row) for name, column in columns.items()} for row in rows]
+
+
+def _value(column: Column, row: Row) -> Any:
+    value = column.read(row)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else line_text(value)
+
+
+def _parted(columns: Columns, rows: Sequence[Row], kept: Sequence[str]) -> tuple[dict[str, Column], dict[str, Column]]:
+    """Return the columns that say the same of every run, and the others, or all where none would be left."""
+    same = {
+        name: column
+        for name, column in columns.items()
+        if name not in (*MEASURED, *kept) and len({column.text(row) for row in rows}) == 1
+    }
+    others = {name: column for name, column in columns.items() if name not in same}
+    return (same, others) if others else ({}, dict(columns))
+
+
+def _said(columns: Columns, rows: Sequence[Row]) -> Iterator[str]:
+    """Give the lines that say what all runs share; none begins with a value, which could look like a list's mark."""
+    line = "Of this run:" if len(rows) == 1 else f"Same for all {len(rows)}:"
+    for i, (name, column) in enumerate(columns.items()):
+        item = f"{name} {column.text(rows[0])}{';' if i + 1 < len(columns) else '.'}"
+        if len(line) + 1 + len(item) > TEXT_WIDTH:
+            yield line
+            line = item
+        else:
+            line += f" {item}"
+    if columns:
+        yield line
+
+
+def _numbers(rows: Sequence[Row]) -> Column:
+    at = {id(row): i + 1 for i, row in enumerate(rows)}
+    return Column(lambda row: at[id(row)])
+
+
+Cells = tuple[list[str], list[list[str]], list[bool]]
+
+
+def _cells(columns: Columns, rows: Sequence[Row]) -> Cells:
+    words = [column.words for column in columns.values()]
+    return list(columns), [[column.text(row) for column in columns.values()] for row in rows], words
+
+
+def markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]], words: Sequence[bool]) -> str:
+    """Return a table in Markdown; columns of `words` stand to the left."""
+    rule = ["---" if left else "---:" for left in words]
+    cells = [[_escaped(cell, MARKDOWN) for cell in line] for line in lines]
+    shown = [[_escaped(head, MARKDOWN) for head in heads], rule, *cells]
+    return "".join(f"| {' | '.join(line)} |\n" for line in shown)
+
+
+def latex_table(
+    heads: Sequence[str], lines: Sequence[Sequence[str]], words: Sequence[bool], comments: Sequence[str] = ()
+) -> str:
+    """Return a LaTeX tabular; its lines are those of the package booktabs, a comment may stand above each."""
+    head, *body = (" & ".join(_escaped(cell, LATEX) for cell in line) + r" \\" for line in [heads, *lines])
+    align = "".join("l" if left else "r" for left in words)
+    told = [line for pair in zip(comments, body, strict=True) for line in pair] if comments else body
+    return "\n".join(
+        [rf"\begin{{tabular}}{{{align}}}", r"\toprule", head, r"\midrule", *told, r"\bottomrule", r"\end{tabular}", ""]
+    )
+
+
+def text_table(heads: Sequence[str], lines: Sequence[Sequence[str]], words: Sequence[bool]) -> str:
+    """Return a table as lines of text, two blanks between columns."""
+    widths = [max(len(line[i]) for line in [heads, *lines]) for i in range(len(heads))]
+    set_to: list[Callable[[str, int], str]] = [str.ljust if left else str.rjust for left in words]
+    shown = [
+        "  ".join(to(cell, width) for to, cell, width in zip(set_to, line, widths, strict=True)).rstrip()
+        for line in [heads, *lines]
+    ]
+    return "\n".join(shown) + "\n"
+
+
+def _escaped(cell: str, escapes: Mapping[str, str]) -> str:
+    return "".join(escapes.get(c, c) for c in cell)

@@ -1,0 +1,204 @@
+"""What a run writes down of itself: one dictionary for ``run.json``, the model, the history."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from featx.core.backbone_names import versions
+from featx.core.device import processor_name
+from featx.core.metrics import Scores
+from featx.core.run_folder import Run, Runs
+from featx.core.run_locks import held
+from featx.core.specs import ExtractConfig, LayerSpec, digest_of
+from featx.data.coverage import conflicts
+from featx.data.missing_classes import missing_classes
+from featx.data.splits import Part, Partition
+from featx.extraction.benchmark import Timing
+from featx.models.backbones import Backbone
+from featx.probes.probe import ProbeResult
+from featx.reports.identity import label_digest
+from featx.reports.predictions import save_predictions
+from featx.runs.fit_record import fit_fields, layer_lines, save_model
+from featx.runs.kept_tensors import held_fields, keep_base, kept_tensors
+from featx.training.config import TrainConfig
+from featx.training.resume import identity_of
+
+if TYPE_CHECKING:
+    from featx.training.train import TrainResult  # torchvision, which a fit can do without
+
+HISTORY_FILE = "history.csv"
+HISTORY_COLUMNS = (
+    *("epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"),
+    *("seconds", "images_per_second"),
+)
+CURVES = "curves"
+"""Name of the pictures, which end in .png, .svg and .pdf."""
+_PROGRAMS = ("featx", "torch", "torchvision", "scikit-learn", "numpy", "h5py", "pillow")
+
+
+@contextlib.contextmanager
+def new_run(home: Path, kind: str, command: list[str]) -> Iterator[Run]:
+    """Open a run's folder, before the work that may fail; one that writes no record leaves nothing behind."""
+    run = Runs(home).new(kind, command)
+    with held(run):
+        try:
+            yield run
+        finally:
+            run.discard()
+
+
+def record_fit(
+    run: Run,
+    partition: Partition,
+    backbone: Backbone,
+    layer: LayerSpec | str,
+    extraction: ExtractConfig,
+    result: ProbeResult,
+    layers: Mapping[str, ProbeResult] | None = None,
+    *,
+    keep_weights: bool = False,
+) -> dict[str, Any]:
+    """Write a fit's run and return its record.
+
+    ``model.safetensors`` holds ``coef_`` (k, d) and ``intercept_`` (k,); ``model_classes`` of the record says
+    which of ``classes`` each row of them is. Of few labels, model, confusion and test predictions are the first
+    draw's. Where several `layers` were fitted, the record is that of `layer`, and lists what was found of all. With
+    `keep_weights` the network's tensors lie beside the model, so that the run needs no other file.
+    """
+    if keep_weights:
+        keep_base(run, backbone)
+    save_model(run, result, partition.classes)
+    _keep_predictions(run, result.scored, result.scores)
+    record = _common(run, partition, backbone, extraction, result.scores) | {
+        "layer": str(layer),
+        **fit_fields(result),
+        "seed": partition.seed,
+        "extraction": asdict(extraction),
+        "layers": layer_lines(layers) if layers else None,
+        "held": held_fields(backbone),
+    }
+    run.write(record)
+    return record
+
+
+def record_train(
+    run: Run,
+    partition: Partition,
+    backbone: Backbone,
+    extraction: ExtractConfig,
+    config: TrainConfig,
+    result: TrainResult,
+    inference: Timing | None = None,
+    *,
+    keep_weights: bool = False,
+) -> dict[str, Any]:
+    """Write a training's run, its weights, history, curves and test predictions, and return its record.
+
+    Of how quick the trained network is, `inference`, nothing need be known. On a frozen base the head alone is kept,
+    unless `keep_weights` asks for all: the base is found by the hash of its tensors.
+    """
+    tensors, kept = kept_tensors(result.module, backbone, config, everything=keep_weights)
+    run.save_tensors(tensors)
+    run.write_text(HISTORY_FILE, _csv(result.history))
+    _draw(run, result, f"{backbone.name} {config.mode} on {Path(partition.train.source.spec).name}")
+    _keep_predictions(run, result.scored, result.scores)
+    record = _common(run, partition, backbone, extraction, result.scores) | {
+        **asdict(config),
+        "lr": config.peak_lr,
+        "weight_decay": config.decay,
+        "augment": result.augmentation.kind,
+        "standardize": True if config.mode == "frozen" else None,
+        "notes": result.notes,
+        "identity": digest_of(identity_of(partition, backbone, config)),
+        "kept": kept,
+        "held": held_fields(backbone),
+        "best_epoch": result.best_epoch,
+        "history": result.history,
+        "parameters": result.parameters,
+        "parameter_bytes": {name: 4 * count for name, count in result.parameters.items()},
+        "cached": result.cached,
+        "skipped": result.skipped,
+        "images_per_second": result.images_per_second,
+        "seconds_per_epoch": result.seconds["train"] / max(1, len(result.history)),
+        "inference": asdict(inference) if inference else None,
+        "device": result.device,
+        "processor": processor_name(torch.device(result.device)),
+        "seconds": result.seconds,
+    }
+    run.write(record)
+    return record
+
+
+def _keep_predictions(run: Run, scored: Mapping[str, Part], scores: Mapping[str, Scores]) -> None:
+    if "test" in scores:
+        save_predictions(run, scored["test"], scores["test"].predicted, scores["test"].probability)
+
+
+def _draw(run: Run, result: TrainResult, title: str) -> None:
+    from featx.reports.figures import training_curves  # heavy
+
+    for kind, data in training_curves(result.history, result.best_epoch, title).items():
+        run.write_bytes(f"{CURVES}.{kind}", data)
+
+
+def _common(
+    run: Run, partition: Partition, backbone: Backbone, extraction: ExtractConfig, scores: Mapping[str, Scores]
+) -> dict[str, Any]:
+    parts = partition.parts()
+    return {
+        "run": run.id,
+        "path": str(run.path),
+        "source": partition.train.source.spec,
+        "classes": list(partition.classes),
+        "images": int(scores["train"].confusion.sum()),
+        "rows": {name: int(s.confusion.sum()) for name, s in scores.items()},
+        "splits": {name: part.source.split for name, part in parts.items()},
+        "fingerprints": {name: source.fingerprint() for name, source in partition.sources().items()},
+        "labels": {name: label_digest(source.labels.tobytes()) for name, source in partition.sources().items()},
+        "limit": partition.limit,
+        "per_class": partition.per_class,
+        "shared_with_test": partition.shared_with_test(),
+        "missing_classes": missing_classes({name: s.confusion for name, s in scores.items()}, partition.classes),
+        "unlabelled": dict(partition.unlabelled),
+        "conflicting": conflicts(partition.sources().values()).as_dict(),
+        "backbone": backbone.name,
+        "options": backbone.options,
+        "code": backbone.code,
+        "origin": backbone.origin,
+        "weights": backbone.weights,
+        "weights_file": backbone.file,
+        "weights_sha256": backbone.weights_sha256,
+        "preprocess": backbone.preprocess.as_dict(),
+        "views": str(backbone.preprocess.views) or None,
+        "precision": extraction.precision,
+        "seed": partition.seed,
+        "accuracy": {name: s.accuracy for name, s in scores.items()},
+        "loss": {name: s.loss for name, s in scores.items()},
+        "confusion": {name: s.confusion for name, s in scores.items()},
+        "versions": {
+            "python": platform.python_version(),
+            **{n: version(n) for n in _PROGRAMS},
+            **versions(backbone.name),
+        },
+        "hardware": {"machine": platform.machine(), "processors": os.cpu_count()},
+    }
+
+
+def _csv(history: list[dict[str, float]]) -> str:
+    text = io.StringIO()
+    names = [name for name in HISTORY_COLUMNS if name in history[-1]]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return text.getvalue()

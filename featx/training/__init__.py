@@ -1,0 +1,1 @@
+"""End to end: from scratch, with a frozen base, or fine-tuned."""

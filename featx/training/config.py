@@ -1,0 +1,193 @@
+"""What a user asks of a training, as frozen values. Every default of it stands here, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from featx.core.specs import ON_ERROR, PRECISIONS, ExtractConfig, OnError, Precision
+from featx.core.validation import check_choice, check_count, check_path, check_positive, check_range, check_text
+from featx.errors import OptionError, choices
+from featx.models.head_spec import HeadSpec
+
+Mode = Literal["scratch", "frozen", "finetune"]
+OptimizerName = Literal["sgd", "adam", "adamw"]
+ScheduleName = Literal["constant", "step", "cosine", "onecycle", "plateau"]
+AugmentName = Literal["none", "flip", "crop", "crop-flip", "trivial", "randaugment"]
+ClassWeight = Literal["balanced"]
+
+MODES: tuple[Mode, ...] = choices(Mode)
+OPTIMIZERS: tuple[OptimizerName, ...] = choices(OptimizerName)
+SCHEDULES: tuple[ScheduleName, ...] = choices(ScheduleName)
+AUGMENTS: tuple[AugmentName, ...] = choices(AugmentName)
+MIRRORING: tuple[AugmentName, ...] = ("flip", "crop-flip", "trivial", "randaugment")
+NOT_MIRRORED: dict[AugmentName, AugmentName] = {"flip": "none", "crop-flip": "crop"}
+"""What is left of an augmentation for images that have a direction."""
+CLASS_WEIGHTS: tuple[ClassWeight, ...] = choices(ClassWeight)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """End-to-end training; ``checkpoint_minutes`` does not change what comes out.
+
+    Parameters
+    ----------
+    mode : str
+        ``scratch`` (random weights), ``frozen`` (only the head trains) or ``finetune``.
+    unfreeze_from : str, optional
+        With ``finetune``: the first block that trains; those before it stay as they are.
+    head : str
+        See `HeadSpec`.
+    init_head : str, optional
+        Id or folder of the run whose softmax regression or trained head the head begins as: the two phases of Kumar
+        et al., "Fine-tuning can distort pretrained features and underperform out-of-distribution", 2022.
+    epochs, batch_size, accumulate : int
+        Rounds; images a pass; passes whose gradients make one step.
+    optimizer : str
+        ``sgd`` (with Nesterov's momentum), ``adam`` or ``adamw``.
+    lr : float, optional
+        Peak learning rate; None takes the optimizer's and mode's own, `LR`.
+    head_lr_factor : float
+        The head's learning rate is so many times `lr`.
+    momentum : float
+        Of SGD; the first moment's decay (beta 1) of Adam and AdamW.
+    weight_decay : float, optional
+        Of weights that are matrices or kernels, not of biases and norms; None takes the optimizer's own.
+    schedule : str
+        Of the learning rate: see `featx.training.optim.Schedule`.
+    warmup_epochs : int
+        Epochs over which the learning rate rises linearly.
+    clip : float, optional
+        Largest norm of a step's gradient.
+    label_smoothing : float
+        Share of the target spread over all classes.
+    class_weight : str, optional
+        ``balanced``: n / (k * count), as scikit-learn's; None weighs every row alike.
+    augment : str, optional
+        ``none``, ``flip``, ``crop``, ``crop-flip``, and after crop and flip ``trivial`` or ``randaugment``; None takes
+        the mode's own, `AUGMENT`, without the flip for sources that have a direction (`featx.training.direction`).
+    mixup, cutmix : float
+        Parameter of the Beta distribution; 0 leaves it out, and with both each batch has one of the two.
+    patience : int, optional
+        Stop after so many epochs without a better one.
+    precision, device : str
+        As `ExtractConfig`.
+    seed : int
+        Of every random choice.
+    on_error : str
+        ``raise``, or ``skip`` to leave out images that cannot be decoded.
+    checkpoint_minutes : float
+        Time between checkpoints within an epoch; one is written after each epoch too.
+    """
+
+    mode: Mode = "finetune"
+    unfreeze_from: str | None = None
+    head: str = "linear"
+    init_head: str | None = None
+    epochs: int = 10
+    batch_size: int = 64
+    accumulate: int = 1
+    optimizer: OptimizerName = "sgd"
+    lr: float | None = None
+    head_lr_factor: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float | None = None
+    schedule: ScheduleName = "cosine"
+    warmup_epochs: int = 0
+    clip: float | None = None
+    label_smoothing: float = 0.0
+    class_weight: ClassWeight | None = None
+    augment: AugmentName | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    patience: int | None = None
+    precision: Precision = ExtractConfig.precision
+    device: str = ExtractConfig.device
+    seed: int = 0
+    on_error: OnError = ExtractConfig.on_error
+    checkpoint_minutes: float = 5.0
+
+    _ADAPTIVE: ClassVar = {"scratch": 1e-3, "frozen": 1e-3, "finetune": 1e-4}
+    LR: ClassVar = {
+        "sgd": {"scratch": 0.05, "frozen": 0.1, "finetune": 0.01},
+        "adam": _ADAPTIVE,
+        "adamw": _ADAPTIVE,
+    }
+    WEIGHT_DECAY: ClassVar = {"sgd": 5e-4, "adam": 0.0, "adamw": 0.01}
+    AUGMENT: ClassVar[dict[Mode, AugmentName]] = {"scratch": "crop-flip", "frozen": "none", "finetune": "crop-flip"}
+
+    def __post_init__(self) -> None:
+        self._check_choices()
+        self._check_numbers()
+        object.__setattr__(self, "head", str(HeadSpec.parse(self.head)))
+        if self.unfreeze_from is not None:
+            check_text("unfreeze-from", self.unfreeze_from, "the name of a block")
+        if self.init_head is not None:
+            check_path("init-head", self.init_head, "a run's id or folder")
+        if self.unfreeze_from is not None and self.mode != "finetune":
+            raise OptionError(
+                f"unfreeze-from goes with mode finetune, and the mode is {self.mode}",
+                "leave --unfreeze-from out",
+            )
+        if self.init_head is not None and self.mode == "scratch":
+            raise OptionError(
+                "init-head begins a head on pretrained features, and the mode is scratch",
+                "leave it out",
+            )
+        if self.warmup_epochs >= self.epochs or (self.warmup_epochs and self.schedule == "onecycle"):
+            raise OptionError(
+                f"warmup-epochs is {self.warmup_epochs} with {self.epochs} epochs and schedule "
+                f"{self.schedule}, "
+                "expected fewer than the epochs, and none with onecycle, which warms up by itself",
+                "give another --warmup-epochs",
+            )
+
+    def _check_choices(self) -> None:
+        check_choice("mode", self.mode, MODES)
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("precision", self.precision, PRECISIONS)
+        check_choice("on-error", self.on_error, ON_ERROR)
+        if self.augment is not None:
+            check_choice("augment", self.augment, AUGMENTS)
+        if self.class_weight is not None:
+            check_choice("class-weight", self.class_weight, CLASS_WEIGHTS)
+
+    def _check_numbers(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate"):
+            check_count(name.replace("_", "-"), getattr(self, name))
+        for name in ("seed", "warmup_epochs"):
+            check_count(name.replace("_", "-"), getattr(self, name), least=0)
+        check_range("momentum", self.momentum, below=1)
+        check_range("label-smoothing", self.label_smoothing, below=1)
+        for name in ("mixup", "cutmix", "checkpoint_minutes"):
+            check_range(name.replace("_", "-"), getattr(self, name))
+        check_positive("head-lr-factor", self.head_lr_factor)
+        if self.lr is not None:
+            check_positive("lr", self.lr)
+        if self.clip is not None:
+            check_positive("clip", self.clip)
+        if self.weight_decay is not None:
+            check_range("weight-decay", self.weight_decay)
+        if self.patience is not None:
+            check_count("patience", self.patience)
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate asked for, or the optimizer's and mode's own."""
+        return float(self.LR[self.optimizer][self.mode] if self.lr is None else self.lr)
+
+    @property
+    def decay(self) -> float:
+        """The weight decay asked for, or the optimizer's own."""
+        return float(self.WEIGHT_DECAY[self.optimizer] if self.weight_decay is None else self.weight_decay)
+
+    @property
+    def augmentation(self) -> AugmentName:
+        """The augmentation asked for, or the mode's own."""
+        return self.AUGMENT[self.mode] if self.augment is None else self.augment
+
+    @property
+    def sees_the_same(self) -> bool:
+        """Whether every epoch shows the network the same inputs, so that a frozen base need run only once."""
+        return self.mode == "frozen" and self.augmentation == "none" and not (self.mixup or self.cutmix)
