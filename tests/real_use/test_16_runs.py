@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command import document, featx, folder_of
+from interruptions import interrupted_training
 from safetensors.numpy import load_file
 
 from featx.cache.memo import Memo
@@ -19,7 +19,6 @@ from featx.core.paths import home_folder
 from featx.core.run_folder import MODEL_FILE, RECORD_FILE, Run, Runs
 from featx.core.run_locks import held
 from featx.models.backbones import resolve
-from featx.training.step import Step
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -182,34 +181,22 @@ def test_a_run_that_others_need_is_not_removed_without_force() -> None:
     assert ids(document("runs", "rm", base, "--yes", "--force")["removed"]) == [base]
 
 
-def interrupted(monkeypatch: pytest.MonkeyPatch, *args: object) -> str:
-    """Begin a training, interrupt it after its second step, and return the run's id."""
-    update, steps = Step.update, [0]
-
-    def cut(self: Step) -> None:
-        update(self)
-        steps[0] += 1
-        if steps[0] == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    before = {run.id for run in Runs().all()}
-    with monkeypatch.context() as patch:
-        patch.setattr(Step, "update", cut)
-        assert featx(*TUNE, *args).exit_code == 130
-    (run,) = {run.id for run in Runs().all()} - before
+def interrupted(*args: object) -> str:
+    """Begin a training, interrupt it, and return the run's id; it counts as old."""
+    run = interrupted_training(*TUNE, *args)
     os.utime(folder_of(run), (0, 0))
     return run
 
 
 @pytest.mark.parametrize("named", ["backbone", "weights", "file"])
-def test_what_an_unfinished_training_goes_on_with_is_not_removed(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+def test_what_an_unfinished_training_goes_on_with_is_not_removed(named: str) -> None:
     base, other = (document(*FROZEN, "--seed", seed, "--keep-weights")["run"] for seed in (0, 1))
     how: dict[str, tuple[object, ...]] = {
         "backbone": ("-b", f"run:{base}"),
         "weights": ("-b", "lenet5", "--weights", f"run:{base}"),
         "file": ("-b", "lenet5", "--weights", folder_of(base) / MODEL_FILE),
     }
-    begun = interrupted(monkeypatch, *how[named])
+    begun = interrupted(*how[named])
     assert document("runs", "info", base)["needed_by"] == [begun]
     assert document("runs", "info", begun)["base"] == base
     assert begun in document("runs", "rm", base, "--yes", code=2)["error"]
@@ -221,10 +208,10 @@ def test_what_an_unfinished_training_goes_on_with_is_not_removed(monkeypatch: py
     assert featx(*TUNE, *how[named], "--resume=strict").exit_code == 0
 
 
-def test_the_head_that_an_unfinished_training_begins_with_is_not_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_head_that_an_unfinished_training_begins_with_is_not_removed() -> None:
     lenet = ("-b", "lenet5", "--weights", "random:3")
     fit = document("fit", "digits", "--limit", "60", *lenet, "-l", "relu4")["run"]
-    begun = interrupted(monkeypatch, *lenet, "--init-head", fit[:-1])
+    begun = interrupted(*lenet, "--init-head", fit[:-1])
     assert begun in document("runs", "rm", fit, "--yes", code=2)["error"]
     assert ids(document("runs", "rm", fit, begun, "--yes")["removed"]) == [fit, begun]
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command import document, featx, folder_of
+from interruptions import interrupted_training
 
 from featx.core.paths import home_folder
 from featx.core.run_folder import Runs
-from featx.training.step import Step
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -20,31 +17,12 @@ TRAIN = ("train", "digits", "-b", "lenet5", "--mode", "scratch", "--limit", "150
 RATE = ("--lr", "0.02")
 
 
-@pytest.fixture
-def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+def interrupted(*args: object) -> str:
     """Begin a training, interrupt it after its second step, and return the run's id."""
-
-    def begin(*args: object) -> str:
-        update, steps = Step.update, [0]
-
-        def cut(self: Step) -> None:
-            update(self)
-            steps[0] += 1
-            if steps[0] == 2:
-                os.kill(os.getpid(), signal.SIGINT)
-
-        before = {run.id for run in Runs().all()}
-        with monkeypatch.context() as patch:
-            patch.setattr(Step, "update", cut)
-            result = featx(*TRAIN, *args)
-        assert result.exit_code == 130, result.output
-        (run,) = {run.id for run in Runs().all()} - before
-        return run
-
-    return begin
+    return interrupted_training(*TRAIN, *args)
 
 
-def test_it_goes_on_whatever_else_lies_there(interrupted: Callable[..., str]) -> None:
+def test_it_goes_on_whatever_else_lies_there() -> None:
     """Another that was begun with other options, newer, and one that is finished."""
     mine = interrupted(*RATE)
     document(*TRAIN)
@@ -55,7 +33,7 @@ def test_it_goes_on_whatever_else_lies_there(interrupted: Callable[..., str]) ->
     assert Runs().open(mine)
 
 
-def test_it_begins_anew_with_a_note_where_only_others_were_begun(interrupted: Callable[..., str]) -> None:
+def test_it_begins_anew_with_a_note_where_only_others_were_begun() -> None:
     other = interrupted(*RATE)
     result = featx(*TRAIN, "--resume")
     assert result.exit_code == 0, result.output
@@ -66,7 +44,7 @@ def test_it_begins_anew_with_a_note_where_only_others_were_begun(interrupted: Ca
     assert folder_of(other).exists()
 
 
-def test_strict_fails_where_nothing_can_go_on(interrupted: Callable[..., str]) -> None:
+def test_strict_fails_where_nothing_can_go_on() -> None:
     assert "no training" in document(*TRAIN, "--resume=strict", code=2)["error"]
     interrupted(*RATE)
     assert "lr was 0.02, now 0.05" in document(*TRAIN, "--resume=strict", code=2)["error"]
@@ -76,7 +54,7 @@ def test_strict_fails_where_nothing_can_go_on(interrupted: Callable[..., str]) -
 
 
 @pytest.mark.parametrize("name", ["last-*.safetensors", "checkpoint.json"])
-def test_a_damaged_checkpoint_begins_anew_and_strictly_fails(interrupted: Callable[..., str], name: str) -> None:
+def test_a_damaged_checkpoint_begins_anew_and_strictly_fails(name: str) -> None:
     run = interrupted()
     for path in folder_of(run).glob(name):
         path.write_bytes(b"damaged")
@@ -87,7 +65,7 @@ def test_a_damaged_checkpoint_begins_anew_and_strictly_fails(interrupted: Callab
     assert len(Runs().list()) == 1
 
 
-def test_resuming_is_the_same_training(interrupted: Callable[..., str], tmp_path: Path) -> None:
+def test_resuming_is_the_same_training(tmp_path: Path) -> None:
     run = interrupted()
     found = document(*TRAIN, "--resume")
     assert found["run"] == run
@@ -102,7 +80,7 @@ def test_the_word_after_resume_is_no_value_of_it() -> None:
     assert featx(*TRAIN, "--resume=maybe").exit_code == 2
 
 
-def test_several_seeds_go_on_strictly_if_the_first_was_begun(interrupted: Callable[..., str]) -> None:
+def test_several_seeds_go_on_strictly_if_the_first_was_begun() -> None:
     first = interrupted("--seed", "3")
     args = (*TRAIN, "--seed", "3", "--repeat", "2")
     found = document(*args, "--resume=strict")
