@@ -95,7 +95,8 @@ def judge(fit: HardFit) -> Judged:
         warnings.simplefilter("always")
         model = SoftmaxRegression(**fit.params).fit(fit.X, fit.y, fit.weight)
     options = {name: fit.params[name] for name in ("fit_intercept", "standardize") if name in fit.params}
-    reference = Reference(fit.X, fit.y, fit.params.get("C", 1.0), fit.weight, **options)
+    penalised = fit.params.get("penalty", "l2") is not None
+    reference = Reference(fit.X, fit.y, fit.params.get("C", 1.0), fit.weight, penalised=penalised, **options)
     minimum = min(reference.minimum(model.coef_, model.intercept_), reference.minimum())
     truth = float(reference.objective(model.coef_, model.intercept_) - minimum)
     said = "; ".join(str(warning.message) for warning in heard)
