@@ -15,6 +15,7 @@ from torch import Tensor
 
 from featx.probes.curvature import Metric
 from featx.probes.lbfgs import Function, Solution, line_search
+from featx.probes.objective import Evaluation
 
 Product = Callable[[Tensor], Tensor]
 """Maps a step (k, p) to the Hessian times it."""
@@ -30,13 +31,6 @@ EXACT = 1e-10
 """Where so little is left, the equation counts as solved however few the products were."""
 
 
-FLAT_GRADIENT = 1e-6
-"""The part of the gradient that directions without curvature may have by rounding."""
-
-DENSE = 64
-"""Up to so many weights the Hessian is formed, a product a weight, and the equation solved by its eigenvectors."""
-
-
 @dataclass(frozen=True)
 class NewtonStep:
     """The step V that (nearly) solves ``H V = g``, and ``g . V``: twice what it promises to take off the objective."""
@@ -44,12 +38,23 @@ class NewtonStep:
     step: Tensor
     decrement: float
     settled: bool
+    hidden: float = 0.0
+    """What directions whose curvature rounding hides may promise besides."""
 
     def norm(self, value: float) -> float:
         """Return ``sqrt(g . H^-1 g / (2 f))``, the scale-free gradient norm in the Hessian's own metric."""
-        if not self.settled:
-            return math.inf
-        return math.sqrt(self.decrement / (2 * value)) if value > 0 else math.inf
+        return self._norm(self.decrement + self.hidden, value)
+
+    def norm_to_be_had(self, value: float) -> float:
+        """Return the part of `norm` that the step can take away."""
+        return self._norm(self.decrement, value)
+
+    def _norm(self, decrement: float, value: float) -> float:
+        return math.sqrt(decrement / (2 * value)) if self.settled and value > 0 else math.inf
+
+
+StepAt = Callable[[Tensor, Evaluation], NewtonStep]
+"""Maps a point and the Evaluation there to the step to take off."""
 
 
 def newton_step(
@@ -71,9 +76,6 @@ def newton_step(
     limit : int
         Products at most.
     """
-    is_small = gradient.numel() <= DENSE
-    if is_small and (solved := _dense_step(product, gradient)) is not None:
-        return solved
     step, left = torch.zeros_like(gradient), gradient.clone()
     asked = metric(left)
     along, size = asked, float((left * asked).sum())
@@ -94,39 +96,12 @@ def newton_step(
         steady = len(gains) > DELAY and sum(gains[-DELAY:]) <= settle * sum(gains)
         settled = size <= EXACT * first or (steady and size <= SOLVED * first)
         along = asked + (size / before) * along
-    # Where not even the whole Hessian tells, neither do its products.
-    return NewtonStep(step, sum(gains), settled and not is_small)
-
-
-def _dense_step(product: Product, gradient: Tensor) -> NewtonStep | None:
-    """Return the step by all of the Hessian, or None where rounding decides.
-
-    Where some rows weigh 1e20 times what others do and are all but certain, no metric of the columns fits the Hessian,
-    and conjugate gradients never see what the other rows want. Its own diagonal takes out most of that.
-    """
-    size = gradient.numel()
-    units = torch.eye(size, dtype=gradient.dtype, device=gradient.device).view(size, *gradient.shape)
-    hessian = torch.stack([product(unit).reshape(-1) for unit in units])
-    scale = hessian.diagonal().clamp(min=0).sqrt()
-    scale[scale == 0] = 1.0
-    scaled = (hessian + hessian.T) / (2 * scale[:, None] * scale)
-    right = gradient.reshape(-1) / scale
-    if not (bool(torch.isfinite(scaled).all()) and bool(torch.isfinite(right).all())):
-        return None
-    values, vectors = torch.linalg.eigh(scaled)
-    along = vectors.T @ right
-    # Directions without curvature, such as that of all classes at once, have no gradient either.
-    known = values > 8 * size * torch.finfo(gradient.dtype).eps * values[-1]
-    if bool((along[~known].abs() > FLAT_GRADIENT * right.norm()).any()):
-        return None
-    step = (vectors[:, known] @ (along[known] / values[known])) / scale
-    return NewtonStep(step.view_as(gradient), float((along[known].square() / values[known]).sum()), True)
+    return NewtonStep(step, sum(gains), settled)
 
 
 def minimise_by_newton(
     function: Function,
-    product_at: Callable[[Tensor], Product],
-    build_metric: Callable[[Tensor, float], Metric],
+    step_at: StepAt,
     start: Tensor,
     *,
     tol: float,
@@ -139,9 +114,9 @@ def minimise_by_newton(
     ----------
     function : callable
         Point -> Evaluation.
-    product_at : callable
-        Point -> the Hessian's product there.
-    build_metric, start, max_iter, noise
+    step_at : callable
+        Point and the Evaluation there -> the step to take off.
+    start, max_iter, noise
         As `featx.probes.lbfgs.minimise`.
     tol : float
         Stop once `NewtonStep.norm` is at most this.
@@ -149,9 +124,9 @@ def minimise_by_newton(
     point, at = start, function(start)
     n_iter, evaluations = 0, 1
     while True:
-        found = newton_step(product_at(point), at.gradient, build_metric(point, at.curvature))
+        found = step_at(point, at)
         norm = found.norm(at.value)
-        if norm <= tol or n_iter >= max_iter or not math.isfinite(at.value):
+        if found.norm_to_be_had(at.value) <= tol or n_iter >= max_iter or not math.isfinite(at.value):
             break
         search = line_search(function, point, at, -found.step, noise)
         evaluations += search.trials

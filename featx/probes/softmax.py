@@ -24,6 +24,7 @@ from featx.probes.lbfgs import Solution
 from featx.probes.linear_classifier import LinearClassifier, NotConvergedWarning, Rows
 from featx.probes.minibatch import Adam, step_through
 from featx.probes.problem import Problem, from_coefficients, make_problem, to_coefficients, working_blocks
+from featx.probes.root_steps import has_root
 from featx.probes.softmax_solver import fit_softmax, refine
 from featx.probes.streaming import fitting_on, to_device
 
@@ -103,7 +104,8 @@ class SoftmaxRegression(LinearClassifier):
     converged_ : bool
         Whether the fit is within ``1000 tol^2`` of the minimum, relative to the objective: proven by `objective_gap_`,
         or else by what a Newton step with the true Hessian would still gain. Its warning says what ended a fit that
-        is not.
+        is not. Without a penalty, weights along which the columns of X cancel to rounding are left as they are; with
+        an intercept, values 1e15 times smaller than their column is wide are 0.
 
     Notes
     -----
@@ -184,7 +186,7 @@ class SoftmaxRegression(LinearClassifier):
                 cold = fit_softmax(problem, tol=float(self.tol), max_iter=int(self.max_iter))
                 solution = cold if cold.value < solution.value else solution
             self._keep(problem, solution)
-            if solution.converged and not self._is_proven():
+            if not self._is_proven() and (solution.converged or has_root(problem)):
                 self._refine(problem, solution)
         self.classes_ = rows.classes
         if self._is_proven():
@@ -292,7 +294,7 @@ class SoftmaxRegression(LinearClassifier):
         for _ in range(ROUNDS):
             tol *= FINER
             finer = refine(problem, solution, tol=tol, max_iter=int(self.max_iter))
-            if self.penalty is None and not finer.converged:
+            if self.penalty is None and not finer.converged and not has_root(problem):
                 break  # columns may be copies of each other, along which there is only rounding to follow
             gained = solution.value - finer.value
             is_near = gained <= self._promised() and finer.gradient_norm <= float(self.tol)

@@ -7,11 +7,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from featx.probes.curvature import CurvatureMetrics
+from featx.probes.curvature import CurvatureMetrics, Metric
 from featx.probes.lbfgs import Solution, minimise
-from featx.probes.newton import DENSE, NewtonStep, minimise_by_newton, newton_step
+from featx.probes.newton import NewtonStep, StepAt, minimise_by_newton, newton_step
 from featx.probes.objective import Evaluation, evaluate, hessian_product, start_point
 from featx.probes.problem import Problem
+from featx.probes.root_steps import has_root, root_step
 
 LEEWAY = 5.0
 """L-BFGS's word that `tol` is reached is taken where Newton's decrement is within this multiple of it."""
@@ -68,9 +69,16 @@ def fit_softmax(
 def refine(problem: Problem, solution: Solution, *, tol: float, max_iter: int) -> Solution:
     """Go on from a solution by Newton steps in float64, to another `tol` of the true Hessian's gradient norm.
 
-    Of the two points, the better one is returned.
+    Small problems' steps are those of `featx.probes.root_steps`. Of the two points, the better one is returned.
     """
-    found = _by_newton(problem, solution, tol, max_iter, CurvatureMetrics())
+    fine, metrics = replace(problem, dtype=torch.float64), CurvatureMetrics()
+
+    def step_at(theta: Tensor, at: Evaluation) -> NewtonStep:
+        if has_root(problem):
+            return root_step(fine, theta)
+        return _truncated_step(problem, theta, at.gradient, metrics(fine, theta, at.curvature), metrics)
+
+    found = _by_newton(problem, solution, step_at, tol, max_iter)
     return found if found.value <= solution.value else solution
 
 
@@ -79,31 +87,33 @@ def _finished(problem: Problem, first: Solution, tol: float, max_iter: int, metr
     fine = replace(problem, dtype=torch.float64)
     at = evaluate(fine, first.point)
     first = replace(first, value=at.value, n_evaluations=first.n_evaluations + 1)
-    if first.converged and _seen_by_newton(problem, first.point, at, metrics).norm(at.value) <= LEEWAY * tol:
-        return first
+    if first.converged:
+        metric = metrics(problem, first.point, at.curvature)
+        seen = _truncated_step(problem, first.point, at.gradient, metric, metrics)
+        if seen.norm(at.value) <= LEEWAY * tol:
+            return first
     if first.n_iter >= max_iter:
         return replace(first, converged=False)
-    return _by_newton(problem, first, tol, max_iter, metrics)
+
+    def step_at(theta: Tensor, at: Evaluation) -> NewtonStep:
+        return _truncated_step(problem, theta, at.gradient, metrics(fine, theta, at.curvature), metrics)
+
+    return _by_newton(problem, first, step_at, tol, max_iter)
 
 
-def _seen_by_newton(problem: Problem, theta: Tensor, at: Evaluation, metrics: CurvatureMetrics) -> NewtonStep:
-    metric = metrics(problem, theta, at.curvature)
-    seen = _for_products(problem, metrics)
-    return newton_step(lambda step: hessian_product(seen, theta, step), at.gradient, metric)
+def _truncated_step(
+    problem: Problem, theta: Tensor, gradient: Tensor, metric: Metric, metrics: CurvatureMetrics
+) -> NewtonStep:
+    """Return the step by the Hessian's products, in the precision that the last metric asks for."""
+    seen = replace(problem, dtype=torch.float64) if metrics.inflation > SAFE_INFLATION else problem
+    return newton_step(lambda step: hessian_product(seen, theta, step), gradient, metric)
 
 
-def _for_products(problem: Problem, metrics: CurvatureMetrics) -> Problem:
-    """Return the problem in the precision that the Hessian's products need."""
-    is_small = problem.n_rows * len(problem.ridge) <= DENSE
-    return replace(problem, dtype=torch.float64) if is_small or metrics.inflation > SAFE_INFLATION else problem
-
-
-def _by_newton(problem: Problem, first: Solution, tol: float, max_iter: int, metrics: CurvatureMetrics) -> Solution:
+def _by_newton(problem: Problem, first: Solution, step_at: StepAt, tol: float, max_iter: int) -> Solution:
     fine = replace(problem, dtype=torch.float64)
     second = minimise_by_newton(
         lambda theta: evaluate(fine, theta),
-        lambda theta: lambda step: hessian_product(_for_products(problem, metrics), theta, step),
-        lambda theta, curvature: metrics(fine, theta, curvature),
+        step_at,
         first.point,
         tol=tol,
         max_iter=max_iter - first.n_iter,

@@ -58,6 +58,12 @@ def test_converged_means_converged(seed: int) -> None:
     assert found.excess <= 1e-6 if found.converged else found.message
 
 
+def test_far_means_and_a_flat_direction() -> None:
+    found = judge(draw(14296))  # where rounding hid 2e-5 of the objective
+    assert found.converged
+    assert found.excess <= 1e-6
+
+
 def test_separable_classes_without_a_penalty_say_so() -> None:
     X = np.arange(8.0)[:, None]
     with pytest.warns(NotConvergedWarning, match="no minimum"):
@@ -91,6 +97,37 @@ def test_heavy_tails_converge_or_say_that_they_do_not(seed: int) -> None:
     found = judge(HardFit("heavy", X, np.arange(20) % 5, None, {"C": 1e5, "fit_intercept": False}))
     assert found.excess < 1e-6 or not found.converged
     assert found.excess < 1e-5
+
+
+def outweighed(s: float, seed: int, k: int) -> HardFit:
+    """Columns that are equal in rows of size s, and tell the classes apart in rows of size 1."""
+    rng = np.random.default_rng(seed)
+    large, small = np.repeat(s * rng.normal(size=(20, 1)), 2, axis=1), rng.normal(size=(40, 2))
+    y = (small @ rng.normal(size=(2, k)) * 2 + rng.gumbel(size=(40, k))).argmax(1)
+    y = np.concatenate([rng.integers(0, k, 20), y])
+    y[:k] = range(k)
+    return HardFit("outweighed", np.vstack([large, small]), y, None, {})
+
+
+@pytest.mark.parametrize("params", [{"penalty": None}, {"C": 1.0}, {"C": 1e6}], ids=str)
+@pytest.mark.parametrize("s", [1e4, 1e8, 1e12, 1e16, 1e20])
+def test_rows_that_others_outweigh_are_not_forgotten(s: float, params: dict[str, Any]) -> None:
+    for seed in range(3):
+        fit = outweighed(s, seed, 2 + seed)
+        found = judge(HardFit(fit.kind, fit.X, fit.y, None, {**params, "fit_intercept": False}))
+        assert found.excess < 1e-6 or not found.converged
+        assert found.converged or s > 1e6
+
+
+def test_columns_that_are_sums_of_others_converge_without_a_penalty() -> None:
+    rng = np.random.default_rng(0)
+    chosen = rng.integers(0, 4, 200)
+    X = np.column_stack([np.eye(4)[chosen], rng.normal(size=200)])  # the first four add up to the intercept's ones
+    y = (X @ rng.normal(size=(5, 3)) + rng.gumbel(size=(200, 3))).argmax(1)
+    model = SoftmaxRegression(penalty=None).fit(X, y)
+    assert model.converged_
+    fewer = SoftmaxRegression(penalty=None).fit(X[:, 1:], y)
+    assert model.objective_ == pytest.approx(fewer.objective_, rel=1e-9)
 
 
 def test_a_warm_start_where_every_row_is_certain_and_wrong_begins_anew() -> None:
