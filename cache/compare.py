@@ -13,8 +13,8 @@ import numpy as np
 from featx.cache import schema
 from featx.cache.entries import Entry, describe, digests_in, last_used
 from featx.cache.folder import KeyFolder
+from featx.cache.key import FeatureKey
 from featx.cache.store import FeatureStore
-from featx.core.specs import FeatureKey
 from featx.errors import StoreError
 
 Hashes = np.ndarray[Any, Any]

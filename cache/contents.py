@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featx.cache.key import SCHEMA
 from featx.cache.schema import DATASET, Plan, Receipt
-from featx.core.specs import SCHEMA
 
 if TYPE_CHECKING:
     import h5py

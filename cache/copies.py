@@ -15,14 +15,15 @@ import numpy as np
 
 from featx.cache.entries import digests_in
 from featx.cache.folder import KeyFolder
+from featx.cache.key import FeatureKey
 from featx.cache.schema import Plan, Receipt, is_unreadable
-from featx.core.specs import FeatureKey, canonical_json
+from featx.core.hashing import canonical_json
 from featx.errors import StoreError
 
 Array = np.ndarray[Any, Any]
 
 
-def first_rows(hashes: Array) -> Array:
+def first_duplicates(hashes: Array) -> Array:
     """Return for each row the first row of equal content, int64 (n,); unreadable rows equal only themselves.
 
     Parameters
@@ -45,7 +46,7 @@ def _short(hashes: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Loan:
+class ReusableRows:
     """What a sibling has of a key's rows.
 
     Parameters
@@ -86,7 +87,7 @@ def read_rows(folder: KeyFolder, plan: Plan, receipts: Mapping[int, Receipt], ro
     return out
 
 
-class Lenders:
+class ReuseIndex:
     """The keys of a store, by what they share with their siblings; small files are read, shards are not.
 
     Parameters
@@ -101,7 +102,7 @@ class Lenders:
             with suppress(StoreError):  # what cannot be read cannot lend
                 self._families.setdefault(_family(folder.key()), []).append(folder)
 
-    def loans(self, key: FeatureKey, hashes: Array) -> list[Loan]:
+    def reusable(self, key: FeatureKey, hashes: Array) -> list[ReusableRows]:
         """Return what siblings have of a key's rows; no row is lent twice.
 
         Parameters
@@ -112,22 +113,22 @@ class Lenders:
             Its row hashes.
         """
         lacking = ~is_unreadable(hashes)
-        found: list[Loan] = []
+        found: list[ReusableRows] = []
         for folder in self._families.get(_family(key.as_dict()), []):
             if folder.digest != key.digest and lacking.any():
                 with suppress(StoreError):
-                    loan = _loan(folder, hashes, lacking)
-                    if len(loan.rows) and (not found or loan.plan.columns == found[0].plan.columns):
-                        found.append(loan)
-                        lacking[loan.rows] = False
+                    reusable_rows = _reusable_rows(folder, hashes, lacking)
+                    if len(reusable_rows.rows) and (not found or reusable_rows.plan.columns == found[0].plan.columns):
+                        found.append(reusable_rows)
+                        lacking[reusable_rows.rows] = False
         return found
 
 
-def lent(loans: Sequence[Loan], n_rows: int) -> Array:
-    """Return the (n,) mask of rows that loans hold."""
+def is_reused(reusable: Sequence[ReusableRows], n_rows: int) -> Array:
+    """Return the (n,) mask of rows that are reusable."""
     mask = np.zeros(n_rows, bool)
-    for loan in loans:
-        mask[loan.rows] = True
+    for reusable_rows in reusable:
+        mask[reusable_rows.rows] = True
     return mask
 
 
@@ -135,7 +136,7 @@ def _family(key: Mapping[str, Any]) -> bytes:
     return canonical_json({name: value for name, value in key.items() if name not in ("rows", "n_rows")})
 
 
-def _loan(folder: KeyFolder, hashes: Array, lacking: Array) -> Loan:
+def _reusable_rows(folder: KeyFolder, hashes: Array, lacking: Array) -> ReusableRows:
     folder.refuse_links()
     key, plan = folder.key(), folder.plan().plan
     theirs = folder.row_hashes(key)
@@ -148,8 +149,8 @@ def _loan(folder: KeyFolder, hashes: Array, lacking: Array) -> Loan:
     order = present[np.argsort(_short(theirs[present]), kind="stable")]
     rows = np.flatnonzero(lacking)
     if not len(order):
-        return Loan(folder, plan, receipts, rows[:0], order)
+        return ReusableRows(folder, plan, receipts, rows[:0], order)
     at = np.searchsorted(_short(theirs[order]), _short(hashes[rows]))
     candidates = order[np.minimum(at, len(order) - 1)]
     equal = (theirs[candidates] == hashes[rows]).all(axis=1)
-    return Loan(folder, plan, receipts, rows[equal], candidates[equal])
+    return ReusableRows(folder, plan, receipts, rows[equal], candidates[equal])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from featx.cache.plain import Named
 from featx.core.atomic import replacing, tidy
-from featx.errors import OptionError, nearest
+from featx.errors import OptionError, suggest
 
 SUFFIXES = {".h5": "h5", ".hdf5": "h5", ".npz": "npz", ".npy": "npy", ".parquet": "parquet"}
 FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
@@ -27,7 +27,7 @@ def format_of(path: str | os.PathLike[str], format: str | None = None) -> str:
     suffix = Path(path).suffix.lower()
     named = SUFFIXES.get(suffix)
     if format is not None and format not in FORMATS:
-        raise OptionError(f"format {format!r}, expected {', '.join(FORMATS)}", nearest(format, FORMATS))
+        raise OptionError(f"format {format!r}, expected {', '.join(FORMATS)}", suggest(format, FORMATS))
     if format is None and named is None:
         raise OptionError(f"{path} has no suffix that says its format", f"expected {', '.join(SUFFIXES)}")
     if format is not None and named not in (None, format):

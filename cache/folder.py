@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from featx.cache import schema
+from featx.cache.key import SCHEMA
 from featx.cache.schema import Plan, Receipt
 from featx.core import atomic
+from featx.core.hashing import canonical_json, digest_of
 from featx.core.paths import home_folder
-from featx.core.specs import DTYPES, SCHEMA, canonical_json, digest_of
+from featx.core.specs import DTYPES
 from featx.errors import CorruptStoreError, FeatxError, StoreError
 
 _MAX_RECEIPT_BYTES = 32 << 20

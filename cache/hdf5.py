@@ -15,10 +15,10 @@ import h5py
 import numpy as np
 
 from featx.cache.contents import flaw_inside
+from featx.cache.key import SCHEMA
 from featx.cache.plain import Named, classes_of, plain_text
 from featx.cache.schema import DATASET, SHARDS
 from featx.cache.table import FeatureTable
-from featx.core.specs import SCHEMA
 from featx.errors import CorruptStoreError, OptionError
 
 IDS, LABELS, CLASSES = "ids", "labels", "classes"

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from featx.core.specs import DTYPES, SCHEMA, digest_of
+from featx.cache.key import SCHEMA
+from featx.core.hashing import digest_of
+from featx.core.specs import DTYPES
 from featx.core.validation import check_choice
 from featx.errors import CorruptStoreError, OptionError, printable
 

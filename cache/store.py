@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 
 from featx.cache import schema
-from featx.cache.copies import Lenders, Loan, first_rows, lent
+from featx.cache.copies import ReusableRows, ReuseIndex, first_duplicates, is_reused
 from featx.cache.entries import Entry, bytes_of, describe, digests_in
 from featx.cache.folder import KeyFolder, lay_out
+from featx.cache.key import FeatureKey
 from featx.cache.schema import Plan
 from featx.cache.table import FeatureMatrix, FeatureTable
 from featx.cache.writer import FeatureWriter
 from featx.core import atomic
 from featx.core.paths import home_folder
-from featx.core.specs import FeatureKey
 from featx.core.validation import check_path, shown
-from featx.errors import CorruptStoreError, OptionError, StoreError, first_few, nearest
+from featx.errors import CorruptStoreError, OptionError, StoreError, first_few, suggest
 
 __all__ = ["Entry", "FeatureMatrix", "FeatureStore", "FeatureTable", "FeatureWriter"]
 
@@ -132,7 +132,7 @@ class FeatureStore:
         ids: Sequence[str],
         hashes: np.ndarray[Any, Any],
         about: Mapping[str, Any],
-        loans: Sequence[Loan] = (),
+        reusable: Sequence[ReusableRows] = (),
     ) -> FeatureWriter:
         """Return a writer of the key's missing shards; the folder is created, or resumed with its own plan.
 
@@ -149,8 +149,8 @@ class FeatureStore:
         about : mapping
             JSON-able; recorded, not keyed: source, split, backbone, weights (as asked), created, versions (a
             mapping that goes into the receipts).
-        loans : sequence of Loan
-            What siblings have of the rows, from `lenders`.
+        reusable : sequence of ReusableRows
+            What siblings have of the rows, from `reuse_index`.
         """
         hashes = np.asarray(hashes)
         if schema.fingerprint(hashes) != key.rows or not len(ids) == len(hashes) == key.n_rows:
@@ -162,15 +162,15 @@ class FeatureStore:
         atomic.make_folder(self._features)
         self._settle()
         # Equal images have rows of equal length, unless somebody made a store up.
-        loans = [loan for loan in loans if loan.plan.columns == plan.columns]
+        reusable = [reusable_rows for reusable_rows in reusable if reusable_rows.plan.columns == plan.columns]
         if not _is_started(folder):
-            first = first_rows(hashes)
-            computed = (first == np.arange(key.n_rows)) & ~lent(loans, key.n_rows)
+            first = first_duplicates(hashes)
+            computed = (first == np.arange(key.n_rows)) & ~is_reused(reusable, key.n_rows)
             self._create(folder, key, plan, ids, hashes, computed, about)
         folder.check_sidecars(folder.key(), folder.plan())
         self.touch(key)
         versions = {str(name): str(version) for name, version in about.get("versions", {}).items()}
-        return FeatureWriter(folder, ids, loans, versions)
+        return FeatureWriter(folder, ids, reusable, versions)
 
     def plan(self, key: FeatureKey | str) -> Plan | None:
         """Return the plan of a key that was begun, else None."""
@@ -178,9 +178,9 @@ class FeatureStore:
         folder.refuse_links()
         return folder.plan().plan if _is_started(folder) else None
 
-    def lenders(self) -> Lenders:
+    def reuse_index(self) -> ReuseIndex:
         """Return what is stored, as rows that new keys may borrow."""
-        return Lenders(self._features)
+        return ReuseIndex(self._features)
 
     def ls(self) -> list[Entry]:
         """Return what is stored, last used first; no shard is opened."""
@@ -200,7 +200,7 @@ class FeatureStore:
             shown = [digest[: max(_SHOWN, len(prefix) + 4)] for digest in found]
             near = first_few(shown, _LISTED)
             raise OptionError(f"{prefix!r:.80} begins {len(found)} digests: {near}", "give more digits")
-        hint = nearest(prefix[:12], [digest[:12] for digest in digests]) or "`featx cache ls` lists them"
+        hint = suggest(prefix[:12], [digest[:12] for digest in digests]) or "`featx cache ls` lists them"
         raise OptionError(f"no features {prefix!r:.80} in {self._features}: no digest begins so", hint)
 
     def remove(self, digest: str) -> int:

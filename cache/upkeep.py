@@ -15,7 +15,7 @@ from featx.cache.claims import HELD
 from featx.cache.entries import digests_in
 from featx.cache.folder import KeyFolder, receipt_name
 from featx.cache.store import FeatureStore
-from featx.cache.verify import Fault, Findings, Mend
+from featx.cache.verify import Fault, Findings, RepairAction
 from featx.core import atomic
 from featx.errors import StoreError
 
@@ -60,19 +60,19 @@ def repair(store: FeatureStore, found: Findings, dry_run: bool = False) -> Repai
     StoreError
         Something could not be removed.
     """
-    done = Repair(left=[(fault, "cannot be read") for fault in found.faults if fault.mend is Mend.NOTHING])
-    faults = [fault for fault in found.faults if fault.mend is not Mend.NOTHING]
+    done = Repair(left=[(fault, "cannot be read") for fault in found.faults if fault.mend is RepairAction.NOTHING])
+    faults = [fault for fault in found.faults if fault.mend is not RepairAction.NOTHING]
     folder = KeyFolder(store.folder(found.digest))
     if faults and in_use(folder.path):
         done.left += [(fault, "in use by another process") for fault in faults]
-    elif any(fault.mend is Mend.FOLDER for fault in faults):
+    elif any(fault.mend is RepairAction.FOLDER for fault in faults):
         done.whole = True
         done.removed.append(folder.path)
         if not dry_run:
             store.remove(found.digest)
     else:
         for fault in faults:
-            paths = [fault.path] if fault.mend is Mend.RECORD else _shard_files(folder, fault.shard)
+            paths = [fault.path] if fault.mend is RepairAction.RECORD else _shard_files(folder, fault.shard)
             done.removed += paths
             if not dry_run:
                 _remove_files(paths)

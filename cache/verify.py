@@ -14,9 +14,9 @@ from featx.cache import schema
 from featx.cache.contents import flaw_inside
 from featx.cache.entries import digests_in
 from featx.cache.folder import KeyFolder, StoredPlan, receipt_name
+from featx.cache.key import SCHEMA
 from featx.cache.schema import Plan, Receipt
 from featx.core import atomic
-from featx.core.specs import SCHEMA
 from featx.errors import StoreError
 
 _KNOWN = {
@@ -35,7 +35,7 @@ _DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 """Errors of opening that mean another file or none stands there; others may pass, such as a lost permission."""
 
 
-class Mend(Enum):
+class RepairAction(Enum):
     """What must go so that the next run computes it again."""
 
     SHARD = "shard"
@@ -62,7 +62,7 @@ class Fault:
 
     path: Path
     reason: str
-    mend: Mend
+    mend: RepairAction
     shard: int = -1
 
 
@@ -75,12 +75,12 @@ class Findings:
     faults: list[Fault] = field(default_factory=list)
     notes: list[tuple[Path, str]] = field(default_factory=list)
 
-    def add(self, path: Path, exc: StoreError, mend: Mend, shard: int = -1) -> None:
+    def add(self, path: Path, exc: StoreError, mend: RepairAction, shard: int = -1) -> None:
         """Note a fault; one that the operating system caused is left to whoever can mend that."""
         cause = exc.__cause__
         out_of_reach = isinstance(cause, OSError) and cause.errno not in _DAMAGE
         reason = exc.message.removeprefix(f"{path} ").removeprefix("is damaged: ")
-        self.faults.append(Fault(path, reason, Mend.NOTHING if out_of_reach else mend, shard))
+        self.faults.append(Fault(path, reason, RepairAction.NOTHING if out_of_reach else mend, shard))
 
 
 def verify_key(folder: KeyFolder, tick: Callable[[int], None]) -> Findings:
@@ -146,12 +146,12 @@ def _check_frame(folder: KeyFolder, found: Findings) -> tuple[Mapping[str, Any],
         if stored.plan.dtype != key["dtype"]:
             raise folder.damaged(path, "its dtype is not the key's")
     except StoreError as exc:
-        found.add(path, exc, Mend.FOLDER)
+        found.add(path, exc, RepairAction.FOLDER)
         return None
     except OSError as exc:
         unreadable = StoreError(f"{path} cannot be read: {exc.strerror or exc}")
         unreadable.__cause__ = exc
-        found.add(path, unreadable, Mend.FOLDER)
+        found.add(path, unreadable, RepairAction.FOLDER)
         return None
     _check_sidecars(folder, key, stored, found)
     return key, stored.plan
@@ -167,7 +167,7 @@ def _check_sidecars(folder: KeyFolder, key: Mapping[str, Any], stored: StoredPla
         try:
             check()
         except StoreError as exc:
-            found.add(folder.path / name, exc, Mend.FOLDER)
+            found.add(folder.path / name, exc, RepairAction.FOLDER)
             if name == schema.ROWS_FILE:
                 break  # how much the others may claim is not known without it
     about = folder.path / schema.ABOUT_FILE
@@ -179,7 +179,7 @@ def _check_sidecars(folder: KeyFolder, key: Mapping[str, Any], stored: StoredPla
         if body.get("key") != folder.digest or not isinstance(body.get("about"), dict):
             raise folder.damaged(about, "it belongs to another key")
     except StoreError as exc:
-        found.add(about, exc, Mend.RECORD)
+        found.add(about, exc, RepairAction.RECORD)
 
 
 def _check_shards(
@@ -196,7 +196,7 @@ def _check_shards(
             spoken_of.add(receipt.file)
             verify_shard(folder, receipt, plan, tick)
         except StoreError as exc:
-            found.add(path, exc, Mend.SHARD, index)
+            found.add(path, exc, RepairAction.SHARD, index)
         found.shards += 1
     if len(present) < n_shards:
         found.notes.append((folder.path, f"incomplete: {len(present)} of {n_shards} shards"))

@@ -18,7 +18,7 @@ import numpy as np
 
 from featx.cache import schema
 from featx.cache.claims import Claims
-from featx.cache.copies import Loan, first_rows, lent, read_rows
+from featx.cache.copies import ReusableRows, first_duplicates, is_reused, read_rows
 from featx.cache.folder import KeyFolder, receipt_name, sealed_file
 from featx.cache.schema import MAX_REASON, SHARD_NAME, Receipt, renamed
 from featx.core import atomic
@@ -56,7 +56,7 @@ class FeatureWriter:
         Laid out already.
     ids : sequence of str
         One name a row.
-    loans : sequence of Loan
+    reusable : sequence of ReusableRows
         What siblings have of the rows.
     versions : dict
         Programs that compute the features, for the receipts.
@@ -74,18 +74,18 @@ class FeatureWriter:
     """
 
     def __init__(
-        self, folder: KeyFolder, ids: Sequence[str], loans: Sequence[Loan], versions: Mapping[str, str]
+        self, folder: KeyFolder, ids: Sequence[str], reusable: Sequence[ReusableRows], versions: Mapping[str, str]
     ) -> None:
         key, stored = folder.key(), folder.plan()
         self.folder = folder
         self.plan = stored.plan
         self.n_rows: int = key["n_rows"]
         computed = folder.computed(key, stored)
-        self._first = first_rows(folder.row_hashes(key))
+        self._first = first_duplicates(folder.row_hashes(key))
         borrowed = ~computed & ~computed[self._first]
-        self.todo = computed | (borrowed & ~lent(loans, self.n_rows))
+        self.todo = computed | (borrowed & ~is_reused(reusable, self.n_rows))
         self._ids = ids
-        self._loans = loans if borrowed.any() else ()
+        self._reusable = reusable if borrowed.any() else ()
         self._versions = {**_own_versions(), **versions}
         atomic.tidy(folder.path)
         atomic.tidy(folder.shards)
@@ -280,8 +280,8 @@ class FeatureWriter:
         """Fill in the rows that nobody puts."""
         start, stop = self.rows_of(part.number)
         values = self._values(part)
-        for loan in self._loans:
-            rows, X = loan.read(start, stop)
+        for reusable_rows in self._reusable:
+            rows, X = reusable_rows.read(start, stop)
             kept = ~self.todo[rows]
             values[rows[kept] - start] = X[kept]
         rows = self._copied(part.number)

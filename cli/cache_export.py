@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--format", "kind", metavar="FORMAT", help="h5, npz, npy or parquet.  [default: by FILE's suffix]")
 @click.option("--virtual", is_flag=True, help="An .h5 that reads the store's own files instead of copying them.")
 @click.option("--source", metavar="SOURCE", help="What the features were extracted from: gives labels and classes.")
-@options.pick
+@options.selection
 @options.common
 def export_keys(
     out: Output,
@@ -41,7 +41,7 @@ def export_keys(
     kind: str | None,
     virtual: bool,
     source: str | None,
-    pick: options.Pick,
+    selection: options.RowSelection,
 ) -> None:
     """Write stored features as one plain file.
 
@@ -69,7 +69,7 @@ def export_keys(
     store = FeatureStore(home)
     digests = list(dict.fromkeys(store.find(key).digest for key in keys))
     check_one(kind, len(digests))
-    sources = open_sources(out, source, kind, pick, Memo(home))
+    sources = open_sources(out, source, kind, selection, Memo(home))
     named = [open_table(store, digest, sources) for digest in digests]
     written = export(output, named, kind, virtual=virtual)
     if not sources and kind != "npy":
@@ -86,10 +86,12 @@ def export_keys(
     out.result({**document, "labels": bool(sources), "skipped": skipped})
 
 
-def open_sources(out: Output, source: str | None, kind: str, pick: options.Pick, memo: Memo) -> list[Source]:
+def open_sources(
+    out: Output, source: str | None, kind: str, selection: options.RowSelection, memo: Memo
+) -> list[Source]:
     """Open the splits that may give labels."""
     if source is None:
-        if any(value is not None for value in (pick.split, pick.limit, pick.per_class, pick.root)):
+        if any(value is not None for value in (selection.split, selection.limit, selection.per_class, selection.root)):
             raise OptionError(
                 "--split, --limit, --per-class and --root choose rows of --source, which is not given", "add it"
             )
@@ -100,7 +102,7 @@ def open_sources(out: Output, source: str | None, kind: str, pick: options.Pick,
     from featx.data.sources import load_splits
 
     with opening_source(out) as progress:
-        chosen = load_splits(source, **asdict(pick), memo=memo, progress=progress)
+        chosen = load_splits(source, **asdict(selection), memo=memo, progress=progress)
     return list(chosen.values())
 
 

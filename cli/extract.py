@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.argument("source")
 @options.backbone()
 @options.layers()
-@options.pick
+@options.selection
 @options.extraction
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Also write one plain file.")
 @options.common
@@ -34,7 +34,7 @@ def extract(
     source: str,
     backbone: str,
     layers: tuple[LayerSpec, ...],
-    pick: options.Pick,
+    selection: options.RowSelection,
     config: ExtractConfig,
     output: Path | None,
 ) -> None:
@@ -68,11 +68,11 @@ def extract(
     with opening_source(out) as progress:
         sources = load_splits(
             source,
-            root=pick.root,
-            split=pick.split,
-            limit=pick.limit,
-            per_class=pick.per_class,
-            seed=pick.seed,
+            root=selection.root,
+            split=selection.split,
+            limit=selection.limit,
+            per_class=selection.per_class,
+            seed=selection.seed,
             memo=memo,
             progress=progress,
         )

@@ -39,7 +39,7 @@ SHOWN = (
 @fit_options.probe
 @repeats.repeat
 @repeats.seeds
-@options.parts
+@options.split_options
 @options.extraction
 @options.keep_weights
 @click.option(
@@ -60,7 +60,7 @@ def fit(
     probe: FitConfig,
     repeat: int,
     seeds: tuple[int, ...] | None,
-    parts: options.Parts,
+    split_options: options.SplitOptions,
     config: ExtractConfig,
     keep_weights: bool,
     output: Path | None,
@@ -91,8 +91,8 @@ def fit(
     numbers = repeats.seeds_of(probe.seed, repeat, seeds)
     if output is not None:
         _check_picture(output, source, drawable=several or probe.sweep in SWEEPS, one=len(numbers) == 1)
-    wish = Wish(source, name, wanted, several, parts, config, keep_weights)
-    records = [_one(out, home, wish, replace(probe, seed=seed)) for seed in numbers]
+    request = FitRequest(source, name, wanted, several, split_options, config, keep_weights)
+    records = [_one(out, home, request, replace(probe, seed=seed)) for seed in numbers]
     if output is not None:
         _draw(out, records[0], output)
     skipped = {image["id"]: image for record in records for image in record["skipped"]}
@@ -105,34 +105,34 @@ def fit(
 
 
 @dataclass(frozen=True)
-class Wish:
+class FitRequest:
     """What a fit is of, whatever its seed."""
 
     source: str
     backbone: str
     layers: tuple[LayerSpec, ...]
     several: bool
-    parts: options.Parts
+    split_options: options.SplitOptions
     extraction: ExtractConfig
     keep_weights: bool
 
 
-def _one(out: Output, home: Path, wish: Wish, probe: FitConfig) -> dict[str, Any]:
+def _one(out: Output, home: Path, request: FitRequest, probe: FitConfig) -> dict[str, Any]:
     """Fit with one seed, tell it, and return the record."""
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
     from featx.probes.probe import best_layer, fit_layers
     from featx.runs.record import new_run, record_fit
 
-    memo, config = Memo(home), wish.extraction
-    chosen = open_partition(out, wish.source, wish.parts, probe.seed, memo, config.on_error)
-    network = open_backbone(out, wish.backbone, config, chosen.train.source.channels, memo)
+    memo, config = Memo(home), request.extraction
+    chosen = open_partition(out, request.source, request.split_options, probe.seed, memo, config.on_error)
+    network = open_backbone(out, request.backbone, config, chosen.train.source.channels, memo)
     out.kept = "finished shards stay in the store, the same command goes on from there"
     with new_run(home, "fit", ["featx", *sys.argv[1:]]) as run:
         with out.progress() as progress:
-            results = fit_layers(chosen, network, wish.layers, FeatureStore(home), config, probe, progress)
+            results = fit_layers(chosen, network, request.layers, FeatureStore(home), config, probe, progress)
         best = best_layer(results)
-        layers, best_result, keep = results if wish.several else None, results[best], wish.keep_weights
+        layers, best_result, keep = results if request.several else None, results[best], request.keep_weights
         record = record_fit(run, chosen, network, best, config, best_result, layers, keep_weights=keep)
     tell(out, record)
     return record
@@ -182,7 +182,10 @@ def _without_test(lines: list[dict[str, Any]] | None) -> list[dict[str, Any]] | 
         return None
     parts = ("accuracy", "loss")
     return [
-        {**line, **{part: {name: value for name, value in line[part].items() if name != "test"} for part in parts}}
+        {
+            **line,
+            **{part: {name: value for name, value in line[part].items() if name != "test"} for part in parts},
+        }
         for line in lines
     ]
 

@@ -12,7 +12,7 @@ import click
 
 from featx.cli.failures import conclude, settle, sigterm_raises
 from featx.cli.output import Session
-from featx.errors import nearest, speaking_options
+from featx.errors import speaking_options, suggest
 
 
 class UnknownCommand(click.UsageError):
@@ -20,7 +20,7 @@ class UnknownCommand(click.UsageError):
 
     def __init__(self, name: str, names: Sequence[str], ctx: click.Context) -> None:
         super().__init__(f"no such command {name!r}", ctx)
-        self.hint = nearest(name, names) or f"commands are {', '.join(names)}"
+        self.hint = suggest(name, names) or f"commands are {', '.join(names)}"
 
 
 class Group(click.Group):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from featx.cli.options import Parts
+from featx.cli.options import SplitOptions
 from featx.cli.output import Output
 from featx.core.backbone_names import is_run
 from featx.core.specs import ExtractConfig, Progress
@@ -34,7 +34,9 @@ def opening_source(out: Output) -> Iterator[Progress]:
             out.note(f"warning: {warning.message}")
 
 
-def open_partition(out: Output, source: str, parts: Parts, seed: int, memo: Memo, on_error: str) -> Partition:
+def open_partition(
+    out: Output, source: str, split_options: SplitOptions, seed: int, memo: Memo, on_error: str
+) -> Partition:
     """Open a source and choose the rows that train, validate and test; say what they leave open."""
     from featx.data.coverage import check_readable, notes
     from featx.data.sources import load_splits
@@ -43,19 +45,19 @@ def open_partition(out: Output, source: str, parts: Parts, seed: int, memo: Memo
     with opening_source(out) as progress:
         sources = load_splits(
             source,
-            root=parts.root,
-            limit=parts.limit,
-            per_class=parts.per_class,
+            root=split_options.root,
+            limit=split_options.limit,
+            per_class=split_options.per_class,
             seed=seed,
             memo=memo,
             progress=progress,
         )
-    found = partition(sources, seed=seed, train_split=parts.train_split, test_split=parts.test_split)
+    found = partition(sources, seed=seed, train_split=split_options.train_split, test_split=split_options.test_split)
     if on_error == "raise":  # before hours of work, and all at once
         check_readable(found.sources().values())
     for line in notes(found, sources):
         out.note(f"warning: {line}")
-    return replace(found, limit=parts.limit, per_class=parts.per_class)
+    return replace(found, limit=split_options.limit, per_class=split_options.per_class)
 
 
 def tell_of_rows(out: Output, record: Mapping[str, Any]) -> None:

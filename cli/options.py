@@ -190,7 +190,7 @@ root = click.option(
 
 
 @dataclass(frozen=True)
-class Pick:
+class RowSelection:
     """Which rows of a source are wanted."""
 
     split: str | None
@@ -225,7 +225,7 @@ test_split = click.option(
 
 
 @dataclass(frozen=True)
-class Parts:
+class SplitOptions:
     """Which rows are learnt from, and which are scored."""
 
     train_split: str | None
@@ -235,11 +235,11 @@ class Parts:
     root: str | None = None
 
 
-parts = gather("parts", Parts, (train_split, test_split, limit, per_class, root))
-"""--train-split, --test-split, --limit, --per-class, --root: the command gets `parts`, a `Parts`."""
+split_options = gather("split_options", SplitOptions, (train_split, test_split, limit, per_class, root))
+"""--train-split, --test-split, --limit, --per-class, --root: the command gets `split_options`."""
 
-pick = gather("pick", Pick, (split, limit, per_class, seed, root))
-"""--split, --limit, --per-class, --seed, --root: the command gets `pick`, a `Pick`."""
+selection = gather("selection", RowSelection, (split, limit, per_class, seed, root))
+"""--split, --limit, --per-class, --seed, --root: the command gets `selection`."""
 
 views = gather("views", Views, (crops, flip, scales))
 """--crops, --flip, --scales: the command gets `views`, a `Views`."""

@@ -37,16 +37,16 @@ PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Wish:
+class TrainRequest:
     """What one training is of."""
 
     source: str
     backbone: str
-    parts: options.Parts
+    split_options: options.SplitOptions
     extraction: ExtractConfig
     config: TrainConfig
 
-    def with_seed(self, seed: int) -> Wish:
+    def with_seed(self, seed: int) -> TrainRequest:
         """Return the same with another seed; a network from scratch has its weights drawn from it, if not from one."""
         extraction = self.extraction
         if self.config.mode == "scratch":
@@ -58,7 +58,7 @@ class Wish:
 @click.argument("source")
 @options.backbone()
 @train_options.config
-@options.parts
+@options.split_options
 @options.weights()
 @options.stem
 @options.size
@@ -81,7 +81,7 @@ def train(
     source: str,
     backbone: str,
     config: TrainConfig,
-    parts: options.Parts,
+    split_options: options.SplitOptions,
     weights: str,
     stem: Stem | None,
     size: int | None,
@@ -125,12 +125,12 @@ def train(
     from featx.reports.predictions import compare
 
     other = None if against is None else Runs(home).open(against)
-    wish = Wish(source, backbone, parts, extraction, config)
+    request = TrainRequest(source, backbone, split_options, extraction, config)
     how = How(resume, keep_weights=keep_weights, tensorboard=tensorboard, bench=bench)
     train_options.check_kept(config.mode, keep_weights)
     records: list[dict[str, Any]] = []
     for seed in repeats.seeds_of(config.seed, repeat, seeds):
-        records.append(_one(out, home, wish.with_seed(seed), replace(how, continuing=bool(records))))
+        records.append(_one(out, home, request.with_seed(seed), replace(how, continuing=bool(records))))
     documents: list[dict[str, Any]] = [{name: record.get(name) for name in SHOWN} for record in records]
     document = documents[0] if len(records) == 1 else repeats.together(out, records, documents)
     if other is not None:
@@ -150,7 +150,7 @@ class How:
     continuing: bool = False
 
 
-def _one(out: Output, home: Path, wish: Wish, how: How) -> dict[str, Any]:
+def _one(out: Output, home: Path, request: TrainRequest, how: How) -> dict[str, Any]:
     """Run one training, or go on with it, and return its record."""
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
@@ -160,10 +160,10 @@ def _one(out: Output, home: Path, wish: Wish, how: How) -> dict[str, Any]:
     from featx.training.tensorboard import board
     from featx.training.train import train as run_training
 
-    memo, config = Memo(home), wish.config
-    chosen = open_partition(out, wish.source, wish.parts, config.seed, memo, config.on_error)
-    network = open_backbone(out, wish.backbone, wish.extraction, chosen.train.source.channels, memo)
-    _tell_of_head(out, wish)
+    memo, config = Memo(home), request.config
+    chosen = open_partition(out, request.source, request.split_options, config.seed, memo, config.on_error)
+    network = open_backbone(out, request.backbone, request.extraction, chosen.train.source.channels, memo)
+    _tell_of_head(out, request)
     _tell_of_mirrors(out, chosen, config)
     identity = identity_of(chosen, network, config)
     command = ["featx", *sys.argv[1:]]
@@ -192,17 +192,17 @@ def _one(out: Output, home: Path, wish: Wish, how: How) -> dict[str, Any]:
                 )
             inference = _timed(result, network, config) if how.bench else None
             record = record_train(
-                run, chosen, network, wish.extraction, config, result, inference, keep_weights=how.keep_weights
+                run, chosen, network, request.extraction, config, result, inference, keep_weights=how.keep_weights
             )
     tell(out, record)
     out.skipped(record["skipped"])
     return record
 
 
-def _tell_of_head(out: Output, wish: Wish) -> None:
+def _tell_of_head(out: Output, request: TrainRequest) -> None:
     """Say that a trained network begins with a new head, which other tools would have kept."""
-    held = next((name for name in (wish.backbone, wish.extraction.weights) if is_run(name)), None)
-    if held and wish.config.init_head is None and wish.config.mode != "scratch":
+    held = next((name for name in (request.backbone, request.extraction.weights) if is_run(name)), None)
+    if held and request.config.init_head is None and request.config.mode != "scratch":
         out.note(f"the head begins anew; with --init-head {held.removeprefix(RUN)} the run's own goes on learning")
 
 

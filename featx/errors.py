@@ -201,7 +201,7 @@ def first_few(names: Sequence[str], n: int = 3) -> str:
     return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
 
 
-def nearest(name: str, choices: Iterable[str], n: int = 3) -> str:
+def suggest(name: str, choices: Iterable[str], n: int = 3) -> str:
     """Return ``did you mean a, b?`` for a mistyped name, or an empty string where nothing is near."""
     near = difflib.get_close_matches(name, list(choices), n=n, cutoff=0.5)
     return f"did you mean {', '.join(near)}?" if near else ""

@@ -76,7 +76,7 @@ def pack() -> Pack:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files count as old enough to be remembered at once."""
-    monkeypatch.setattr("featx.cache.memo.SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr("featx.core.file_stamps.SETTLED_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from featx import errors
-from featx.errors import FeatxError, OptionError, nearest
+from featx.errors import FeatxError, OptionError, suggest
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, FeatxError)]
 
@@ -45,13 +45,13 @@ def test_corruption_and_a_full_disk_are_store_errors_and_a_bad_image_is_a_source
 
 
 def test_nearest_names_what_was_probably_meant_first() -> None:
-    assert nearest("resnet81", ["lenet5", "vgg11", "resnet18"]).startswith("did you mean resnet18")
+    assert suggest("resnet81", ["lenet5", "vgg11", "resnet18"]).startswith("did you mean resnet18")
 
 
 def test_nearest_is_silent_where_nothing_is_near() -> None:
-    assert nearest("zzz", ["resnet18", "vgg11"]) == ""
-    assert nearest("x", []) == ""
+    assert suggest("zzz", ["resnet18", "vgg11"]) == ""
+    assert suggest("x", []) == ""
 
 
 def test_nearest_names_three_at_most() -> None:
-    assert nearest("layer", [f"layer{i}" for i in range(9)]).count("layer") == 3
+    assert suggest("layer", [f"layer{i}" for i in range(9)]).count("layer") == 3

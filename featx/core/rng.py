@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 @contextlib.contextmanager
-def own_chance(seed: int | None = None, device: torch.device = CPU) -> Iterator[None]:
+def isolated_rng(seed: int | None = None, device: torch.device = CPU) -> Iterator[None]:
     """Leave the caller's random numbers alone within the block, which begins at `seed`, where one is given."""
     devices = [device.index or 0] if device.type == "cuda" else []
     with LOCK, torch.random.fork_rng(devices=devices):

@@ -17,7 +17,7 @@ import numpy as np
 
 from featx.core import atomic
 from featx.core.paths import home_folder
-from featx.errors import CorruptStoreError, OptionError, first_few, legible, nearest
+from featx.errors import CorruptStoreError, OptionError, first_few, legible, suggest
 
 RECORD_FILE = "run.json"
 MODEL_FILE = "model.safetensors"
@@ -188,7 +188,7 @@ class Runs:
             return Run(Path(text).absolute())
         ids = [run.id for run in runs if kind is None or f"-{kind}-" in run.id]
         makes = f"`featx {kind}` makes one" if kind else "`featx fit` and `featx train` make them"
-        hint = nearest(text, ids) or (f"the last one is {ids[-1]}" if ids else makes)
+        hint = suggest(text, ids) or (f"the last one is {ids[-1]}" if ids else makes)
         raise OptionError(f"no finished run {text!r:.80} in {self.folder}", hint)
 
     def unfinished(self, kind: str, command: list[str]) -> list[Run]:

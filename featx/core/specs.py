@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import numbers
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from featx.core.validation import check_bits, check_choice, check_count, check_range, checked_numbers
 from featx.errors import OptionError, choices
-
-SCHEMA = 1
-"""Version of the key and of the files that the store writes."""
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Dtype = Literal["float32", "float16"]
@@ -42,17 +37,6 @@ Progress = Callable[[str, int, int], None]
 
 def no_progress(stage: str, done: int, total: int) -> None:
     """Report nothing."""
-
-
-def canonical_json(value: Any) -> bytes:
-    """Return JSON with one spelling a value: sorted keys, no spaces, ASCII, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
-
-
-def digest_of(value: Any) -> str:
-    """Return the SHA-256 of a value's length-prefixed canonical JSON, in hexadecimal."""
-    text = canonical_json(value)
-    return hashlib.sha256(b"%d:" % len(text) + text).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -300,55 +284,6 @@ class PreprocessSpec:
         """Rebuild from `as_dict` or ``dataclasses.asdict`` after a way through JSON."""
         views = Views(**fields.get("views", {}))
         return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"]), "views": views})
-
-
-@dataclass(frozen=True)
-class FeatureKey:
-    """Everything that a stored feature's value depends on; its digest names the folder.
-
-    Paths, ids, labels and splits are recorded beside it and change no value. Batch size, device and threads are no
-    part of it either, though they change the last bits: see `ExtractConfig`.
-
-    Parameters
-    ----------
-    rows : str
-        SHA-256 over the row hashes in order (`Source.fingerprint`).
-    n_rows : int
-        Number of rows.
-    backbone, options : str, dict
-        The network's name and its builder's options.
-    weights : str
-        SHA-256 over the weight tensors.
-    layer : str
-        ``str(LayerSpec)``.
-    preprocess : dict
-        `PreprocessSpec.as_dict`.
-    precision, dtype : str
-        Of the arithmetic, and of the stored values.
-    code : str or None
-        SHA-256 of a user's own network code.
-    """
-
-    rows: str
-    n_rows: int
-    backbone: str
-    weights: str
-    layer: str
-    preprocess: dict[str, Any]
-    precision: str = "fp32"
-    dtype: str = "float32"
-    options: dict[str, Any] = field(default_factory=dict)
-    code: str | None = None
-    schema: int = SCHEMA
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the key as JSON-able values."""
-        return asdict(self)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the key, in hexadecimal."""
-        return digest_of(self.as_dict())
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from featx.cache.memo import Memo, file_stamp, is_settled
+from featx.cache.memo import Memo
 from featx.cache.schema import is_unreadable
+from featx.core.file_stamps import file_stamp, is_settled
 from featx.data.depth import DIGEST
 from featx.data.files import Hashes, changed, check_size, hash_all, read_at
 from featx.data.listing import find_images

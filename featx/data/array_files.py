@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from featx.cache.memo import Memo, file_stamp, notes_mapped_writes
+from featx.cache.memo import Memo
 from featx.cache.schema import unreadable
+from featx.core.file_stamps import file_stamp, notes_mapped_writes
 from featx.core.paths import expanded
+from featx.core.types import RowNumbers
 from featx.data.arrays import ArraySource, Hashes, bands, check_images, hash_image, label_of, split_arrays
 from featx.data.decoding import Pixels
 from featx.data.files import MAX_FILE_BYTES, changed, read_at
@@ -25,7 +27,6 @@ from featx.errors import ImageError, SourceError
 if TYPE_CHECKING:
     import h5py
 
-Rows = npt.NDArray[np.int64]
 
 MAX_PACKING = 1100
 """So many bytes at most come from one: a little more than deflate can give."""
@@ -80,7 +81,7 @@ class StackFile:
         if not same:
             raise changed(str(self.path))
 
-    def hashes(self, rows: Rows) -> Hashes:
+    def hashes(self, rows: RowNumbers) -> Hashes:
         """Return the SHA-256 of these rows, uint8 (m, 32), reading those that are not known yet."""
         return self._hashes.get(rows, self._digest)
 
@@ -96,7 +97,7 @@ class DiskImages:
 
     def __init__(self, file: StackFile) -> None:
         self.file = file
-        self.rows: Rows = np.arange(file.shape[0], dtype=np.int64)
+        self.rows: RowNumbers = np.arange(file.shape[0], dtype=np.int64)
         self.dtype = file.dtype
         self.ndim = len(file.shape)
 

@@ -16,14 +16,12 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from featx.core.specs import PreprocessSpec
+from featx.core.types import RowNumbers
 from featx.data.decoding import Pixels, prepare_views, view_sizes
 from featx.data.sources import Source, at_bits
 from featx.errors import FeatxError, FeatxWarning, ImageError, OutOfMemoryError, SourceError
-
-Rows = npt.NDArray[np.int64]
 
 SLOW_SECONDS = 60.0
 """An image that takes longer is named in a warning."""
@@ -43,7 +41,7 @@ class Batch:
         Images that could not be decoded.
     """
 
-    rows: Rows
+    rows: RowNumbers
     views: list[Pixels]
     skipped: list[tuple[int, str]]
 
@@ -102,7 +100,7 @@ def _check_channels(source: Source, spec: PreprocessSpec) -> None:
 
 def load_batches(
     source: Source,
-    batches: Iterable[Rows],
+    batches: Iterable[RowNumbers],
     spec: PreprocessSpec,
     shape: tuple[int, int, int],
     *,
@@ -168,7 +166,7 @@ class _Crew:
     reading: dict[int, tuple[int, float]] = field(default_factory=dict)
     """By thread: the row that it is at, and since when."""
 
-    def begin(self, rows: Rows) -> Future[Batch]:
+    def begin(self, rows: RowNumbers) -> Future[Batch]:
         """Start a thread that loads a batch as soon as it is its turn."""
         future: Future[Batch] = Future()
         threading.Thread(target=self._run, args=(rows, future), name="featx-decode", daemon=True).start()
@@ -189,7 +187,7 @@ class _Crew:
                 )
         return future.result()
 
-    def _run(self, rows: Rows, future: Future[Batch]) -> None:
+    def _run(self, rows: RowNumbers, future: Future[Batch]) -> None:
         with self.turns:
             if not future.set_running_or_notify_cancel():
                 return
@@ -200,7 +198,7 @@ class _Crew:
             finally:
                 self.reading.pop(threading.get_ident(), None)
 
-    def _load(self, rows: Rows) -> Batch:
+    def _load(self, rows: RowNumbers) -> Batch:
         channels, height, width = self.shape
         views = [np.zeros((len(rows), h, w, channels), np.uint8) for h, w in view_sizes(self.spec, (height, width))]
         skipped = []

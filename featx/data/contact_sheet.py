@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from featx.core.specs import PreprocessSpec, Views
 from featx.data.decoding import Pixels, prepare_views
 from featx.data.sources import Source, at_bits
-from featx.data.splits import thin
+from featx.data.splits import subsample
 from featx.errors import ImageError, SourceError
 
 COLUMNS = 8
@@ -61,7 +61,7 @@ def draw_sheet(
     views = preprocess.views if preprocess else Views()
     source = at_bits(source, preprocess.bits if preprocess else None)
     names, width = _view_names(views), _columns(views)
-    rows = thin(source.ids, source.labels, limit=images, seed=seed)
+    rows = subsample(source.ids, source.labels, limit=images, seed=seed)
     height = math.ceil(len(rows) * len(names) / width)
     above = textwrap.wrap(title, width * TITLE_CHARACTERS)
     inches = height * (TILE_INCHES + 0.35) + 0.4 + 0.2 * len(above)

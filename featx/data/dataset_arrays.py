@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from featx.data.download import Remote
 
-Images = npt.NDArray[np.uint8]
-Arrays = dict[str, tuple[Images, npt.NDArray[np.int64]]]
+ImageArray = npt.NDArray[np.uint8]
+Arrays = dict[str, tuple[ImageArray, npt.NDArray[np.int64]]]
 """By split: images (n, H, W) or (n, H, W, C), and labels (n,)."""
 
 
@@ -54,7 +54,7 @@ def _label(values: Any) -> npt.NDArray[np.int64]:
 def cifar(folder: str, train: Sequence[str], test: str, labels: int) -> Callable[[Path], Arrays]:
     """Read records of `labels` bytes, of which the last counts, and 3 x 32 x 32 values."""
 
-    def one(paths: Sequence[Path]) -> tuple[Images, npt.NDArray[np.int64]]:
+    def one(paths: Sequence[Path]) -> tuple[ImageArray, npt.NDArray[np.int64]]:
         size = labels + 3 * 32 * 32
         rows = np.concatenate([_records(path, size) for path in paths])
         images = rows[:, labels:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
@@ -76,7 +76,7 @@ def _records(path: Path, size: int) -> npt.NDArray[np.uint8]:
 def stl10(root: Path) -> Arrays:
     """Read both labelled splits; the unlabelled one is left out. Images are stored by columns."""
 
-    def one(split: str) -> tuple[Images, npt.NDArray[np.int64]]:
+    def one(split: str) -> tuple[ImageArray, npt.NDArray[np.int64]]:
         data = np.fromfile(root / "stl10_binary" / f"{split}_X.bin", np.uint8).reshape(-1, 3, 96, 96)
         labels = np.fromfile(root / "stl10_binary" / f"{split}_y.bin", np.uint8)
         return np.ascontiguousarray(data.transpose(0, 3, 2, 1)), _label(labels) - 1
@@ -88,7 +88,7 @@ def svhn(root: Path) -> Arrays:
     """Read ``train`` and ``test``; ``extra``, 531,131 easier images, is left out. Label 10 means the digit 0."""
     from scipy.io import loadmat  # knows numbers and strings only: nothing in such a file is run
 
-    def one(split: str) -> tuple[Images, npt.NDArray[np.int64]]:
+    def one(split: str) -> tuple[ImageArray, npt.NDArray[np.int64]]:
         found = loadmat(root / f"{split}_32x32.mat", variable_names=["X", "y"])
         return np.ascontiguousarray(found["X"].transpose(3, 0, 1, 2)), _label(found["y"]) % 10
 
@@ -142,7 +142,7 @@ def emnist(kind: str, first: int) -> Callable[[Path], Arrays]:
 def usps(root: Path) -> Arrays:
     """Read lines ``label 1:value 2:value ...`` with values from -1 to 1."""
 
-    def one(name: str) -> tuple[Images, npt.NDArray[np.int64]]:
+    def one(name: str) -> tuple[ImageArray, npt.NDArray[np.int64]]:
         lines = [line.split() for line in bz2.decompress((root / name).read_bytes()).decode().splitlines()]
         values = np.array([[cell.partition(":")[2] for cell in line[1:]] for line in lines], np.float32)
         # As torchvision does, so that the pixels are the same.

@@ -12,8 +12,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from featx.cache.memo import Memo, file_stamp, is_settled
+from featx.cache.memo import Memo
 from featx.cache.schema import is_unreadable, unreadable
+from featx.core.file_stamps import file_stamp, is_settled
 from featx.data.depth import DIGEST, content_digest
 from featx.data.hash_table import FileTable, FileTags, Stamps, tags
 from featx.data.litter import is_litter

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from featx.cache.memo import Memo, is_settled
+from featx.cache.memo import Memo
 from featx.cache.schema import is_unreadable
+from featx.core.file_stamps import is_settled
 
 Hashes = npt.NDArray[np.uint8]
 Stamps = npt.NDArray[np.uint64]

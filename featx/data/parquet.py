@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx.cache.memo import Memo, file_stamp
+from featx.cache.memo import Memo
 from featx.cache.schema import unreadable
+from featx.core.file_stamps import file_stamp
 from featx.data.depth import DIGEST, content_digest
 from featx.data.files import Hashes, changed, check_size
 from featx.data.folder_layout import Layout, Row, arrange

@@ -39,8 +39,8 @@ from featx.data.listing import (
 )
 from featx.data.parquet import open_parquet
 from featx.data.remarks import Remarks
-from featx.data.splits import check_split, thin
-from featx.errors import FeatxWarning, OptionError, SourceError, decoded, nearest
+from featx.data.splits import check_split, subsample
+from featx.errors import FeatxWarning, OptionError, SourceError, decoded, suggest
 
 Labels = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint8]
@@ -402,7 +402,7 @@ def load_source(
 def _thinned(source: Source, limit: int | None, per_class: int | None, seed: int) -> Source:
     if limit is None and per_class is None:
         return source
-    rows = thin(source.ids, source.labels, limit=limit, per_class=per_class, seed=seed)
+    rows = subsample(source.ids, source.labels, limit=limit, per_class=per_class, seed=seed)
     return source if len(rows) == len(source) else source.subset(rows)
 
 
@@ -450,10 +450,10 @@ def _absent(spec: str, path: Path) -> OptionError:
     except (OSError, ValueError):  # ValueError: no name that a file could have
         beside = []
     if os.sep in spec or is_image_name(path.name):  # nobody means a data set's name by it
-        hint = nearest(path.name, beside) or f"look into the folder {path.parent}"
+        hint = suggest(path.name, beside) or f"look into the folder {path.parent}"
         return OptionError(f"there is no file or folder {spec!r}", hint)
     return OptionError(
         f"source {spec!r} is neither built in nor a file or folder that exists",
-        nearest(path.name, [*beside, *BUILT_IN])
+        suggest(path.name, [*beside, *BUILT_IN])
         or f"give a folder, {', '.join(BY_SUFFIX)} or a name: {', '.join(BUILT_IN)}",
     )

@@ -11,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from featx.cache.schema import is_unreadable
+from featx.core.types import RowNumbers
 from featx.core.validation import check_count
-from featx.errors import ImageError, OptionError, SourceError, first_few, nearest
+from featx.errors import ImageError, OptionError, SourceError, first_few, suggest
 
 VAL_FRACTION = 0.1
 """Share of the training rows held out for validation; a source without splits gives as much again to test."""
-
-Rows = npt.NDArray[np.int64]
 
 
 class Labelled(Protocol):
@@ -26,7 +25,7 @@ class Labelled(Protocol):
     @property
     def ids(self) -> Sequence[str]: ...
     @property
-    def labels(self) -> Rows: ...
+    def labels(self) -> RowNumbers: ...
     @property
     def classes(self) -> tuple[str, ...]: ...
     @property
@@ -47,24 +46,24 @@ class Part:
     """
 
     source: Any
-    rows: Rows
+    rows: RowNumbers
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
-    def labels(self) -> Rows:
+    def labels(self) -> RowNumbers:
         """Class numbers of these rows."""
-        labels: Rows = self.source.labels[self.rows]
+        labels: RowNumbers = self.source.labels[self.rows]
         return labels
 
-    def unreadable(self) -> Rows:
+    def unreadable(self) -> RowNumbers:
         """Return the rows whose content could not be read, such as those of files that are missing."""
-        rows: Rows = self.rows[is_unreadable(self.source.row_hashes()[self.rows])]
+        rows: RowNumbers = self.rows[is_unreadable(self.source.row_hashes()[self.rows])]
         return rows
 
 
-def untaught(train: Part) -> list[str]:
+def missing_classes_of(train: Part) -> list[str]:
     """Return the classes of a part's source that none of its rows has."""
     taught = set(train.labels.tolist())
     return [name for label, name in enumerate(train.source.classes) if label not in taught]
@@ -108,7 +107,7 @@ class Partition:
         """Return each source once, by the name of its split."""
         return {part.source.split: part.source for part in self.parts().values()}
 
-    def shared_with_test(self) -> int:
+    def count_leaked(self) -> int:
         """Count test rows whose very bytes also stand among the training or validation rows."""
         learnt = set[bytes]()
         for part in (self.train, self.val):
@@ -209,7 +208,7 @@ def _nothing_left(sources: Mapping[str, Any], train_name: str, use: str) -> Sour
 def check_split(name: str, splits: Mapping[str, Any]) -> None:
     """Raise OptionError unless `name` is one of the splits."""
     if name not in splits:
-        hint = nearest(name, splits)
+        hint = suggest(name, splits)
         have = ", ".join(splits)
         raise OptionError(f"there is no split {name!r}, expected one of: {have}", hint or "take one of those")
 
@@ -218,7 +217,7 @@ def _has_labels(source: Labelled) -> bool:
     return bool((source.labels >= 0).any())
 
 
-def _labelled_rows(source: Labelled) -> Rows:
+def _labelled_rows(source: Labelled) -> RowNumbers:
     rows = np.flatnonzero(source.labels >= 0).astype(np.int64)
     if not len(rows):
         raise SourceError(
@@ -229,7 +228,7 @@ def _labelled_rows(source: Labelled) -> Rows:
     return rows
 
 
-def hold_out(hashes: npt.NDArray[np.uint8], labels: Rows, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+def hold_out(hashes: npt.NDArray[np.uint8], labels: RowNumbers, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
     """Mark a stratified share of rows, chosen by content.
 
     Each class gives its rows of lowest ``SHA-256(seed, row hash)``, at least one where it has two or more.
@@ -275,9 +274,9 @@ def _score(seed: int, key: bytes) -> bytes:
     return hashlib.sha256(b"featx-split:%d:" % seed + key).hexdigest().encode()[:32]
 
 
-def thin(
-    ids: Sequence[str], labels: Rows, *, limit: int | None = None, per_class: int | None = None, seed: int = 0
-) -> Rows:
+def subsample(
+    ids: Sequence[str], labels: RowNumbers, *, limit: int | None = None, per_class: int | None = None, seed: int = 0
+) -> RowNumbers:
     """Choose fewer rows: `per_class` of each class, then `limit` in all with the classes' shares kept.
 
     Chosen by ``SHA-256(seed, id)``, so that nothing need be read and a smaller choice is part of a larger.

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from featx.cache.memo import Memo, file_stamp, is_settled
+from featx.cache.memo import Memo
 from featx.core.atomic import read_json, write_json
+from featx.core.file_stamps import file_stamp, is_settled
 from featx.errors import SourceError, StoreError
 
 HASHED = 64

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WARM_UP, LEAST = 2, 5
 """Passes that are not timed, and the fewest that are."""
 
-Pass = Callable[[], None]
+Repeated = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def time_passes(module: nn.Module, shape: torch.Size, device: torch.device, prec
     return Timing(shape[0], precision, 1e3 * middle / shape[0], shape[0] / middle, len(spent))
 
 
-def _passes(once: Pass, seconds: float) -> Iterator[float]:
+def _passes(once: Repeated, seconds: float) -> Iterator[float]:
     """Give the seconds of each pass until the time is used up, of a few at least."""
     until, count = time.perf_counter() + seconds, 0
     while count < LEAST or time.perf_counter() < until:

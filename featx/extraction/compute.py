@@ -15,15 +15,14 @@ import numpy.typing as npt
 from featx.cache.memo import Memo
 from featx.core.backbone_names import versions
 from featx.core.specs import ExtractConfig, LayerSpec, Progress, no_progress
+from featx.core.types import RowNumbers
 from featx.data.batch_loader import Batch, image_shape, load_batches
 from featx.data.sources import Source
 from featx.errors import FeatureError, FeatxWarning, OptionError, first_few
 from featx.models.backbones import Backbone
 
 if TYPE_CHECKING:
-    from featx.extraction.forward import Network, Room
-
-Rows = npt.NDArray[np.int64]
+    from featx.extraction.forward import BatchSizeBackoff, Network
 
 
 def parse_layers(layers: Sequence[LayerSpec | str]) -> list[LayerSpec]:
@@ -160,7 +159,7 @@ def compute(
     batches = np.split(rows, range(config.batch_size, len(rows), config.batch_size))
     for batch, features, _ in activations(source, network, shape, specs, (), batches, config):
         for spec, X in zip(specs, features, strict=True):
-            found[str(spec)][batch.rows] = stored(X, batch, source, spec, config)
+            found[str(spec)][batch.rows] = check_and_cast(X, batch, source, spec, config)
         if on_skip is not None:
             for row, reason in batch.skipped:
                 on_skip(row, reason)
@@ -174,9 +173,9 @@ def activations(
     shape: tuple[int, int, int],
     specs: Sequence[LayerSpec],
     keep: Sequence[LayerSpec],
-    batches: Iterable[Rows],
+    batches: Iterable[RowNumbers],
     config: ExtractConfig,
-    room: Room | None = None,
+    room: BatchSizeBackoff | None = None,
 ) -> Iterator[tuple[Batch, list[npt.NDArray[np.float32]], dict[str, float]]]:
     """Give each batch, one array a layer, and the seconds it took to read and to compute."""
     from featx.core.device import pick_device
@@ -193,7 +192,7 @@ def activations(
         clock = time.perf_counter()
 
 
-def stored(
+def check_and_cast(
     X: npt.NDArray[np.float32], batch: Batch, source: Source, spec: LayerSpec, config: ExtractConfig
 ) -> npt.NDArray[Any]:
     """Return a batch's rows in the stored dtype.

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from featx.cache.key import FeatureKey
 from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore, FeatureTable
-from featx.core.specs import ExtractConfig, FeatureKey, LayerSpec, Progress, no_progress
+from featx.core.specs import ExtractConfig, LayerSpec, Progress, no_progress
 from featx.data.sources import Source
 from featx.errors import ImageError
 from featx.extraction.compute import expand_layers, parse_layers

@@ -14,21 +14,22 @@ import numpy as np
 
 from featx.cache.claims import PATIENCE_SECONDS
 from featx.cache.compare import why_not_reused
-from featx.cache.copies import Loan, lent
+from featx.cache.copies import ReusableRows, is_reused
+from featx.cache.key import FeatureKey
 from featx.cache.schema import Plan, plan_shard_rows
 from featx.cache.store import FeatureStore, FeatureWriter
 from featx.core.backbone_names import versions
-from featx.core.specs import ExtractConfig, FeatureKey, LayerSpec, Progress
+from featx.core.specs import ExtractConfig, LayerSpec, Progress
 from featx.data.batch_loader import image_shape
 from featx.data.sources import Source
-from featx.extraction.compute import activations, stored
+from featx.extraction.compute import activations, check_and_cast
 from featx.extraction.scheduler import Pass, passes
 from featx.models.backbones import Backbone
 
 if TYPE_CHECKING:
     from featx.extraction.forward import Network
 
-Loans = Mapping[LayerSpec, Sequence[Loan]]
+ReusableByLayer = Mapping[LayerSpec, Sequence[ReusableRows]]
 
 POLL_SECONDS = 0.2
 """How often a process looks whether another one has finished what both want."""
@@ -66,12 +67,12 @@ class Filling:
 
     def fill(self, split: str, source: Source, missing: Mapping[LayerSpec, FeatureKey]) -> dict[LayerSpec, int]:
         """Write the missing shards of some layers of one source; return the rows that were computed for each."""
-        lenders = self.store.lenders()  # looked up for each split: one may lend to the next
-        loans = {spec: lenders.loans(key, source.row_hashes()) for spec, key in missing.items()}
-        plans = self._plans(source, missing, loans)
+        index = self.store.reuse_index()  # looked up for each split: one may lend to the next
+        reusable = {spec: index.reusable(key, source.row_hashes()) for spec, key in missing.items()}
+        plans = self._plans(source, missing, reusable)
         with ExitStack() as stack:
             writers = {
-                spec: stack.enter_context(self._writer(split, source, key, plans[spec], loans[spec]))
+                spec: stack.enter_context(self._writer(split, source, key, plans[spec], reusable[spec]))
                 for spec, key in missing.items()
             }
             # Layers that were begun together are gone on with together: their plans fix how they are computed.
@@ -81,10 +82,12 @@ class Filling:
                 self.images_per_second = self._images / self._elapsed
             return {spec: writer.n_put for spec, writer in writers.items()}
 
-    def _plans(self, source: Source, missing: Mapping[LayerSpec, FeatureKey], loans: Loans) -> dict[LayerSpec, Plan]:
+    def _plans(
+        self, source: Source, missing: Mapping[LayerSpec, FeatureKey], reusable: ReusableByLayer
+    ) -> dict[LayerSpec, Plan]:
         """Return each layer's plan: its own where it was begun, else a new one; no folder is made yet."""
         begun = {spec: plan for spec, key in missing.items() if (plan := self.store.plan(key))}
-        columns = {s: self._columns(source, s, key, loans[s]) for s, key in missing.items() if s not in begun}
+        columns = {s: self._columns(source, s, key, reusable[s]) for s, key in missing.items() if s not in begun}
         rows = {s: plan_shard_rows(len(source), d * np.dtype(missing[s].dtype).itemsize) for s, d in columns.items()}
         new = {
             spec: Plan(
@@ -100,26 +103,28 @@ class Filling:
         }
         return begun | new
 
-    def _columns(self, source: Source, spec: LayerSpec, key: FeatureKey, loans: Sequence[Loan]) -> int:
+    def _columns(self, source: Source, spec: LayerSpec, key: FeatureKey, reusable: Sequence[ReusableRows]) -> int:
         """Return the length of a new key's rows, from siblings where they have them all, else from the network."""
-        if loans and lent(loans, key.n_rows).all():
-            return loans[0].plan.columns
-        if not loans and (line := why_not_reused(self.store, key, {"weights": self.backbone.weights})):
+        if reusable and is_reused(reusable, key.n_rows).all():
+            return reusable[0].plan.columns
+        if not reusable and (line := why_not_reused(self.store, key, {"weights": self.backbone.weights})):
             self.why.append(line)
         return self._network(source).columns(spec)
 
     def _network(self, source: Source) -> Network:
         from featx.core.device import pick_device  # torch
-        from featx.extraction.forward import Network, Room  # torch
+        from featx.extraction.forward import BatchSizeBackoff, Network  # torch
 
         self.device = str(pick_device(self.config.device))
-        self._room = self._room or Room(notes=self.notes)
+        self._room = self._room or BatchSizeBackoff(notes=self.notes)
         shape = image_shape(source, self.backbone.preprocess)
         if shape not in self._networks:
             self._networks[shape] = Network(self.backbone, shape)
         return self._networks[shape]
 
-    def _writer(self, split: str, source: Source, key: FeatureKey, plan: Plan, loans: Sequence[Loan]) -> FeatureWriter:
+    def _writer(
+        self, split: str, source: Source, key: FeatureKey, plan: Plan, reusable: Sequence[ReusableRows]
+    ) -> FeatureWriter:
         about = {
             "source": source.spec,
             "split": split,
@@ -129,7 +134,7 @@ class Filling:
             "device": self.device,
             "versions": {**versions(self.backbone.name), "pillow": version("pillow")},
         }
-        return self.store.writer(key, plan, source.ids, source.row_hashes(), about, loans)
+        return self.store.writer(key, plan, source.ids, source.row_hashes(), about, reusable)
 
     def _run(self, stage: str, source: Source, group: Pass) -> None:
         """Go through the images until no shard is missing, sharing the work with other processes that do the same."""
@@ -160,7 +165,7 @@ class Filling:
             source, network, shape, specs, group.layers, todo, self.config, self._room
         ):
             clock = time.perf_counter()
-            kept = {s: stored(X, batch, source, s, self.config) for s, X in zip(specs, features, strict=True)}
+            kept = {s: check_and_cast(X, batch, source, s, self.config) for s, X in zip(specs, features, strict=True)}
             group.put(batch.rows, kept, batch.skipped, seconds)
             for name, spent in {**seconds, "write": time.perf_counter() - clock}.items():
                 self.seconds[name] += spent

@@ -26,7 +26,7 @@ Features = npt.NDArray[np.float32]
 
 
 @dataclass
-class Room:
+class BatchSizeBackoff:
     """How many images go through the network at once; learnt the first time that memory runs out.
 
     Parameters
@@ -135,10 +135,10 @@ class Forward:
         keep: Sequence[LayerSpec],
         device: torch.device,
         precision: str,
-        room: Room | None = None,
+        room: BatchSizeBackoff | None = None,
     ) -> None:
         self.device = device
-        self.room = room or Room()
+        self.room = room or BatchSizeBackoff()
         self._flip = network.backbone.preprocess.views.flip
         self.precision = precision
         self._normalize = Normalize(network.backbone.preprocess).to(device)

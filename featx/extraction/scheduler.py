@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from featx.cache.store import FeatureWriter
 from featx.core.specs import LayerSpec
-
-Rows = npt.NDArray[np.int64]
+from featx.core.types import RowNumbers
 
 
 class Pass:
@@ -55,7 +54,7 @@ class Pass:
         for writer in self.writers.values():
             writer.refresh()
 
-    def batches(self, force: bool = False) -> Iterator[Rows]:
+    def batches(self, force: bool = False) -> Iterator[RowNumbers]:
         """Claim one block after the other and yield the batches that it needs; ends when no other can be had.
 
         Parameters
@@ -71,7 +70,7 @@ class Pass:
 
     def put(
         self,
-        rows: Rows,
+        rows: RowNumbers,
         features: Mapping[LayerSpec, npt.NDArray[np.generic]],
         skipped: Sequence[tuple[int, str]],
         seconds: Mapping[str, float],
@@ -96,7 +95,7 @@ class Pass:
                 claimed.append(spec)
         return claimed
 
-    def _batches(self, block: int, due: Rows) -> Iterator[Rows]:
+    def _batches(self, block: int, due: RowNumbers) -> Iterator[RowNumbers]:
         start = block * self.plan.block_rows
         rows = start + np.flatnonzero(self._todo[start : start + self.plan.block_rows])
         for at in range(0, len(rows), self.plan.batch_size):
@@ -115,5 +114,5 @@ def passes(writers: Mapping[LayerSpec, FeatureWriter]) -> list[Pass]:
     return [Pass(group) for group in groups.values()]
 
 
-def _union(rows: Sequence[Rows]) -> Rows:
+def _union(rows: Sequence[RowNumbers]) -> RowNumbers:
     return np.unique(np.concatenate(rows)) if rows else np.empty(0, np.int64)

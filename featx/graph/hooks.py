@@ -15,7 +15,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from featx.core.rng import own_chance
+from featx.core.rng import isolated_rng
 from featx.graph.outputs import tensors_in
 from featx.graph.shapes import plain_attention, storage_of
 
@@ -142,7 +142,7 @@ def watch(module: nn.Module, images: torch.Tensor) -> Record:
     with (
         contextlib.redirect_stdout(sys.stderr),  # what a user's code prints is no result
         hooked(module, partial(_began, record, images), partial(_ended, record)),
-        own_chance(0),
+        isolated_rng(0),
         record.counter,
         plain_attention(),
         _tokens_followed(module),

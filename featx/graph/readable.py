@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from featx.core.specs import LayerSpec
-from featx.errors import OptionError, nearest
+from featx.errors import OptionError, suggest
 from featx.graph.pooling import columns
 from featx.graph.shapes import Nodes
 
@@ -166,7 +166,7 @@ def check_name(name: str, known: Sequence[str], lost: set[str]) -> None:
     if name not in known:
         raise OptionError(
             f"there is no layer {name[:80]!r} in this network",
-            nearest(name, known) or "`featx layers BACKBONE` lists them",
+            suggest(name, known) or "`featx layers BACKBONE` lists them",
         )
 
 
@@ -185,7 +185,7 @@ def no_block(block: str, names: Sequence[str]) -> OptionError:
     """Return the error of a block that is not there."""
     return OptionError(
         f"there is no block {block[:80]!r} in this network",
-        nearest(block, names) or "`featx layers BACKBONE` lists them",
+        suggest(block, names) or "`featx layers BACKBONE` lists them",
     )
 
 

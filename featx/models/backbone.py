@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from featx.cache.memo import Memo, file_stamp, is_settled
+from featx.cache.memo import Memo
 from featx.core.backbone_names import PIXELS
+from featx.core.file_stamps import file_stamp, is_settled
 from featx.core.specs import PreprocessSpec
 from featx.errors import WeightsError
 from featx.models import factories
 from featx.models.source_hash import code_of
-from featx.models.trained_run import Held
+from featx.models.trained_run import TrainedRun
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,7 +65,7 @@ class Backbone:
     file: str | None = None
     code: str | None = None
     origin: str = ""
-    held: Held | None = None
+    held: TrainedRun | None = None
     base: Backbone | None = None
 
     def module(self) -> nn.Module:

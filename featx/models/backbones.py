@@ -26,7 +26,7 @@ from featx.models import factories
 from featx.models.backbone import Backbone, from_facts, remembered
 from featx.models.preprocessing import adjusted
 from featx.models.standing import look_up_held
-from featx.models.trained_run import Held, find_held
+from featx.models.trained_run import TrainedRun, find_held
 
 __all__ = ["Backbone", "is_weights_file", "resolve"]
 
@@ -139,11 +139,11 @@ def _look_up(
     return from_facts(known, weights)
 
 
-def _drawn_anew(held: Held, weights: str, memo: Memo | None) -> Backbone:
+def _drawn_anew(held: TrainedRun, weights: str, memo: Memo | None) -> Backbone:
     """Return a run's network with the preprocessing that it was trained with, and weights drawn anew."""
     name, channels = held.origin or held.name, held.preprocess.channels
-    drawn = _look_up(name, weights, held.options.get("stem"), channels, held.options.get("img_size"), memo)
-    return replace(drawn, preprocess=held.preprocess)
+    anew = _look_up(name, weights, held.options.get("stem"), channels, held.options.get("img_size"), memo)
+    return replace(anew, preprocess=held.preprocess)
 
 
 def _inspect(name: str, weights: str, stem: str | None, channels: int, size: int | None) -> dict[str, Any]:

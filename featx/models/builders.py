@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import nn
 
-from featx.cache.memo import file_stamp
 from featx.core.backbone_names import DRAWN, is_factory, is_timm
-from featx.core.rng import own_chance
+from featx.core.file_stamps import file_stamp
+from featx.core.rng import isolated_rng
 from featx.core.specs import ExtractConfig, PreprocessSpec
 from featx.errors import OptionError, WeightsError, either, first_few
 from featx.graph.fold_batch_norm import batch_bound
@@ -24,7 +24,7 @@ from featx.models.channels import input_channels
 from featx.models.factories import Factory
 from featx.models.own_head import find_own_head
 from featx.models.source_hash import code_of
-from featx.models.state_dict import State, fetch, load_into, published, read_state, recognised, state_hash
+from featx.models.state_dict import State, fetch, load_into, match_published, published, read_state, state_hash
 
 OWN_PX = 224
 """Size of the images that a user's own network takes where none is given."""
@@ -73,7 +73,7 @@ def inspect_named(name: str, weights: str, stem: str | None, is_file: bool, chan
             {"stem": stem},
             replace(preset, resize=torchvision_models.STEM_PX, crop=torchvision_models.STEM_PX),
         )
-    module = drawn(name, weights, options)
+    module = init_random(name, weights, options)
     found = _load_facts(module, find_head(name, module), state, weights)
     return found | {
         "name": name,
@@ -100,7 +100,7 @@ def inspect_timm(name: str, weights: str, is_file: bool, size: int | None) -> di
     file = _timm_weights(name, weights, is_file)
     stamps = stamps_of([file] if file else [])
     options = timm_models.size_options(name, size)
-    module = drawn(name, weights, options)
+    module = init_random(name, weights, options)
     state = None if file is None else _state(name, weights, file, module, options)
     found = _load_facts(module, find_head(name, module), state, weights)
     read = read_network(module.eval()).note
@@ -126,7 +126,7 @@ def inspect_own(own: Factory, weights: str, is_file: bool) -> dict[str, Any]:
     sources = factories.sources(own)
     stamps = stamps_of([*([file] if file else []), *map(str, sources.values())])
     code = code_of(sources)
-    module = drawn(own.label, weights, {}, own, code)
+    module = init_random(own.label, weights, {}, own, code)
     state = None if file is None else read_state(Path(file), lambda: set(module.state_dict()))
     found = _load_facts(module, find_head(own.label, module), state, weights)
     channels, notes = _looked_into(own.label, module)
@@ -164,7 +164,7 @@ def inspect_recorded(name: str, file: str, options: dict[str, Any], origin: str)
     own = factories.parse(origin) if origin else None
     sources = factories.sources(own) if own else {}
     stamps, code = stamps_of([file, *map(str, sources.values())]), code_of(sources) if own else None
-    module = drawn(name, file, options, own, code)
+    module = init_random(name, file, options, own, code)
     weights = PUBLISHED if is_timm(name) and not _fits(name, file, module, options) else file
     found = _load_facts(module, find_head(name, module), _state(name, weights, file, module, options), weights)
     about = {
@@ -247,7 +247,7 @@ def build(
     OptionError, WeightsError
         Where a file is no longer what it was.
     """
-    module = drawn(name, weights, options, own, code)
+    module = init_random(name, weights, options, own, code)
     if file is not None:
         load_into(module, _state(name, weights, file, module, options), head, weights)
     return module
@@ -280,11 +280,11 @@ def _state(name: str, weights: str, file: str, module: nn.Module, options: dict[
     return timm_models.resampled(state, module) if is_timm(name) and options else state
 
 
-def drawn(
+def init_random(
     name: str, weights: str, options: dict[str, Any], own: Factory | None = None, code: str | None = None
 ) -> nn.Module:
     """Build a network with weights drawn from its seed; those of a file come later."""
-    with own_chance(int(weights.removeprefix(DRAWN)) if weights.startswith(DRAWN) else 0):
+    with isolated_rng(int(weights.removeprefix(DRAWN)) if weights.startswith(DRAWN) else 0):
         if own is not None:
             return factories.make(own, code or "")
         return timm_models.build(name, options) if is_timm(name) else torchvision_models.build(name, options)
@@ -297,7 +297,7 @@ def _locate(name: str, weights: str, stem: str | None, is_file: bool) -> tuple[A
     if is_file:
         file = existing(weights)
         # A copy under another name is to be used as the published weights are: these expect another scaling.
-        if name in torchvision_models.RESCALING and (known := recognised(name, Path(file))) is not None:
+        if name in torchvision_models.RESCALING and (known := match_published(name, Path(file))) is not None:
             return known, file, [f"{weights} is {known}: its own preprocessing is used"]
         return None, file, []
     if name == "lenet5":

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from featx.errors import OptionError, either, nearest
+from featx.errors import OptionError, either, suggest
 from featx.models.source_hash import Walk, code_of, digest_sources, read_source
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def make(factory: Factory, code: str) -> nn.Module:
         module = _from_file(factory, code) if factory.is_file else _from_package(factory, code)
         known = [name for name, value in vars(module).items() if callable(value)]
         if not hasattr(module, factory.function):
-            hint = nearest(factory.function, known) or "give the name of a function that returns the network"
+            hint = suggest(factory.function, known) or "give the name of a function that returns the network"
             raise OptionError(f"{factory.label.rpartition(':')[0]} has no {factory.function}", hint)
         function = getattr(module, factory.function)
         _check_callable(factory, function)

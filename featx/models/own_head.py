@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from featx.core.rng import own_chance
+from featx.core.rng import isolated_rng
 from featx.errors import FeatxError, OptionError, first_few
 from featx.graph.hooks import hooked
 from featx.graph.outputs import logits_by_name, logits_of, tensors_in
@@ -191,7 +191,7 @@ def _look(module: nn.Module, images: torch.Tensor, candidates: Iterable[str]) ->
 
     with (
         contextlib.redirect_stdout(sys.stderr),  # what a user's code prints is no result
-        own_chance(0),
+        isolated_rng(0),
         _as_it_was(module),
         torch.enable_grad(),
         hooked(module, None, after, paths),

@@ -12,14 +12,14 @@ from featx.core.backbone_names import is_timm
 from featx.errors import CorruptStoreError, OptionError, WeightsError
 from featx.graph.hooked import read_network
 from featx.models import factories, torchvision_models
-from featx.models.builders import batch_notes, drawn, find_head, stamps_of
+from featx.models.builders import batch_notes, find_head, init_random, stamps_of
 from featx.models.factories import Factory
 from featx.models.flat import flat_network
 from featx.models.head_spec import HeadSpec
 from featx.models.heads import attach, make_head
 from featx.models.source_hash import code_of
 from featx.models.state_dict import State, load_into, read_state, state_hash
-from featx.models.trained_run import Held
+from featx.models.trained_run import TrainedRun
 
 ANY_PX = 224
 """Size at which a convolutional base's end is looked for, where the run took images of any size."""
@@ -48,7 +48,7 @@ class Rebuilt:
     left_out: tuple[str, ...]
 
 
-def inspect_trained(held: Held, base: nn.Module | None = None) -> dict[str, Any]:
+def inspect_trained(held: TrainedRun, base: nn.Module | None = None) -> dict[str, Any]:
     """Build a run's network once, and return as `featx.models.builders.inspect_named` does; `base` as for `rebuild`.
 
     Raises
@@ -81,7 +81,7 @@ def inspect_trained(held: Held, base: nn.Module | None = None) -> dict[str, Any]
     }
 
 
-def rebuild(held: Held, base: nn.Module | None = None) -> Rebuilt:
+def rebuild(held: TrainedRun, base: nn.Module | None = None) -> Rebuilt:
     """Build a run's network.
 
     Parameters
@@ -136,7 +136,7 @@ def _together(whole: nn.Module, head: State, base: nn.Module, prefix: str) -> St
     return head | {name: below[name] for name in whole.state_dict() if name not in head and name in below}
 
 
-def _untrained(held: Held) -> nn.Module:
+def _untrained(held: TrainedRun) -> nn.Module:
     own: Factory | None = None
     if held.code is not None:
         own = factories.parse(held.origin)
@@ -148,12 +148,12 @@ def _untrained(held: Held) -> nn.Module:
     elif not is_timm(held.name):
         torchvision_models.check_name(held.name)
     try:
-        return drawn(held.name, "random:0", held.options, own, held.code).eval()
+        return init_random(held.name, "random:0", held.options, own, held.code).eval()
     except TypeError as exc:  # keywords that the builder does not know
         raise CorruptStoreError(f"the record of {held.run} is damaged: {exc}", "train it again") from exc
 
 
-def _flat(held: Held, network: nn.Module, place: str, spec: HeadSpec, state: State) -> nn.Module:
+def _flat(held: TrainedRun, network: nn.Module, place: str, spec: HeadSpec, state: State) -> nn.Module:
     px = held.preprocess.crop or ANY_PX
     traced = read_network(network)
     layer = traced.base(place, traced.describe((held.preprocess.channels, px, px), whole=False))

@@ -13,12 +13,12 @@ from featx.core.recorded import Recorded
 from featx.core.run_folder import MODEL_FILE, RECORD_FILE
 from featx.errors import CorruptStoreError, OptionError, WeightsError
 from featx.models.backbone import Backbone, from_facts, remembered
-from featx.models.trained_run import Held, find_held
+from featx.models.trained_run import TrainedRun, find_held
 
 Resolve = Callable[..., Backbone]
 
 
-def look_up_held(held: Held, memo: Memo | None, resolve: Resolve, base_weights: str | None = None) -> Backbone:
+def look_up_held(held: TrainedRun, memo: Memo | None, resolve: Resolve, base_weights: str | None = None) -> Backbone:
     """Return a run's network with its weights, and the preprocessing that it was trained with.
 
     Parameters
@@ -154,10 +154,10 @@ def _on_other_weights(found: Recorded, weights: str, memo: Memo | None, resolve:
         return None
 
 
-def _held_in(file: str, found: Recorded) -> Held:
+def _held_in(file: str, found: Recorded) -> TrainedRun:
     """Return a training run's network whose tensors are in a file of their own."""
     assert found.held is not None
-    return Held(
+    return TrainedRun(
         run=file,
         file=file,
         name=found.name,

@@ -20,9 +20,9 @@ import torch
 import torchvision
 from torch import nn
 
-from featx.errors import OptionError, WeightsError, nearest
+from featx.errors import OptionError, WeightsError, suggest
 
-State = dict[str, torch.Tensor]
+StateDict = dict[str, torch.Tensor]
 
 _NESTED = ("state_dict", "model_state_dict", "model", "model_ema")
 _PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.")
@@ -55,7 +55,7 @@ def published(name: str, weights: str) -> Any:
         known = list(kind.__members__)
         raise OptionError(
             f"{name} has no weights {weights[:80]!r}, expected {', '.join(known)}, random:SEED or a file",
-            nearest(wanted, known) or "a file's name ends in .pth or .safetensors",
+            suggest(wanted, known) or "a file's name ends in .pth or .safetensors",
         )
     return kind[wanted]
 
@@ -87,7 +87,7 @@ def fetch_url(url: str) -> Path:
     return path
 
 
-def recognised(name: str, path: Path) -> Any:
+def match_published(name: str, path: Path) -> Any:
     """Return the published weights of a torchvision classifier that a file is a copy of, or None."""
     actual = file_hash(path)
     for weights in torchvision.models.get_model_weights(name):
@@ -125,7 +125,7 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_state(path: Path, names: Callable[[], Collection[str]] = frozenset) -> State:
+def read_state(path: Path, names: Callable[[], Collection[str]] = frozenset) -> StateDict:
     """Read a state dict from a ``.safetensors`` or a PyTorch file, without running what a pickle asks for.
 
     One that lies under ``state_dict``, ``model``, ``model_state_dict`` or ``model_ema`` is found; ``module.``,
@@ -171,7 +171,7 @@ def read_state(path: Path, names: Callable[[], Collection[str]] = frozenset) -> 
     return state
 
 
-def _unwrapped(loaded: Any, names: Callable[[], Collection[str]]) -> State:
+def _unwrapped(loaded: Any, names: Callable[[], Collection[str]]) -> StateDict:
     if not isinstance(loaded, Mapping):
         return {}
     for name in _NESTED:
@@ -188,7 +188,7 @@ def _unwrapped(loaded: Any, names: Callable[[], Collection[str]]) -> State:
     return state
 
 
-def _without_prefix(state: State, wanted: set[str]) -> State | None:
+def _without_prefix(state: StateDict, wanted: set[str]) -> StateDict | None:
     """Return what stands behind the prefix that is none of the network's own; None where there is no such prefix."""
     for prefix in _PREFIXES:
         inner = {key[len(prefix) :]: value for key, value in state.items() if str(key).startswith(prefix)}
@@ -201,7 +201,7 @@ def _without_prefix(state: State, wanted: set[str]) -> State | None:
     return None
 
 
-def _holds(state: State, wanted: set[str]) -> bool:
+def _holds(state: StateDict, wanted: set[str]) -> bool:
     """Tell whether a state holds the whole network, here or behind further prefixes."""
     if wanted <= set(state):
         return True
@@ -209,7 +209,7 @@ def _holds(state: State, wanted: set[str]) -> bool:
     return any(part and _holds(part, wanted) for part in inner)
 
 
-def load_into(module: nn.Module, state: State, head: str, where: str) -> tuple[str, ...]:
+def load_into(module: nn.Module, state: StateDict, head: str, where: str) -> tuple[str, ...]:
     """Load a state dict into a network, leaving its classifier out where that does not fit.
 
     Parameters
@@ -249,7 +249,7 @@ def load_into(module: nn.Module, state: State, head: str, where: str) -> tuple[s
     return (head,)
 
 
-def _misfit(own: State, state: State, wrong: Iterable[str], extra: Collection[str], where: str) -> str:
+def _misfit(own: StateDict, state: StateDict, wrong: Iterable[str], extra: Collection[str], where: str) -> str:
     said = [f"{k} is {tuple(state[k].shape)}, expected {tuple(own[k].shape)}" for k in wrong if k in state]
     missing = [key for key in wrong if key not in state]
     meant = _mistyped(extra, missing)

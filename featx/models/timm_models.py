@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from featx.core.backbone_names import TIMM
-from featx.core.rng import own_chance
+from featx.core.rng import isolated_rng
 from featx.core.specs import INTERPOLATIONS, PreprocessSpec, Resize
-from featx.errors import OptionError, WeightsError, nearest
+from featx.errors import OptionError, WeightsError, suggest
 from featx.models.hub import fetch_from_hub
 from featx.models.state_dict import READABLE, State, fetch_url
 
@@ -46,7 +46,7 @@ def full_name(name: str) -> str:
     architecture, _, tag = name.removeprefix(TIMM).partition(".")
     known = timm.list_models()
     if architecture not in known:
-        hint = nearest(architecture, known).replace("mean ", f"mean {TIMM}") or "`featx layers timm:resnet18`"
+        hint = suggest(architecture, known).replace("mean ", f"mean {TIMM}") or "`featx layers timm:resnet18`"
         raise OptionError(f"timm has no network {architecture[:80]!r}, expected one of {len(known)} names", hint)
     configured: PretrainedCfg | None = timm.models.get_pretrained_cfg(architecture)
     if not tag:
@@ -55,7 +55,7 @@ def full_name(name: str) -> str:
     if tag not in tags:
         raise OptionError(
             f"timm's {architecture} has no weights {tag[:80]!r}, expected {', '.join(filter(None, tags)) or 'no tag'}",
-            nearest(tag, tags),
+            suggest(tag, tags),
         )
     return name
 
@@ -219,7 +219,7 @@ def fitted(name: str, state: State, own: Mapping[str, torch.Tensor], options: Ma
     if set(state) == set(own) and all(state[key].shape == own[key].shape for key in own):
         return state
     try:
-        with own_chance():
+        with isolated_rng():
             # With the tensors given, timm reads no file: it renames, and loads strictly.
             overlay = {"state_dict": dict(state)}
             built = timm.create_model(

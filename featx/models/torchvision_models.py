@@ -11,7 +11,7 @@ import torchvision
 from torch import nn
 
 from featx.core.specs import IMAGENET_MEAN, IMAGENET_STD, PreprocessSpec
-from featx.errors import OptionError, nearest
+from featx.errors import OptionError, suggest
 
 AUXILIARY = ("aux1", "aux2", "AuxLogits")
 """Heads that only help training; evaluation never runs them."""
@@ -78,7 +78,7 @@ def check_name(name: str) -> None:
     """Raise OptionError, with the nearest names, unless the network exists."""
     known = names()
     if name not in known:
-        hint = nearest(name, known) or "`python -c 'import torchvision; print(torchvision.models.list_models())'`"
+        hint = suggest(name, known) or "`python -c 'import torchvision; print(torchvision.models.list_models())'`"
         raise OptionError(f"there is no backbone {name[:80]!r}, expected one of {len(known)} names", hint)
 
 

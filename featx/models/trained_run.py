@@ -16,7 +16,7 @@ from featx.models.head_spec import HeadSpec
 
 
 @dataclass(frozen=True)
-class Held:
+class TrainedRun:
     """The network of a training run.
 
     Parameters
@@ -51,7 +51,7 @@ class Held:
     base: Recorded | None = None
 
 
-def find_held(name: str, weights: str, stem: str | None, home: str | os.PathLike[str] | None) -> Held | None:
+def find_held(name: str, weights: str, stem: str | None, home: str | os.PathLike[str] | None) -> TrainedRun | None:
     """Return the network that ``run:ID`` means as a backbone or as weights; None where neither is one.
 
     Parameters
@@ -90,7 +90,7 @@ def find_held(name: str, weights: str, stem: str | None, home: str | os.PathLike
     return held
 
 
-def _as_named(name: str, held: Held) -> Held:
+def _as_named(name: str, held: TrainedRun) -> TrainedRun:
     """Check that the network asked for is the run's; a user's own is taken from where it was named."""
     own = factories.parse(name) if is_factory(name) else None
     asked = own.label if own else name
@@ -105,7 +105,7 @@ def _as_named(name: str, held: Held) -> Held:
     return replace(held, origin=origin, base=held.base and replace(held.base, origin=origin))
 
 
-def _held(text: str, home: str | os.PathLike[str] | None) -> Held:
+def _held(text: str, home: str | os.PathLike[str] | None) -> TrainedRun:
     runs = Runs(home)
     run = runs.open(text, "train")
     record = run.read()
@@ -123,12 +123,12 @@ def _held(text: str, home: str | os.PathLike[str] | None) -> Held:
         raise CorruptStoreError(f"the record of run {run.id} is damaged: {said[:160]}", "train it again") from exc
 
 
-def _read(name: str, run: Run, record: dict[str, Any], ours: bool) -> Held:
+def _read(name: str, run: Run, record: dict[str, Any], ours: bool) -> TrainedRun:
     options = dict(record["options"])
     # Training takes the auxiliary heads off, and weights that are loaded need not be drawn with care.
     options |= {key: False for key in ("aux_logits", "init_weights") if key in options}
     code = record.get("code")
-    return Held(
+    return TrainedRun(
         run=name,
         file=str(run.path / MODEL_FILE),
         name=str(record["backbone"]),

@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Rows:
+class TrainingRows:
     """Rows that were found fit to learn from.
 
     Parameters
@@ -147,7 +147,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _normalized(self, X: Any) -> Any:
         return X if self.normalize is None else normalize(X, self.normalize)
 
-    def _rows(self, X: Any, y: Any, sample_weight: Any) -> Rows:
+    def _rows(self, X: Any, y: Any, sample_weight: Any) -> TrainingRows:
         """Return what to learn from, or raise an error that says what is wrong with it."""
         y = labels_of(X) if y is None else y
         X, y = validated(self, X, y, reset=True, accept_sparse="csr", stream=self._can_stream())
@@ -160,7 +160,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         class_weight = self._class_weight(y, weight)
         _two_classes(classes[np.unique(target[weight * class_weight > 0])], "class_weight and sample_weight leave")
         held = Stream(X, prepare=self._normalized) if is_streamed(X) else dense(self._normalized(X))
-        return Rows(held, target.astype(np.int64), weight, class_weight, classes)
+        return TrainingRows(held, target.astype(np.int64), weight, class_weight, classes)
 
     def _can_stream(self) -> bool:
         """Tell whether `fit` can do with X read piece by piece."""

@@ -40,7 +40,7 @@ class Streamed(Protocol):
         """Yield (rows, block (rows, d)), in order."""
 
 
-Rows = Tensor | Streamed
+Matrix = Tensor | Streamed
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Problem:
         Of the matrix products. Sums over blocks are always float64.
     """
 
-    X: Rows
+    X: Matrix
     target: Tensor
     weight: Tensor
     n_classes: int
@@ -97,7 +97,7 @@ class Problem:
 
 
 def make_problem(
-    X: Rows,
+    X: Matrix,
     target: Tensor,
     n_classes: int,
     *,
@@ -125,7 +125,7 @@ def make_problem(
     return Problem(X, target, weight, n_classes, C, shift, inverse_scale, varies.double(), ridge, dtype)
 
 
-def column_stats(X: Rows, weight: Tensor, *, centre: bool) -> tuple[Tensor, Tensor]:
+def column_stats(X: Matrix, weight: Tensor, *, centre: bool) -> tuple[Tensor, Tensor]:
     """Return each column's shift and deviation, both float64 of shape (d,), reading X once.
 
     The shift is the weighted mean, or 0 where `centre` is false; the deviation is the weighted root mean square
@@ -148,7 +148,7 @@ def column_stats(X: Rows, weight: Tensor, *, centre: bool) -> tuple[Tensor, Tens
     return origin + mean, (square / total).sqrt()
 
 
-def blocks(X: Rows) -> Iterator[tuple[slice, Tensor]]:
+def blocks(X: Matrix) -> Iterator[tuple[slice, Tensor]]:
     """Yield (rows, block of X (rows, d)) of a size that suits the device."""
     if isinstance(X, Tensor):
         n, d = X.shape

@@ -21,7 +21,7 @@ from featx.probes.config import DEFAULT_PENALTY, PENALTIES, Balanced, FitConfig,
 from featx.probes.duality_gap import coefficients_gap
 from featx.probes.elastic_net import fit_saga
 from featx.probes.lbfgs import Solution
-from featx.probes.linear_classifier import LinearClassifier, NotConvergedWarning, Rows
+from featx.probes.linear_classifier import LinearClassifier, NotConvergedWarning, TrainingRows
 from featx.probes.minibatch import Adam, step_through
 from featx.probes.problem import Problem, from_coefficients, make_problem, to_coefficients, working_blocks
 from featx.probes.root_steps import has_root
@@ -258,7 +258,7 @@ class SoftmaxRegression(LinearClassifier):
         check_positive("learning_rate", self.learning_rate)
         return torch_device(self.device)
 
-    def _problem(self, rows: Rows, device: torch.device) -> Problem:
+    def _problem(self, rows: TrainingRows, device: torch.device) -> Problem:
         problem = make_problem(
             to_device(rows.X, device),
             torch.from_numpy(rows.target).to(device),
@@ -314,7 +314,7 @@ class SoftmaxRegression(LinearClassifier):
     def _is_proven(self) -> bool:
         return self.objective_gap_ is not None and self.objective_gap_ <= self._promised()
 
-    def _has_no_minimum(self, rows: Rows) -> bool:
+    def _has_no_minimum(self, rows: TrainingRows) -> bool:
         """Tell whether there is no penalty and every row's loss is below log 2: longer weights are always better."""
         weight = rows.weight * rows.class_weight
         return self.penalty is None and self.objective_ < float(self.C) * float(weight[weight > 0].min()) * np.log(2)
@@ -332,7 +332,7 @@ class SoftmaxRegression(LinearClassifier):
             why = "rounding ends the decrease (raise tol; or columns or weights differ too much: standardize, lower C)"
         return f"softmax regression did not converge: {norm}; {why}"
 
-    def _fit_saga(self, rows: Rows) -> SoftmaxRegression:
+    def _fit_saga(self, rows: TrainingRows) -> SoftmaxRegression:
         found = fit_saga(
             rows.held,
             rows.target,

@@ -19,7 +19,14 @@ from featx.core.validation import check_count, check_positive
 from featx.errors import OptionError
 from featx.probes.check_array import dense, labels_of, validated
 from featx.probes.config import SWEEPS, Balanced, FitConfig, Normalize
-from featx.probes.linear_classifier import Floats, LinearClassifier, NotConvergedWarning, Rows, logits_of, row_slices
+from featx.probes.linear_classifier import (
+    Floats,
+    LinearClassifier,
+    NotConvergedWarning,
+    TrainingRows,
+    logits_of,
+    row_slices,
+)
 from featx.probes.problem import make_problem, to_coefficients
 from featx.probes.regularization_path import fit_path
 from featx.probes.softmax import SoftmaxRegression
@@ -188,7 +195,7 @@ class SoftmaxRegressionCV(LinearClassifier):
         torch_device(self.device)
         return sorted({float(C) for C in Cs})
 
-    def _splits(self, cv: Any, rows: Rows) -> list[Split]:
+    def _splits(self, cv: Any, rows: TrainingRows) -> list[Split]:
         if cv is None or isinstance(cv, (int, np.integer)):
             cv = StratifiedKFold(FitConfig.FOLDS if cv is None else int(cv))
         checked = check_cv(list(cv) if isinstance(cv, Iterable) else cv, rows.target, classifier=True)
@@ -205,7 +212,7 @@ class SoftmaxRegressionCV(LinearClassifier):
                 raise OptionError(f"split {number} holds out no rows, expected some to choose C by")
         return [Split(np.asarray(train), np.asarray(val)) for train, val in found]
 
-    def _path(self, rows: Rows, split: Split, Cs: list[float]) -> list[tuple[float, bool]]:
+    def _path(self, rows: TrainingRows, split: Split, Cs: list[float]) -> list[tuple[float, bool]]:
         """Return, for each of the rising `Cs`, the accuracy on the rows held out and whether the fit converged."""
         present, target = np.unique(rows.target[split.train], return_inverse=True)
         device = torch_device(self.device)

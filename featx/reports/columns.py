@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from featx.data.missing_classes import missing_lines, missing_of
-from featx.errors import OptionError, nearest
+from featx.errors import OptionError, suggest
 from featx.reports.rows import (
     FIELDS,
     OPTIONS,
@@ -192,7 +192,7 @@ def chosen(names: Sequence[str], rows: Sequence[Row]) -> dict[str, Column]:
     for name in names:
         known = meant.get(_spelt(name))
         if known is None:
-            hint = nearest(name, every) or f"there are: {', '.join(every)}"
+            hint = suggest(name, every) or f"there are: {', '.join(every)}"
             raise OptionError(f"there is no column {name!r:.80}", hint)
         found[known] = every[known]
     return found

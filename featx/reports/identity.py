@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from featx.core.specs import ExtractConfig, PreprocessSpec, digest_of
+from featx.core.hashing import digest_of
+from featx.core.specs import ExtractConfig, PreprocessSpec
 from featx.probes.config import FitConfig, idle_options
 from featx.training.config import TrainConfig
 

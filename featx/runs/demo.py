@@ -23,7 +23,7 @@ from featx.core.run_folder import MODEL_FILE
 from featx.core.specs import ExtractConfig, LayerSpec
 from featx.data.arrays import ArraySource
 from featx.data.sources import Source, load_source
-from featx.data.splits import Part, Partition, hold_out, thin
+from featx.data.splits import Part, Partition, hold_out, subsample
 from featx.models.backbones import resolve
 from featx.probes.config import FitConfig
 from featx.probes.probe import fit_probe
@@ -133,7 +133,7 @@ def _parts(digits: Source, first: int, *, per_class: int | None = None, copies: 
     test = hold_out(hashes, labels, 0.5, seed)
     rest = np.flatnonzero(~test)
     if per_class is not None:
-        rest = rest[thin([digits.ids[i] for i in five[rest]], labels[rest], per_class=per_class, seed=seed)]
+        rest = rest[subsample([digits.ids[i] for i in five[rest]], labels[rest], per_class=per_class, seed=seed)]
     val = hold_out(hashes[rest], labels[rest], 0.2, seed)
     chosen = [np.repeat(rest[~val], copies), rest[val], np.flatnonzero(test)]
     rows = np.concatenate(chosen)

@@ -15,7 +15,7 @@ from featx.core.paths import recorded_path
 from featx.core.recorded import HEAD, KEPT_FILE
 from featx.core.run_folder import MODEL_FILE, RECORD_FILE, Run, Runs
 from featx.core.run_locks import in_use
-from featx.errors import CorruptStoreError, FeatxError, OptionError, StoreError, first_few, nearest
+from featx.errors import CorruptStoreError, FeatxError, OptionError, StoreError, first_few, suggest
 
 WHOLE, PART, DAMAGED = "whole", "part", "damaged"
 """States of a run: finished; begun, perhaps with a checkpoint to go on from; with a record that cannot be read."""
@@ -121,7 +121,7 @@ def find_entry(runs: Runs, prefix: str) -> RunEntry:
     if found:
         near = first_few([run.id for run in found], 10)
         raise OptionError(f"{prefix!r:.80} begins {len(found)} runs: {near}", "give more of the id")
-    hint = nearest(prefix, [run.id for run in every]) or "`featx runs ls` lists them"
+    hint = suggest(prefix, [run.id for run in every]) or "`featx runs ls` lists them"
     raise OptionError(f"no run {prefix!r:.80} in {runs.folder}", hint)
 
 

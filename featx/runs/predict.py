@@ -15,7 +15,7 @@ from featx.core.recorded import recorded
 from featx.core.run_folder import MODEL_FILE, Run, Runs
 from featx.core.specs import ExtractConfig, LayerSpec, Progress, no_progress
 from featx.data.sources import Source, is_image_file, is_list, load_source
-from featx.data.splits import thin
+from featx.data.splits import subsample
 from featx.errors import CorruptStoreError, FeatureError, OptionError, WeightsError, either
 from featx.extraction.inputs import as_source
 from featx.models.backbones import Backbone, resolve
@@ -24,7 +24,7 @@ from featx.models.trained_run import find_held
 from featx.portable import LinearModel
 from featx.runs.predictors import LinearPredictor, Logits, NetworkPredictor, Predictor
 
-PROBABILISTIC = ("softmax", "lda")
+WITH_PROBABILITIES = ("softmax", "lda")
 """Heads of `featx fit` for which the softmax of the logits are probabilities."""
 
 
@@ -123,7 +123,7 @@ def _fitted(run: Run, record: dict[str, Any], memo: Memo, weights: str | None) -
     how = ExtractConfig(precision=record["extraction"]["precision"], dtype=record["extraction"]["dtype"])
     backbone = fitted_on(run, record, memo, weights=weights)
     predictor = LinearPredictor(tuple(record["classes"]), backbone, LayerSpec.parse(record["layer"]), model, how)
-    predictor.is_probabilistic = record.get("head", PROBABILISTIC[0]) in PROBABILISTIC
+    predictor.is_probabilistic = record.get("head", WITH_PROBABILITIES[0]) in WITH_PROBABILITIES
     return predictor
 
 
@@ -202,10 +202,10 @@ def limited(sources: Sequence[Source], limit: int) -> list[Source]:
     Chosen by id, as `load_source` chooses.
     """
     owners = np.repeat(np.arange(len(sources)), [len(source) for source in sources])
-    chosen = owners[thin([name for source in sources for name in source.ids], owners, limit=limit)]
+    chosen = owners[subsample([name for source in sources for name in source.ids], owners, limit=limit)]
     counts = np.bincount(chosen, minlength=len(sources)).tolist()
     pairs = [(source, count) for source, count in zip(sources, counts, strict=True) if count]
-    return [source.subset(thin(source.ids, source.labels, limit=count)) for source, count in pairs]
+    return [source.subset(subsample(source.ids, source.labels, limit=count)) for source, count in pairs]
 
 
 def predict(

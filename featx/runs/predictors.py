@@ -12,16 +12,16 @@ import numpy.typing as npt
 
 from featx.core.backbone_names import PIXELS
 from featx.core.specs import ExtractConfig, LayerSpec, PreprocessSpec, Views
+from featx.core.types import RowNumbers
 from featx.data.batch_loader import Batch, image_shape, load_batches
 from featx.data.sources import Source
-from featx.extraction.compute import activations, stored
+from featx.extraction.compute import activations, check_and_cast
 from featx.models.backbones import Backbone
 from featx.portable import LinearModel
 
 if TYPE_CHECKING:
     from torch import nn
 
-Rows = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float64]
 
 
@@ -64,13 +64,13 @@ class Predictor(ABC):
         batches = np.split(rows, range(config.batch_size, len(rows), config.batch_size))
         return self._logits(source, batches, config)
 
-    def _loaded(self, source: Source, batches: Sequence[Rows], config: ExtractConfig) -> Iterator[Batch]:
+    def _loaded(self, source: Source, batches: Sequence[RowNumbers], config: ExtractConfig) -> Iterator[Batch]:
         shape = image_shape(source, self.preprocess)
         return load_batches(source, batches, self.preprocess, shape, workers=config.workers, on_error=config.on_error)
 
     @abstractmethod
     def _logits(
-        self, source: Source, batches: Sequence[Rows], config: ExtractConfig
+        self, source: Source, batches: Sequence[RowNumbers], config: ExtractConfig
     ) -> Iterator[tuple[Batch, Logits]]: ...
 
 
@@ -84,16 +84,18 @@ class LinearPredictor(Predictor):
         self._backbone, self._layer, self._model, self._fitted = backbone, layer, model, fitted
         self.uses_device = not (layer == LayerSpec(PIXELS) and backbone.preprocess.views == Views())
 
-    def _logits(self, source: Source, batches: Sequence[Rows], config: ExtractConfig) -> Iterator[tuple[Batch, Logits]]:
+    def _logits(
+        self, source: Source, batches: Sequence[RowNumbers], config: ExtractConfig
+    ) -> Iterator[tuple[Batch, Logits]]:
         config = replace(config, precision=self._fitted.precision, dtype=self._fitted.dtype)
         for batch, X in self._features(source, batches, config):
-            kept = stored(X, batch, source, self._layer, config)
+            kept = check_and_cast(X, batch, source, self._layer, config)
             full = np.full((len(kept), len(self.classes)), -np.inf)
             full[:, self._model.classes] = self._model.logits(kept)
             yield batch, full
 
     def _features(
-        self, source: Source, batches: Sequence[Rows], config: ExtractConfig
+        self, source: Source, batches: Sequence[RowNumbers], config: ExtractConfig
     ) -> Iterator[tuple[Batch, npt.NDArray[np.float32]]]:
         shape = image_shape(source, self.preprocess)
         if not self.uses_device:
@@ -114,7 +116,9 @@ class NetworkPredictor(Predictor):
         super().__init__(classes, backbone.preprocess)
         self._whole, self._precision = whole, precision
 
-    def _logits(self, source: Source, batches: Sequence[Rows], config: ExtractConfig) -> Iterator[tuple[Batch, Logits]]:
+    def _logits(
+        self, source: Source, batches: Sequence[RowNumbers], config: ExtractConfig
+    ) -> Iterator[tuple[Batch, Logits]]:
         import torch
 
         from featx.core.device import arithmetic, memory_errors, pick_device

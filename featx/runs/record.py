@@ -17,10 +17,11 @@ import torch
 
 from featx.core.backbone_names import versions
 from featx.core.device import processor_name
+from featx.core.hashing import digest_of
 from featx.core.metrics import Scores
 from featx.core.run_folder import Run, Runs
 from featx.core.run_locks import held
-from featx.core.specs import ExtractConfig, LayerSpec, digest_of
+from featx.core.specs import ExtractConfig, LayerSpec
 from featx.data.coverage import conflicts
 from featx.data.missing_classes import missing_classes
 from featx.data.splits import Part, Partition
@@ -168,7 +169,7 @@ def _common(
         "labels": {name: label_digest(source.labels.tobytes()) for name, source in partition.sources().items()},
         "limit": partition.limit,
         "per_class": partition.per_class,
-        "shared_with_test": partition.shared_with_test(),
+        "shared_with_test": partition.count_leaked(),
         "missing_classes": missing_classes({name: s.confusion for name, s in scores.items()}, partition.classes),
         "unlabelled": dict(partition.unlabelled),
         "conflicting": conflicts(partition.sources().values()).as_dict(),

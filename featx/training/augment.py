@@ -1,4 +1,4 @@
-"""Random changes of images, a batch at a time; row i's luck depends on (seed, epoch, i) alone."""
+"""Random changes of images, a batch at a time; row i's seed depends on (seed, epoch, i) alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torchvision.transforms import v2
 
-from featx.core.rng import own_chance, reseed
+from featx.core.rng import isolated_rng, reseed
 from featx.core.validation import check_choice
 from featx.errors import OptionError
 from featx.training.config import AUGMENTS, MIRRORING, TrainConfig
@@ -31,7 +31,7 @@ class Augment:
     n_rows : int
         Rows of the training set.
     seed, epoch : int
-        Of the luck, which is drawn for all rows at once: batches and their order do not change it.
+        Of the rows' seeds, which are drawn for all rows at once: batches and their order do not change it.
     """
 
     def __init__(self, kind: str, n_rows: int, seed: int, epoch: int) -> None:
@@ -41,7 +41,7 @@ class Augment:
         random = np.random.default_rng([seed, epoch, 1])
         self._flip = random.random(n_rows) < 0.5
         self._shift = random.random((n_rows, 2))
-        self._luck = random.integers(0, 2**63, n_rows)
+        self._row_seeds = random.integers(0, 2**63, n_rows)
 
     def __call__(self, pixels: torch.Tensor, rows: npt.NDArray[np.int64]) -> torch.Tensor:
         """Return changed copies of uint8 images (m, H, W, C); `rows` are their places in the training set."""
@@ -62,9 +62,9 @@ class Augment:
                 "use --augment crop-flip, flip or none",
             )
         changed = []
-        with own_chance():
-            for image, luck in zip(pixels.permute(0, 3, 1, 2), self._luck[rows].tolist(), strict=True):
-                reseed(luck)  # torchvision's policies draw from the CPU's generator, wherever the images are
+        with isolated_rng():
+            for image, seed in zip(pixels.permute(0, 3, 1, 2), self._row_seeds[rows].tolist(), strict=True):
+                reseed(seed)  # torchvision's policies draw from the CPU's generator, wherever the images are
                 changed.append(self._policy(image))
         return torch.stack(changed).permute(0, 2, 3, 1)
 

@@ -11,6 +11,7 @@ import torch
 
 from featx.cache.store import FeatureStore
 from featx.core.specs import ExtractConfig, Progress
+from featx.core.types import RowNumbers
 from featx.data.batch_loader import image_shape, load_batches, none_decoded
 from featx.data.splits import Part, Partition
 from featx.extraction.compute import compute
@@ -20,18 +21,16 @@ from featx.models.backbones import Backbone
 from featx.training.augment import Augment
 from featx.training.config import TrainConfig
 
-Rows = npt.NDArray[np.int64]
-
 MEMORY_BYTES = 4 << 30
 """Decoded images of a part are held in memory, the device's, up to this; beyond, they are decoded anew each epoch."""
 
 
-def chunks(rows: Rows, size: int) -> list[Rows]:
+def chunks(rows: RowNumbers, size: int) -> list[RowNumbers]:
     """Cut row numbers into batches; the last may be smaller."""
     return [rows[i : i + size] for i in range(0, len(rows), size)]
 
 
-class FeatureFeed:
+class FeatureLoader:
     """A part's cached features: the frozen base has run already.
 
     Parameters
@@ -46,13 +45,13 @@ class FeatureFeed:
         self.part = part
         self.X = torch.from_numpy(np.ascontiguousarray(X, np.float32)).to(device)
 
-    def batches(self, batches: list[Rows], augment: Augment | None) -> Iterator[tuple[Rows, torch.Tensor]]:
+    def batches(self, batches: list[RowNumbers], augment: Augment | None) -> Iterator[tuple[RowNumbers, torch.Tensor]]:
         """Give each batch's rows and features (m, d)."""
         for rows in batches:
             yield rows, self.X[torch.from_numpy(rows).to(self.X.device)]
 
 
-class ImageFeed:
+class ImageLoader:
     """A part's images, decoded once where they fit into memory, normalised and augmented on the device.
 
     Parameters
@@ -82,7 +81,7 @@ class ImageFeed:
         if holds or on_error == "skip":
             self._look(chunks(np.arange(len(part)), batch_size), holds)
 
-    def _look(self, batches: list[Rows], holds: bool) -> None:
+    def _look(self, batches: list[RowNumbers], holds: bool) -> None:
         """Decode every image once, and keep them where they are to be held."""
         channels, height, width = self.shape
         good = np.ones(len(self.part), bool)
@@ -100,18 +99,20 @@ class ImageFeed:
         if holds:
             self._pixels = torch.from_numpy(pixels if good.all() else pixels[good]).to(self.device)
 
-    def _decoded(self, batches: list[Rows]) -> Iterator[tuple[Rows, npt.NDArray[np.uint8], list[tuple[int, str]]]]:
+    def _decoded(
+        self, batches: list[RowNumbers]
+    ) -> Iterator[tuple[RowNumbers, npt.NDArray[np.uint8], list[tuple[int, str]]]]:
         wanted = (self.part.rows[rows] for rows in batches)
         loaded = load_batches(self.part.source, wanted, self.spec, self.shape, on_error=self.on_error)
         for rows, batch in zip(batches, loaded, strict=True):
             yield rows, batch.pixels, batch.skipped
 
-    def batches(self, batches: list[Rows], augment: Augment | None) -> Iterator[tuple[Rows, torch.Tensor]]:
+    def batches(self, batches: list[RowNumbers], augment: Augment | None) -> Iterator[tuple[RowNumbers, torch.Tensor]]:
         """Give each batch's rows and float32 images (m, C, H, W)."""
         for rows, x in self._uint8(batches):
             yield rows, self._normalize(augment(x, rows) if augment else x)
 
-    def _uint8(self, batches: list[Rows]) -> Iterator[tuple[Rows, torch.Tensor]]:
+    def _uint8(self, batches: list[RowNumbers]) -> Iterator[tuple[RowNumbers, torch.Tensor]]:
         if self._pixels is None:
             for rows, pixels, _ in self._decoded(batches):
                 yield rows, torch.from_numpy(pixels).to(self.device)
@@ -120,20 +121,20 @@ class ImageFeed:
             yield rows, self._pixels[torch.from_numpy(rows).to(self.device)]
 
 
-Feeds = dict[str, ImageFeed] | dict[str, FeatureFeed]
+Loaders = dict[str, ImageLoader] | dict[str, FeatureLoader]
 """By the name of the part."""
 
 
-def image_feeds(
+def image_loaders(
     partition: Partition, backbone: Backbone, config: TrainConfig, device: torch.device
-) -> tuple[Feeds, list[dict[str, str]]]:
-    """Decode each part that has rows; return the feeds and the images that were skipped."""
+) -> tuple[Loaders, list[dict[str, str]]]:
+    """Decode each part that has rows; return the loaders and the images that were skipped."""
     parts = {n: p for n, p in partition.parts().items() if len(p)}
-    feeds = {n: ImageFeed(p, backbone, config.batch_size, device, config.on_error) for n, p in parts.items()}
-    return feeds, [image for feed in feeds.values() for image in feed.skipped]
+    loaders = {n: ImageLoader(p, backbone, config.batch_size, device, config.on_error) for n, p in parts.items()}
+    return loaders, [image for loader in loaders.values() for image in loader.skipped]
 
 
-def feature_feeds(
+def feature_loaders(
     partition: Partition,
     backbone: Backbone,
     layer: str,
@@ -141,8 +142,8 @@ def feature_feeds(
     config: TrainConfig,
     device: torch.device,
     progress: Progress,
-) -> tuple[Feeds, list[dict[str, str]]]:
-    """Run the frozen base once over every row, through the store where there is one; return as `image_feeds`.
+) -> tuple[Loaders, list[dict[str, str]]]:
+    """Run the frozen base once over every row, through the store where there is one; return as `image_loaders`.
 
     Parameters
     ----------
@@ -153,28 +154,28 @@ def feature_feeds(
     sources = partition.sources()
     parts = {n: p for n, p in partition.parts().items() if len(p)}
     if store is None:
-        return _computed_feeds(partition, backbone, layer, how, device, progress)
+        return _computed_loaders(partition, backbone, layer, how, device, progress)
     extraction = extract(sources, backbone, [layer], store, how, progress)
-    feeds = {}
+    loaders = {}
     for name, part in parts.items():
         table = extraction.tables[part.source.split, layer]
         rows = part.rows[np.isin(part.rows, table.rows)]
-        feeds[name] = FeatureFeed(
+        loaders[name] = FeatureLoader(
             Part(part.source, rows), np.asarray(table.X[np.searchsorted(table.rows, rows)]), device
         )
-    return feeds, extraction.skipped
+    return loaders, extraction.skipped
 
 
-def _computed_feeds(
+def _computed_loaders(
     partition: Partition,
     backbone: Backbone,
     layer: str,
     how: ExtractConfig,
     device: torch.device,
     progress: Progress,
-) -> tuple[Feeds, list[dict[str, str]]]:
+) -> tuple[Loaders, list[dict[str, str]]]:
     """Compute in memory what a store would have kept."""
-    feeds, skipped = {}, []
+    loaders, skipped = {}, []
     for name, part in partition.parts().items():
         if not len(part):
             continue
@@ -182,6 +183,6 @@ def _computed_feeds(
         on_skip = bad.__setitem__ if how.on_error == "skip" else None
         X = compute(part.source.subset(part.rows), backbone, [layer], how, progress, on_skip)[layer]
         good = np.setdiff1d(np.arange(len(part)), list(bad))
-        feeds[name] = FeatureFeed(Part(part.source, part.rows[good]), X[good], device)
+        loaders[name] = FeatureLoader(Part(part.source, part.rows[good]), X[good], device)
         skipped += [{"id": part.source.ids[part.rows[i]], "reason": reason} for i, reason in bad.items()]
-    return feeds, skipped
+    return loaders, skipped

@@ -31,7 +31,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 @dataclass
-class State:
+class Checkpoint:
     """Everything that a training goes on from; random numbers need not be kept, they follow from seed and step.
 
     Parameters
@@ -84,14 +84,14 @@ class Checkpoints:
         self._seconds = 60 * minutes
         self._written = time.monotonic()
         self._files: Mapping[str, Mapping[str, str]] = {}
-        self._ready: State | None = None
+        self._ready: Checkpoint | None = None
 
     def due(self, *, epoch_ends: bool) -> bool:
         """Tell whether it is time for another."""
         wait = min(SECONDS, self._seconds) if epoch_ends else self._seconds
         return time.monotonic() - self._written >= wait
 
-    def save(self, state: State) -> None:
+    def save(self, state: Checkpoint) -> None:
         """Write a state.
 
         Raises
@@ -107,7 +107,7 @@ class Checkpoints:
         if state.best_model:
             name = f"best-{int(state.best['epoch'])}.safetensors"
             files["best"] = self._known(name) or self._put(name, state.best_model)
-        numbers = {name: getattr(state, name) for name in State.NUMBERS}
+        numbers = {name: getattr(state, name) for name in Checkpoint.NUMBERS}
         document = {"schema": SCHEMA, "identity": self.identity, "files": files, **numbers}
         atomic.write_json(self.run.path / CHECKPOINT_FILE, document)
         self._files = files
@@ -128,7 +128,7 @@ class Checkpoints:
         """
         self._ready = self.load()
 
-    def load(self) -> State | None:
+    def load(self) -> Checkpoint | None:
         """Return the last state; None where none was written yet.
 
         Raises
@@ -156,8 +156,10 @@ class Checkpoints:
         for name, tensor in tensors["last"].items():
             kind, _, rest = name.partition(".")
             split[kind][rest] = tensor
-        numbers = {name: document[name] for name in State.NUMBERS}
-        return State(**numbers, model=split["model"], optimizer=split["optimizer"], best_model=tensors.get("best", {}))
+        numbers = {name: document[name] for name in Checkpoint.NUMBERS}
+        return Checkpoint(
+            **numbers, model=split["model"], optimizer=split["optimizer"], best_model=tensors.get("best", {})
+        )
 
     def clear(self) -> None:
         """Remove them all: the run has its record and its model."""
@@ -205,7 +207,7 @@ def read_checkpoint(run: Run) -> dict[str, Any]:
     """
     path, hint = run.path / CHECKPOINT_FILE, f"remove the folder {run.path}"
     document = atomic.read_json(path, MAX_RECORD_BYTES, hint)
-    wanted = {"schema", "identity", "files", *State.NUMBERS}
+    wanted = {"schema", "identity", "files", *Checkpoint.NUMBERS}
     if not isinstance(document, dict) or not wanted <= set(document) or "last" not in document["files"]:
         raise CorruptStoreError(f"{path} is damaged: no checkpoint", hint)
     if document["schema"] != SCHEMA:

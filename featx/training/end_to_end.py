@@ -27,7 +27,7 @@ from featx.extraction.inputs import Images, as_source, as_store, opened, relabel
 from featx.graph.outputs import logits_of
 from featx.graph.placing import placed
 from featx.models.backbones import Backbone, resolve
-from featx.training.batches import ImageFeed, chunks
+from featx.training.batches import ImageLoader, chunks
 from featx.training.config import AugmentName, ClassWeight, Mode, OptimizerName, ScheduleName, TrainConfig
 from featx.training.train import train
 
@@ -227,11 +227,11 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         seen, device = self._backbone.preprocess, pick_device(self.device)
         source = as_source(X, seen.channels, seen.bits)
         part = Part(source, np.arange(len(source)))
-        feed = ImageFeed(part, self._backbone, self.batch_size, device)
+        loader = ImageLoader(part, self._backbone, self.batch_size, device)
         module = placed(self.module_, device).eval()
         logits = []
         with torch.inference_mode(), arithmetic(device, self.precision):
-            for _, x in feed.batches(chunks(part.rows, self.batch_size), None):
+            for _, x in loader.batches(chunks(part.rows, self.batch_size), None):
                 logits.append(logits_of(module(x), len(self.classes_))[0].float().cpu().numpy())
         return np.concatenate(logits)
 

@@ -19,14 +19,14 @@ from featx.models.heads import linear_from_softmax
 from featx.models.state_dict import read_state
 from featx.portable import read_model
 from featx.training.checkpoints import differences, load_exactly
-from featx.training.trainable import Learner
+from featx.training.trainable import TrainableModel
 
 SOFTMAX = "softmax"
 """The head of `featx fit` that a network's last layer can begin as."""
 
 
 def begin_head(
-    learner: Learner, run: Run, backbone: Backbone, head: str, classes: Sequence[str], shape: tuple[int, ...]
+    trainable: TrainableModel, run: Run, backbone: Backbone, head: str, classes: Sequence[str], shape: tuple[int, ...]
 ) -> None:
     """Set a new head's weights to those that a run learnt on the same features.
 
@@ -57,13 +57,18 @@ def begin_head(
     if not (run.path / MODEL_FILE).exists():
         raise StoreError(f"run {run.id} has no {MODEL_FILE}", f"remove the folder {run.path} and run `featx {kind}`")
     if kind == "train":
-        _begin_as_trained(learner, run, record, backbone, spec, classes)
+        _begin_as_trained(trainable, run, record, backbone, spec, classes)
     else:
-        _begin_as_fitted(learner, run, record, backbone, spec, classes, shape)
+        _begin_as_fitted(trainable, run, record, backbone, spec, classes, shape)
 
 
 def _begin_as_trained(
-    learner: Learner, run: Run, record: Mapping[str, Any], backbone: Backbone, spec: HeadSpec, classes: Sequence[str]
+    trainable: TrainableModel,
+    run: Run,
+    record: Mapping[str, Any],
+    backbone: Backbone,
+    spec: HeadSpec,
+    classes: Sequence[str],
 ) -> None:
     now: dict[str, Any] = {"head": str(spec), "classes": list(classes)}
     if backbone.file is None or not Path(backbone.file).samefile(run.path / MODEL_FILE):
@@ -74,11 +79,11 @@ def _begin_as_trained(
     prefix = "head." if spec.flat else f"{backbone.head}."
     state = read_state(run.path / MODEL_FILE)
     tensors = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    load_exactly(learner.head, tensors, f"the head of run {run.id}")
+    load_exactly(trainable.head, tensors, f"the head of run {run.id}")
 
 
 def _begin_as_fitted(
-    learner: Learner,
+    trainable: TrainableModel,
     run: Run,
     record: Mapping[str, Any],
     backbone: Backbone,
@@ -100,10 +105,10 @@ def _begin_as_fitted(
             f"run {run.id} learnt {len(record['model_classes'])} of the {len(classes)} classes", "fit on all of them"
         )
     network = Network(backbone, shape)  # type: ignore[arg-type]
-    _check_layer(LayerSpec.parse(record["layer"]), LayerSpec(learner.layer), network, run, shape)
+    _check_layer(LayerSpec.parse(record["layer"]), LayerSpec(trainable.layer), network, run, shape)
     model = read_model(run.path / MODEL_FILE)
     fitted = linear_from_softmax(SimpleNamespace(coef_=model.coef, intercept_=model.intercept))
-    head: Any = learner.head
+    head: Any = trainable.head
     with torch.no_grad():
         for name, value in fitted.state_dict().items():
             parameter = head.get_parameter(name)

@@ -14,16 +14,17 @@ from torch import nn
 
 from featx.core.device import arithmetic, memory_errors
 from featx.core.metrics import Scores, score
-from featx.core.rng import own_chance
+from featx.core.rng import isolated_rng
 from featx.core.specs import Progress
+from featx.core.types import RowNumbers
 from featx.graph.outputs import logits_of
 from featx.training.augment import Augment
-from featx.training.batches import Feeds, Rows, chunks
-from featx.training.checkpoints import Checkpoints, State, load_exactly, optimizer_tensors, restore_optimizer
+from featx.training.batches import Loaders, chunks
+from featx.training.checkpoints import Checkpoint, Checkpoints, load_exactly, optimizer_tensors, restore_optimizer
 from featx.training.config import TrainConfig
 from featx.training.optim import Schedule, groups_of, make_optimizer, set_lr
 from featx.training.signals import Stopping
-from featx.training.step import Step, diverged, diverged_after, lone_image_errors, set_chance
+from featx.training.step import Step, diverged, diverged_after, explain_single_image_batch, set_chance
 
 Epoch = dict[str, float]
 Logits = npt.NDArray[np.float32]
@@ -77,7 +78,7 @@ class Loop:
         The head in it, which may have a learning rate of its own.
     still : list of nn.Module
         What of it stays in eval mode.
-    feeds : dict
+    loaders : dict
         Inputs of each part.
     rates : dict
         What the learning rates of some parameters are multiplied by.
@@ -87,8 +88,8 @@ class Loop:
         self,
         module: nn.Module,
         head: nn.Module,
-        still: list[nn.Module],
-        feeds: Feeds,
+        eval_modules: list[nn.Module],
+        loaders: Loaders,
         n_classes: int,
         config: TrainConfig,
         device: torch.device,
@@ -97,17 +98,17 @@ class Loop:
         checkpoints: Checkpoints | None,
         rates: Mapping[nn.Parameter, float],
     ) -> None:
-        self.module, self.still, self.feeds, self.config = module, still, feeds, config
+        self.module, self.eval_modules, self.loaders, self.config = module, eval_modules, loaders, config
         self.device, self.clock, self.progress, self.checkpoints = device, clock, progress, checkpoints
         self.n_classes = n_classes
-        self.y = {name: torch.from_numpy(feed.part.labels).to(device) for name, feed in feeds.items()}
+        self.y = {name: torch.from_numpy(loader.part.labels).to(device) for name, loader in loaders.items()}
         self.optimizer = make_optimizer(groups_of(module, head, config, rates), config)
         self.step = Step(module, self.optimizer, self.y["train"], n_classes, config, device)
         batches = self.epoch_batches(1)
         self.rows = sum(map(len, batches))
         self.steps = len(chunks(np.arange(len(batches)), config.accumulate))
         self.schedule = Schedule(config, self.steps)
-        self.state = State()
+        self.state = Checkpoint()
         self.stopping = Stopping()
 
     def resume(self) -> None:
@@ -127,7 +128,7 @@ class Loop:
     def run(self, on_epoch: Callable[[Epoch], None]) -> tuple[list[Epoch], int]:
         """Train; return the history and the best epoch, whose weights the module then has."""
         state = self.state
-        with self.stopping, own_chance(device=self.device):
+        with self.stopping, isolated_rng(device=self.device):
             while state.epoch < self.config.epochs and not self._is_enough():
                 line = self._train_epoch(state.epoch + 1)
                 state.epoch, state.batch, state.sums = state.epoch + 1, 0, {}
@@ -145,7 +146,7 @@ class Loop:
         return self.config.patience is not None and bool(best) and self.state.epoch - best >= self.config.patience
 
     def _validate(self, line: Epoch) -> None:
-        if "val" not in self.feeds:
+        if "val" not in self.loaders:
             return
         with self.clock("validate"):
             val = self.score("val")
@@ -163,9 +164,9 @@ class Loop:
         augment = Augment(self.config.augmentation, len(self.y["train"]), self.config.seed, epoch)
         first = self._lr(epoch, 0)
         began, before = time.perf_counter(), sums["seconds"]
-        with self.clock("train"), memory_errors("training"), lone_image_errors():
+        with self.clock("train"), memory_errors("training"), explain_single_image_batch():
             # A resumed epoch does not load what it has done already.
-            loaded = self.feeds["train"].batches(batches[state.batch :], augment)
+            loaded = self.loaders["train"].batches(batches[state.batch :], augment)
             for group in chunks(np.arange(len(batches)), self.config.accumulate)[self._step_of(state.batch) :]:
                 self._do_step(epoch, [batches[i] for i in group], loaded)
                 state.batch = int(group[-1]) + 1
@@ -182,7 +183,7 @@ class Loop:
             "images_per_second": sums["done"] / max(sums["seconds"], 1e-9),
         }
 
-    def _do_step(self, epoch: int, group: list[Rows], loaded: Iterator[tuple[Rows, torch.Tensor]]) -> None:
+    def _do_step(self, epoch: int, group: list[RowNumbers], loaded: Iterator[tuple[RowNumbers, torch.Tensor]]) -> None:
         step, sums = self._step_of(self.state.batch), self.state.sums
         set_lr(self.optimizer, self._lr(epoch, step))
         set_chance(self.config.seed, epoch, step, self.device)
@@ -193,7 +194,7 @@ class Loop:
             try:
                 loss, right = self.step.gradient(x, y, sum(map(len, group)))
             except FloatingPointError as exc:
-                part = self.feeds["train"].part
+                part = self.loaders["train"].part
                 ids = [part.source.ids[part.rows[row]] for row in rows]
                 raise diverged(str(exc), epoch, step + 1, ids, self.config.peak_lr) from exc
             sums["loss"] += loss
@@ -209,7 +210,7 @@ class Loop:
 
     def _train_mode(self) -> None:
         self.module.train()
-        for module in self.still:
+        for module in self.eval_modules:
             module.eval()
 
     def _said(self, epoch: int) -> str:
@@ -219,9 +220,9 @@ class Loop:
             said += f", val accuracy {last['val_accuracy']:.4f} loss {last['val_loss']:.4f}"
         return said
 
-    def epoch_batches(self, epoch: int) -> list[Rows]:
+    def epoch_batches(self, epoch: int) -> list[RowNumbers]:
         """Return each batch's places in the training part, in the epoch's own order."""
-        n_rows = len(self.feeds["train"].part)
+        n_rows = len(self.loaders["train"].part)
         order = np.random.default_rng([self.config.seed, epoch, 0]).permutation(n_rows)
         batches = chunks(order, self.config.batch_size)
         # Batch norm cannot normalise a batch of one; those images come in the next epoch's order.
@@ -242,13 +243,13 @@ class Loop:
         batches = chunks(np.arange(len(self.y[part])), self.config.batch_size)
         found: list[Any] = []
         with torch.inference_mode(), memory_errors("evaluation"), arithmetic(self.device, self.config.precision):
-            for _, x in self.feeds[part].batches(batches, None):
+            for _, x in self.loaders[part].batches(batches, None):
                 found.append(logits_of(self.module(x), self.n_classes)[0].float().cpu().numpy())
         logits = np.concatenate(found)
         # The last update of an epoch may be the one that diverges; no loss was taken after it.
         lost = np.flatnonzero(~np.isfinite(logits.max(axis=1)))
         if len(lost):
-            rows = self.feeds[part].part
+            rows = self.loaders[part].part
             raise diverged_after(self.state.epoch, rows.source.ids[rows.rows[lost[0]]], self.config.peak_lr)
         return logits
 

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from featx.core.hashing import digest_of
 from featx.core.run_folder import Run, Runs, jsonable
 from featx.core.run_locks import LOCK_FILE, YOUNG_SECONDS, held
-from featx.core.specs import digest_of
 from featx.data.splits import Partition
 from featx.errors import FeatureError, OptionError, StoreError
 from featx.models.backbones import Backbone

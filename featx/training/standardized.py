@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from featx.core.device import arithmetic, memory_errors
-from featx.training.batches import FeatureFeed, ImageFeed, Rows, chunks
+from featx.core.types import RowNumbers
+from featx.training.batches import FeatureLoader, ImageLoader, chunks
 from featx.training.config import TrainConfig
-from featx.training.trainable import Learner
+from featx.training.trainable import TrainableModel
 
 SAMPLE = 2048
 """Training rows, drawn by the seed, that mean and spread are taken of."""
@@ -97,19 +98,19 @@ class Standardized(nn.Module):
         weight.copy_(new_weight.reshape(weight.shape))
         bias.copy_(new_bias)
 
-    def measure(self, module: nn.Module, feed: ImageFeed | FeatureFeed, config: TrainConfig) -> None:
+    def measure(self, module: nn.Module, loader: ImageLoader | FeatureLoader, config: TrainConfig) -> None:
         """Find mean, spread and rate of what the head is given of the training rows, as they are without augmentation.
 
         Parameters
         ----------
         module : nn.Module
             What runs the head: the network, or the head itself where features are cached.
-        feed : ImageFeed or FeatureFeed
+        loader : ImageLoader or FeatureLoader
             Of the training part.
         """
-        sample = np.random.default_rng([config.seed, 0, 3]).permutation(len(feed.part))[:SAMPLE]
+        sample = np.random.default_rng([config.seed, 0, 3]).permutation(len(loader.part))[:SAMPLE]
         moments, kept = _Moments(), list[torch.Tensor]()
-        for x in self._given(module, feed, chunks(sample, config.batch_size), config.precision):
+        for x in self._given(module, loader, chunks(sample, config.batch_size), config.precision):
             moments.add(x.flatten(0, 1))
             if sum(map(len, kept)) < CURVATURE_ROWS:
                 kept.append(x)
@@ -124,7 +125,7 @@ class Standardized(nn.Module):
             self.rate = 2.0 ** round(math.log2(RATES[config.optimizer](curvature, z.shape[1])))
 
     def _given(
-        self, module: nn.Module, feed: ImageFeed | FeatureFeed, batches: list[Rows], precision: str
+        self, module: nn.Module, loader: ImageLoader | FeatureLoader, batches: list[RowNumbers], precision: str
     ) -> Iterator[torch.Tensor]:
         """Give what goes into the head, a batch at a time: images, places in space, values."""
         seen: list[torch.Tensor] = []
@@ -132,7 +133,7 @@ class Standardized(nn.Module):
         device = self.mean.device
         module.eval()
         try:
-            for _, x in feed.batches(batches, None):
+            for _, x in loader.batches(batches, None):
                 with torch.inference_mode(), memory_errors("a look at the features"), arithmetic(device, precision):
                     module(x)
                 yield self._places(seen.pop().float())
@@ -146,20 +147,20 @@ class Standardized(nn.Module):
 
 
 def standardize(
-    learner: Learner, module: nn.Module, feed: ImageFeed | FeatureFeed, config: TrainConfig
+    trainable: TrainableModel, module: nn.Module, loader: ImageLoader | FeatureLoader, config: TrainConfig
 ) -> Standardized:
     """Let the head of a frozen base learn on standardised features, in its network too, and return it so.
 
     Parameters
     ----------
     module : nn.Module
-        What is given the feed's batches: the network, or its head where features are cached; on the device.
+        What is given the loader's batches: the network, or its head where features are cached; on the device.
     """
-    found = Standardized(learner.head)
-    found.measure(module, feed, config)
+    found = Standardized(trainable.head)
+    found.measure(module, loader, config)
     if config.init_head is not None:
         found.unfold()
-    learner.network.set_submodule(learner.place, found)
+    trainable.network.set_submodule(trainable.place, found)
     return found
 
 

@@ -110,12 +110,12 @@ def balanced(labels: torch.Tensor, n_classes: int) -> torch.Tensor:
 
 def set_chance(seed: int, epoch: int, step: int, device: torch.device) -> None:
     """Seed torch's generators for one step: dropout, stochastic depth and mixing depend on nothing before it."""
-    luck = int(np.random.SeedSequence([seed, epoch, step, 2]).generate_state(1, np.uint64)[0] >> 1)
-    reseed(luck, device)
+    step_seed = int(np.random.SeedSequence([seed, epoch, step, 2]).generate_state(1, np.uint64)[0] >> 1)
+    reseed(step_seed, device)
 
 
 @contextlib.contextmanager
-def lone_image_errors() -> Iterator[None]:
+def explain_single_image_batch() -> Iterator[None]:
     """Say in words that batch norm met a batch of one image, one value a channel."""
     try:
         yield

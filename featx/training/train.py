@@ -19,14 +19,14 @@ from featx.core.metrics import Scores
 from featx.core.run_folder import Runs
 from featx.core.specs import LayerSpec, Progress, Views, no_progress
 from featx.data.batch_loader import image_shape
-from featx.data.splits import Part, Partition, untaught
+from featx.data.splits import Part, Partition, missing_classes_of
 from featx.errors import FeatxWarning, OptionError, SourceError, either, first_few
 from featx.graph.placing import placed
 from featx.models.backbones import Backbone
 from featx.models.heads import count_parameters
 from featx.models.own_head import no_head
 from featx.models.torchvision_models import channels_last
-from featx.training.batches import feature_feeds, image_feeds
+from featx.training.batches import feature_loaders, image_loaders
 from featx.training.checkpoints import Checkpoints
 from featx.training.config import TrainConfig
 from featx.training.direction import Augmentation, augmentation_of
@@ -34,7 +34,7 @@ from featx.training.init_head import begin_head
 from featx.training.loop import Clock, Epoch, Loop
 from featx.training.small_convolutions import unrolled
 from featx.training.standardized import standardize
-from featx.training.trainable import learner_of
+from featx.training.trainable import trainable_of
 
 
 @dataclass
@@ -155,27 +155,29 @@ def train(
     n_classes = len(partition.classes)
     shape = image_shape(partition.train.source, backbone.preprocess)
     with clock("build"):
-        learner = learner_of(backbone, config, n_classes, shape)
+        trainable = trainable_of(backbone, config, n_classes, shape)
         if config.init_head is not None:
             run = (runs or Runs()).open(config.init_head)
-            begin_head(learner, run, backbone, config.head, partition.classes, shape)
-    parameters = count_parameters(learner.network)
-    cached = config.sees_the_same and learner.alone and LayerSpec.can_name(learner.layer)
+            begin_head(trainable, run, backbone, config.head, partition.classes, shape)
+    parameters = count_parameters(trainable.network)
+    cached = config.sees_the_same and trainable.alone and LayerSpec.can_name(trainable.layer)
     with clock("extract" if cached else "read"):
         if cached:
-            feeds, skipped = feature_feeds(partition, backbone, learner.layer, store, config, device, progress)
+            loaders, skipped = feature_loaders(partition, backbone, trainable.layer, store, config, device, progress)
         else:
-            feeds, skipped = image_feeds(partition, backbone, config, device)
-    _check_taught(partition, feeds["train"].part)
-    module = placed(learner.head if cached else channels_last(learner.network), device)
+            loaders, skipped = image_loaders(partition, backbone, config, device)
+    _check_taught(partition, loaders["train"].part)
+    module = placed(trainable.head if cached else channels_last(trainable.network), device)
     standard = None
     if config.mode == "frozen":
         with clock("standardize"):
-            standard = standardize(learner, module, feeds["train"], config)
+            standard = standardize(trainable, module, loaders["train"], config)
             module = standard if cached else module
     rates = {} if standard is None else {standard.first.weight: standard.rate}
-    still = [] if cached else learner.still
-    loop = Loop(module, learner.head, still, feeds, n_classes, config, device, clock, progress, checkpoints, rates)
+    eval_modules = [] if cached else trainable.eval_modules
+    loop = Loop(
+        module, trainable.head, eval_modules, loaders, n_classes, config, device, clock, progress, checkpoints, rates
+    )
     loop.resume()
     resumed_from = loop.state.epoch
     with unrolled(module):
@@ -184,10 +186,10 @@ def train(
             standard.fold()  # what is scored is what is kept
         scores = _final(loop)
     if standard is not None:
-        learner.network.set_submodule(learner.place, learner.head)
+        trainable.network.set_submodule(trainable.place, trainable.head)
     trained = loop.rows * len(history) / max(clock.seconds.get("train", 0.0), 1e-9)
     return TrainResult(
-        module=placed(learner.strip(), torch.device("cpu")),
+        module=placed(trainable.strip(), torch.device("cpu")),
         history=history,
         best_epoch=best_epoch,
         scores=scores,
@@ -196,7 +198,7 @@ def train(
         images_per_second=trained,
         cached=cached,
         device=str(device),
-        scored={name: feed.part for name, feed in feeds.items()},
+        scored={name: loader.part for name, loader in loaders.items()},
         skipped=skipped,
         resumed_from=resumed_from,
         augmentation=augmentation,
@@ -212,7 +214,7 @@ def _notes(augmentation: Augmentation, scores: dict[str, Scores], config: TrainC
 def _final(loop: Loop) -> dict[str, Scores]:
     """Score each part with the kept weights, each once."""
     with loop.clock("test"):
-        return {part: loop.score(part) for part in loop.feeds}
+        return {part: loop.score(part) for part in loop.loaders}
 
 
 def _check(partition: Partition, backbone: Backbone) -> None:
@@ -239,7 +241,7 @@ def _check_classes(train: Part) -> None:
 def _check_taught(partition: Partition, train: Part) -> None:
     """Say which classes no image is left of, where some could not be read."""
     _check_classes(train)
-    lost = sorted({*untaught(train)} - {*untaught(partition.train)})
+    lost = sorted({*missing_classes_of(train)} - {*missing_classes_of(partition.train)})
     if lost:
         warnings.warn(
             f"no training image of {first_few(lost)} could be read: it cannot be learnt", FeatxWarning, stacklevel=3

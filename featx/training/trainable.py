@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from featx.core.rng import own_chance
+from featx.core.rng import isolated_rng
 from featx.errors import OptionError
 from featx.graph.hooked import read_network
 from featx.graph.readable import Readable
@@ -31,7 +31,7 @@ LARGEST_PX = 1024
 
 
 @dataclass
-class Learner:
+class TrainableModel:
     """A network ready to be trained; exactly what learns has gradients.
 
     Parameters
@@ -52,7 +52,7 @@ class Learner:
     head: nn.Module
     place: str
     layer: str
-    still: list[nn.Module]
+    eval_modules: list[nn.Module]
     alone: bool
 
     def strip(self) -> nn.Module:
@@ -61,7 +61,9 @@ class Learner:
         return self.network.eval()
 
 
-def learner_of(backbone: Backbone, config: TrainConfig, n_classes: int, shape: tuple[int, int, int]) -> Learner:
+def trainable_of(
+    backbone: Backbone, config: TrainConfig, n_classes: int, shape: tuple[int, int, int]
+) -> TrainableModel:
     """Build the network and the new head in it.
 
     Parameters
@@ -76,14 +78,14 @@ def learner_of(backbone: Backbone, config: TrainConfig, n_classes: int, shape: t
         unfreeze from that it does not have; a user's own network whose logits the new head does not make.
     """
     convolution = backbone.code is None and backbone.name.startswith("squeezenet")
-    with own_chance(config.seed):
-        learner = assemble(
+    with isolated_rng(config.seed):
+        trainable = assemble(
             backbone.module(), backbone.head, backbone.head_width, config, n_classes, shape, convolution=convolution
         )
     if backbone.code is not None and not HeadSpec.parse(config.head).flat:
         # Of several outputs, the head's may be another than the one that is scored.
-        learner.alone &= is_logits(learner.network, learner.place, n_classes, shape)
-    return learner
+        trainable.alone &= is_logits(trainable.network, trainable.place, n_classes, shape)
+    return trainable
 
 
 def assemble(
@@ -95,7 +97,7 @@ def assemble(
     shape: tuple[int, int, int],
     *,
     convolution: bool = False,
-) -> Learner:
+) -> TrainableModel:
     """Give a network a new head, and say what of it learns.
 
     Parameters
@@ -134,7 +136,7 @@ def assemble(
         whole = attach(network, place, head)
     head.requires_grad_(True)
     quiet += [m for m in whole.modules() if _is_still(m)]
-    return Learner(whole, head, place, layer, quiet, alone=alone)
+    return TrainableModel(whole, head, place, layer, quiet, alone=alone)
 
 
 def _frozen_names(traced: Readable, network: nn.Module, place: str, config: TrainConfig) -> set[str]:

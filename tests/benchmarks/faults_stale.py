@@ -15,7 +15,9 @@ from stale_cases import LENET, Case, Recipe, arrays, attempt
 from stale_images import data_cases, mapped, racy
 from stale_sources import KINDS, put
 
-from featx.core.specs import FeatureKey, PreprocessSpec, Views, digest_of
+from featx.cache.key import FeatureKey
+from featx.core.hashing import digest_of
+from featx.core.specs import PreprocessSpec, Views
 from featx.models.backbones import resolve
 
 FACTORY = """

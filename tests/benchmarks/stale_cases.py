@@ -14,8 +14,9 @@ import numpy as np
 from faults_child import Outcome, in_child
 from faults_table import Line
 
-from featx.cache.memo import SETTLED_SECONDS, Memo
+from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
+from featx.core.file_stamps import SETTLED_SECONDS
 from featx.core.specs import ExtractConfig
 from featx.data.sources import load_splits
 from featx.extraction.extract import extract

@@ -16,7 +16,8 @@ from faults_table import Line
 from stale_cases import LENET, Case, Recipe, arrays
 from stale_sources import KINDS, put
 
-from featx.cache.memo import SETTLED_SECONDS, Memo
+from featx.cache.memo import Memo
+from featx.core.file_stamps import SETTLED_SECONDS
 from featx.data.sources import load_splits
 
 RACES = 40

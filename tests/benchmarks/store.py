@@ -86,9 +86,10 @@ def write_both(scratch: Path, n: int, columns: int) -> tuple[str, float]:
     """Write a store and a plain file; return the key's digest and the seconds that the store took."""
     from dataclasses import asdict
 
+    from featx.cache.key import FeatureKey
     from featx.cache.schema import Plan, fingerprint, plan_shard_rows
     from featx.cache.store import FeatureStore
-    from featx.core.specs import FeatureKey, PreprocessSpec
+    from featx.core.specs import PreprocessSpec
 
     random = np.random.default_rng(0)
     hashes = random.integers(0, 256, (n, 32), np.uint8)

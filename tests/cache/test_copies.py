@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from store_samples import ABOUT, Sample
 
-from featx.cache.copies import first_rows
+from featx.cache.copies import first_duplicates
 from featx.cache.schema import UNREADABLE, fingerprint
 from featx.cache.store import FeatureStore, FeatureWriter
 from featx.errors import CorruptStoreError
@@ -31,8 +31,8 @@ def rows_of(whole: Sample, rows: Any, **changes: Any) -> Sample:
 
 
 def writer_of(sample: Sample, store: FeatureStore) -> FeatureWriter:
-    loans = store.lenders().loans(sample.key, sample.hashes)
-    return store.writer(sample.key, sample.plan, sample.ids, sample.hashes, ABOUT, loans)
+    reusable = store.reuse_index().reusable(sample.key, sample.hashes)
+    return store.writer(sample.key, sample.plan, sample.ids, sample.hashes, ABOUT, reusable)
 
 
 def fill(sample: Sample, store: FeatureStore) -> int:
@@ -49,14 +49,14 @@ def test_the_first_row_of_equal_content_is_found(content: list[int]) -> None:
     hashes = np.zeros((len(content), 32), np.uint8)
     hashes[:, 31] = content  # equal in their first bytes: a forger may make them so
     hashes[:, 0] = np.array(content, np.uint8) % 2
-    first = first_rows(hashes)
+    first = first_duplicates(hashes)
     for row, value in enumerate(content):
         assert content[first[row]] == value
         assert first[row] == row or first[row] < row
 
 
 def test_unreadable_rows_are_no_copies() -> None:
-    assert first_rows(np.stack([BAD, BAD, BAD * 0, BAD * 0])).tolist() == [0, 1, 2, 2]
+    assert first_duplicates(np.stack([BAD, BAD, BAD * 0, BAD * 0])).tolist() == [0, 1, 2, 2]
 
 
 @pytest.mark.parametrize("shard_rows", [1, 2, 4, 16])

@@ -18,7 +18,7 @@ from store_samples import Sample, in_child
 from featx.cache import matrix
 from featx.cache.export import FORMATS, export, format_of
 from featx.cache.store import FeatureTable
-from featx.core.specs import digest_of
+from featx.core.hashing import digest_of
 from featx.errors import CorruptStoreError, DiskFullError, OptionError, StoreError
 
 

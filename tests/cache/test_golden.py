@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).parent / "golden"))
 from make import SAMPLES, Golden, make
 
 from featx.cache.folder import KeyFolder
+from featx.cache.key import SCHEMA
 from featx.cache.schema import digest_of, seal
 from featx.cache.store import FeatureStore
 from featx.cache.verify import verify_key
-from featx.core.specs import SCHEMA
 from featx.errors import CorruptStoreError, StoreError
 
 GOLDEN = Path(__file__).parent / "golden" / "schema-1"
@@ -64,8 +64,8 @@ def test_a_golden_store_is_sound_and_lends_its_rows(store: FeatureStore, golden:
     assert (entry.complete, entry.rows, entry.columns) == (True, len(golden.images), golden.columns)
     wanted = next(row for row, image in enumerate(golden.images) if image not in golden.skipped)
     sibling = Golden((golden.images[wanted],), golden.dtype, golden.columns, golden.shard_rows, {})
-    (loan, *_) = store.lenders().loans(sibling.key, sibling.hashes)
-    assert np.array_equal(loan.read(0, 1)[1], sibling.X)
+    (reusable_rows, *_) = store.reuse_index().reusable(sibling.key, sibling.hashes)
+    assert np.array_equal(reusable_rows.read(0, 1)[1], sibling.X)
 
 
 def test_the_schema_stands_in_every_file(store: FeatureStore) -> None:
@@ -124,7 +124,7 @@ def test_a_store_of_a_newer_schema_is_refused_and_kept(store: FeatureStore) -> N
     assert "pip install" in caught.value.hint
     assert digest in [entry.digest for entry in store.ls()]
     assert not verify_key(KeyFolder(store.folder(digest)), lambda n: None).faults
-    assert store.lenders().loans(SAMPLES["float16"].key, SAMPLES["float16"].hashes) == []
+    assert store.reuse_index().reusable(SAMPLES["float16"].key, SAMPLES["float16"].hashes) == []
     assert {path: path.read_bytes() for path in files(store.home, "*.json")} == before
 
 

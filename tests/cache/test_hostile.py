@@ -72,8 +72,8 @@ def _merge(store: FeatureStore, digest: str, out: Path) -> None:
 def _lend(store: FeatureStore, digest: str, out: Path) -> None:
     sample = _sample()
     hashes = sample.hashes[::-1].copy()
-    for loan in store.lenders().loans(Sample(n=24, columns=6, shard_rows=8).key, hashes):
-        loan.read(0, 24)
+    for reusable_rows in store.reuse_index().reusable(Sample(n=24, columns=6, shard_rows=8).key, hashes):
+        reusable_rows.read(0, 24)
 
 
 def _sample() -> Sample:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
 
-from featx.cache.memo import Memo, file_stamp, is_settled
+from featx.cache.memo import Memo
 from featx.errors import OptionError
 
 ABOUT = {"file": "a.png", "stamp": [1, 2]}
@@ -72,27 +71,6 @@ def test_a_home_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
 def test_a_kind_is_a_plain_word(tmp_path: Path) -> None:
     with pytest.raises(OptionError):
         Memo(tmp_path).put("../x", ABOUT, 1)
-
-
-def test_a_stamp_changes_with_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_text("1")
-    before = file_stamp(path)
-    assert before[0] == 1
-    with path.open("rb") as file:
-        assert file_stamp(file.fileno()) == before
-    os.utime(path, ns=(5, 5))
-    assert file_stamp(path)[2] == 5
-    path.write_text("22")
-    assert file_stamp(path)[0] == 2
-
-
-def test_a_stamp_is_settled_two_seconds_after_the_last_change() -> None:
-    now = time.time_ns()
-    assert is_settled([1, 2, now - 3 * 10**9, now - 3 * 10**9])
-    assert not is_settled([1, 2, now - 10**9, now - 3 * 10**9])
-    assert not is_settled([1, 2, now - 3 * 10**9, now - 10**9])
-    assert not is_settled([1, 2, now + 10**9, now - 3 * 10**9])
 
 
 def test_bytes_come_back_and_every_damaged_one_makes_them_absent(tmp_path: Path) -> None:

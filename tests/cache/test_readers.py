@@ -124,8 +124,8 @@ def _open(store: FeatureStore) -> None:
 
 def _lent(store: FeatureStore) -> None:
     sibling = Sample(n=4, columns=2, shard_rows=2)
-    for loan in store.lenders().loans(sibling.key, SAMPLE.hashes[:4]):
-        rows, X = loan.read(0, 4)
+    for reusable_rows in store.reuse_index().reusable(sibling.key, SAMPLE.hashes[:4]):
+        rows, X = reusable_rows.read(0, 4)
         assert np.array_equal(X, SAMPLE.X[rows])
 
 
@@ -183,7 +183,7 @@ def test_a_key_changed_and_named_anew_raises_nothing_but_featxs_errors(pristine:
         for entry in store.ls():
             verify_key(KeyFolder(store.folder(entry.digest)), lambda n: None)
             refusal(lambda entry=entry: np.asarray(store.open(entry.digest).X))  # type: ignore[misc]
-        store.lenders().loans(SAMPLE.key, SAMPLE.hashes)
+        store.reuse_index().reusable(SAMPLE.key, SAMPLE.hashes)
 
     attack()
 

@@ -18,7 +18,7 @@ from store_samples import Sample
 
 from featx.cache import matrix as matrix_module
 from featx.cache.store import FeatureStore
-from featx.core.specs import digest_of
+from featx.core.hashing import digest_of
 from featx.errors import CorruptStoreError, OptionError
 
 N, COLUMNS = 23, 4

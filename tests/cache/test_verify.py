@@ -19,10 +19,10 @@ from store_samples import Sample
 
 from featx.cache import schema
 from featx.cache.folder import KeyFolder, receipt_name, sealed_file
+from featx.cache.key import SCHEMA
 from featx.cache.store import FeatureStore
 from featx.cache.upkeep import in_use, repair
-from featx.cache.verify import Findings, Mend, stray_names, verify_key
-from featx.core.specs import SCHEMA
+from featx.cache.verify import Findings, RepairAction, stray_names, verify_key
 from featx.errors import CorruptStoreError
 
 
@@ -69,7 +69,7 @@ def test_damaged_sidecars_are_named(tmp_path: Path, sample: Sample, name: str, d
         os.truncate(path, size // 2 if damage == "cut" else 0)
     found = check(store, sample)
     assert [fault.path for fault in found.faults] == [path]
-    assert found.faults[0].mend is (Mend.RECORD if name == "about.json" else Mend.FOLDER)
+    assert found.faults[0].mend is (RepairAction.RECORD if name == "about.json" else RepairAction.FOLDER)
 
 
 def test_every_flipped_byte_of_a_receipt_and_a_shard_is_found(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_shard_of_another_length_is_named(tmp_path: Path, sample: Sample, size
     shard = shard_files(store, sample)[1]
     os.truncate(shard, size if size >= 0 else shard.stat().st_size - 1)
     (fault,) = check(store, sample).faults
-    assert (fault.path, fault.mend, fault.shard) == (shard, Mend.SHARD, 1)
+    assert (fault.path, fault.mend, fault.shard) == (shard, RepairAction.SHARD, 1)
     assert "its receipt says" in fault.reason
 
 
@@ -144,7 +144,7 @@ def test_an_unreadable_file_is_named_and_never_removed(tmp_path: Path, sample: S
     shard = shard_files(store, sample)[0]
     shard.chmod(0)
     found = check(store, sample)
-    assert found.faults[0].mend is Mend.NOTHING
+    assert found.faults[0].mend is RepairAction.NOTHING
     assert [fault.path for fault, _ in repair(store, found).left] == [shard]
     assert shard.exists()
 

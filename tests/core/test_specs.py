@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import FrozenInstanceError, asdict, fields, replace
+from dataclasses import FrozenInstanceError, asdict, replace
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featx.core.specs import (
-    SCHEMA,
-    ExtractConfig,
-    FeatureKey,
-    LayerSpec,
-    PreprocessSpec,
-    Views,
-    canonical_json,
-    digest_of,
-)
+from featx.core.hashing import digest_of
+from featx.core.specs import ExtractConfig, LayerSpec, PreprocessSpec
 from featx.errors import OptionError
 from featx.probes.config import FitConfig
 from featx.training.config import TrainConfig
@@ -99,93 +91,6 @@ def test_layers_are_frozen_and_hashable() -> None:
     with pytest.raises(FrozenInstanceError):
         layer.node = "b"  # type: ignore[misc]
     assert {layer, LayerSpec.parse("a:flat")} == {layer}
-
-
-# Keys
-
-KEY = FeatureKey("0" * 64, 10, "resnet18", "1" * 64, "layer3:avg", PreprocessSpec(256, 224).as_dict())
-OTHER: dict[str, Any] = {
-    "rows": "2" * 64,
-    "n_rows": 11,
-    "backbone": "resnet34",
-    "weights": "3" * 64,
-    "layer": "layer3:avg2",
-    "preprocess": PreprocessSpec(256, 223).as_dict(),
-    "precision": "bf16",
-    "dtype": "float16",
-    "options": {"width": 2},
-    "code": "4" * 64,
-    "schema": SCHEMA + 1,
-}
-
-
-def test_another_value_is_known_for_every_field_of_the_key() -> None:
-    assert set(OTHER) == {field.name for field in fields(FeatureKey)}
-
-
-@pytest.mark.parametrize("name", sorted(OTHER))
-def test_every_field_of_the_key_changes_its_digest(name: str) -> None:
-    assert replace(KEY, **{name: OTHER[name]}).digest != KEY.digest
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"resize": 255},
-        {"crop": 225},
-        {"mean": (0.5, 0.5, 0.5)},
-        {"std": (0.5, 0.5, 0.5)},
-        {"interpolation": "bicubic"},
-        {"decoder": "x"},
-        {"resizer": "x"},
-        {"channels": 1, "mean": (0.5,), "std": (0.5,)},
-        {"resize": None},
-        {"crop": None},
-        {"views": Views(5)},
-        {"views": Views(flip=True)},
-        {"views": Views(scales=(1, 1.25))},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_every_field_of_the_preprocessing_changes_the_digest(change: dict[str, Any]) -> None:
-    changed = replace(PreprocessSpec(256, 224), **change).as_dict()
-    assert replace(KEY, preprocess=changed).digest != KEY.digest
-
-
-def test_the_digest_survives_a_way_through_json() -> None:
-    again = FeatureKey(**json.loads(canonical_json(KEY.as_dict())))
-    assert again.digest == KEY.digest
-
-
-def test_the_digest_is_pinned() -> None:
-    # Whoever changes this orphans every store in the world: raise SCHEMA and say so in CHANGELOG.md.
-    assert KEY.digest == "e9379febf72b64efd75c537853382ea8ea4c1d44a8776219f95628f683474a7a"
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12,
-)
-
-
-@given(VALUES)
-def test_canonical_json_reads_back_as_the_same_value_in_the_same_bytes(value: Any) -> None:
-    text = canonical_json(value)
-    assert json.loads(text) == value
-    assert canonical_json(json.loads(text)) == text
-    assert text.isascii()
-
-
-@given(st.dictionaries(st.text(), st.integers(), max_size=6))
-def test_the_order_of_names_is_no_part_of_a_digest(value: dict[str, int]) -> None:
-    assert digest_of(dict(reversed(value.items()))) == digest_of(value)
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_json_cannot_say_has_no_digest(value: float) -> None:
-    with pytest.raises(ValueError, match="JSON"):
-        digest_of({"x": [value]})
 
 
 # Preprocessing

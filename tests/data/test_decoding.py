@@ -19,7 +19,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 from torchvision.transforms._presets import ImageClassification
 
-from featx.core.specs import PreprocessSpec, digest_of
+from featx.core.hashing import digest_of
+from featx.core.specs import PreprocessSpec
 from featx.data.decoding import MAX_PIXELS, decode, is_image_name, prepare
 from featx.errors import ImageError, OptionError
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from featx.data.splits import Partition, check_split, hold_out, partition, thin, untaught
+from featx.data.splits import Partition, check_split, hold_out, missing_classes_of, partition, subsample
 from featx.errors import OptionError, SourceError
 
 
@@ -246,7 +246,7 @@ def test_parts_are_disjoint_rising_and_share_no_image(rows: list[tuple[int, int]
     sides = [set(contents(part)) for part in held]
     assert sum(map(len, sides)) == len(set(train.contents))
     assert sorted(np.concatenate([part.rows for part in held])) == list(range(len(rows)))
-    assert cut.shared_with_test() == 0
+    assert cut.count_leaked() == 0
 
 
 def test_the_partition_does_not_depend_on_the_order_of_rows() -> None:
@@ -268,7 +268,7 @@ def test_seeds_differ_and_the_own_test_set_stays() -> None:
 
 def test_test_images_that_were_also_learnt_from_are_counted() -> None:
     train, test = balanced(100, split="train"), Rows([3, 500, 3, 501], [0, 1, 2, 3], "test")
-    assert partition({"train": train, "test": test}).shared_with_test() == 2
+    assert partition({"train": train, "test": test}).count_leaked() == 2
 
 
 def test_a_partition_knows_its_sources_and_classes() -> None:
@@ -280,7 +280,7 @@ def test_a_partition_knows_its_sources_and_classes() -> None:
 
 def test_a_partition_knows_the_classes_that_it_cannot_teach() -> None:
     learnt, scored = Rows(list(range(20)), [0, 1] * 10, "train"), Rows(list(range(50, 70)), [0, 1, 2, 3] * 5, "test")
-    assert untaught(partition({"train": learnt, "test": scored}).train) == ["c", "d"]
+    assert missing_classes_of(partition({"train": learnt, "test": scored}).train) == ["c", "d"]
 
 
 def test_check_split_is_silent_for_what_is_there() -> None:
@@ -303,7 +303,7 @@ def test_a_smaller_choice_is_part_of_a_larger(labels: list[int], seed: int) -> N
     for option in ("limit", "per_class"):
         before: set[int] = set()
         for n in range(1, len(labels) + 2):
-            rows = thin(ids, y, seed=seed, **{option: n})
+            rows = subsample(ids, y, seed=seed, **{option: n})
             assert before <= set(rows.tolist()), f"{option} {n}"
             before = set(rows.tolist())
         assert before == set(range(len(labels)))
@@ -313,7 +313,7 @@ def test_a_smaller_choice_is_part_of_a_larger(labels: list[int], seed: int) -> N
 @given(LABELS, st.integers(1, 70))
 def test_limit_gives_so_many_rows_in_rising_order_with_the_classes_shares(labels: list[int], limit: int) -> None:
     y = np.array(labels)
-    rows = thin(ids_of(len(y)), y, limit=limit)
+    rows = subsample(ids_of(len(y)), y, limit=limit)
     assert len(rows) == min(limit, len(y))
     assert (np.diff(rows) > 0).all()
     for label in np.unique(y):
@@ -325,7 +325,7 @@ def test_limit_gives_so_many_rows_in_rising_order_with_the_classes_shares(labels
 @given(LABELS, st.integers(1, 9))
 def test_per_class_gives_so_many_of_each(labels: list[int], per_class: int) -> None:
     y = np.array(labels)
-    rows = thin(ids_of(len(y)), y, per_class=per_class)
+    rows = subsample(ids_of(len(y)), y, per_class=per_class)
     for label in np.unique(y):
         assert (y[rows] == label).sum() == min(per_class, (y == label).sum())
 
@@ -338,7 +338,7 @@ def test_a_choice_does_not_depend_on_the_order_of_rows(labels: list[int], limit:
     random.shuffle(shuffled)
 
     def chosen(some: list[tuple[str, int]]) -> set[str]:
-        rows = thin([name for name, _ in some], np.array([label for _, label in some]), limit=limit, per_class=7)
+        rows = subsample([name for name, _ in some], np.array([label for _, label in some]), limit=limit, per_class=7)
         return {some[row][0] for row in rows}
 
     assert chosen(shuffled) == chosen(pairs)
@@ -346,23 +346,23 @@ def test_a_choice_does_not_depend_on_the_order_of_rows(labels: list[int], limit:
 
 def test_equal_classes_stay_equal() -> None:
     y = np.arange(1000) % 10
-    rows = thin(ids_of(1000), y, limit=200)
+    rows = subsample(ids_of(1000), y, limit=200)
     assert np.bincount(y[rows]).tolist() == [20] * 10
 
 
 def test_a_choice_is_seeded() -> None:
     y = np.zeros(100, np.int64)
-    choices = {tuple(thin(ids_of(100), y, limit=10, seed=seed)) for seed in (0, 1, 2, 0)}
+    choices = {tuple(subsample(ids_of(100), y, limit=10, seed=seed)) for seed in (0, 1, 2, 0)}
     assert len(choices) == 3
     assert all(max(rows) > 20 for rows in choices), "not simply the first ones"
 
 
 def test_nothing_to_choose_from_gives_nothing() -> None:
-    assert thin([], np.empty(0, np.int64), limit=3).tolist() == []
+    assert subsample([], np.empty(0, np.int64), limit=3).tolist() == []
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 2.5, float("nan"), "3"], ids=repr)
 @pytest.mark.parametrize("option", ["limit", "per_class"])
 def test_what_is_no_count_is_refused(option: str, wrong: Any) -> None:
     with pytest.raises(OptionError, match=option):
-        thin(ids_of(5), np.zeros(5, np.int64), **{option: wrong})
+        subsample(ids_of(5), np.zeros(5, np.int64), **{option: wrong})

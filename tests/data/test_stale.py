@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featx.cache.memo import Memo, file_stamp, notes_mapped_writes
+from featx.cache.memo import Memo
+from featx.core.file_stamps import file_stamp, notes_mapped_writes
 from featx.data.sources import load_source
 from featx.errors import SourceError
 from featx.models.backbones import resolve

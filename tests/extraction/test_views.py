@@ -14,7 +14,8 @@ from torchvision import transforms
 from torchvision.models import VisionTransformer
 
 from featx import FeatureExtractor
-from featx.core.specs import ExtractConfig, LayerSpec, PreprocessSpec, Views, digest_of
+from featx.core.hashing import digest_of
+from featx.core.specs import ExtractConfig, LayerSpec, PreprocessSpec, Views
 from featx.data.arrays import ArraySource
 from featx.data.contact_sheet import draw_sheet, shown_images
 from featx.data.decoding import prepare, prepare_views

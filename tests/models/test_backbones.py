@@ -281,7 +281,7 @@ def test_changed_weights_file_is_noticed(tmp_path: Path) -> None:
 
 def test_file_too_young_to_tell_its_changes_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = lenet_file(tmp_path / "a.pth")
-    monkeypatch.setattr("featx.cache.memo.SETTLED_SECONDS", 3600.0)
+    monkeypatch.setattr("featx.core.file_stamps.SETTLED_SECONDS", 3600.0)
     resolve("lenet5", weights=str(path), memo=Memo(tmp_path / "home"))
     assert not list((tmp_path / "home").rglob("backbone-*"))
 

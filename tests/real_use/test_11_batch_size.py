@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from lively import lively
 
 from featx import FeatureExtractor
+from featx.cache.key import FeatureKey
 from featx.cli.main import cli
-from featx.core.specs import ExtractConfig, FeatureKey, LayerSpec
+from featx.core.specs import ExtractConfig, LayerSpec
 from featx.data.arrays import ArraySource
 from featx.extraction.compute import compute
 from featx.extraction.extract import feature_key

@@ -30,7 +30,7 @@ def test_parts_are_disjoint_and_hold_every_class(made: Demo) -> None:
     for partition in (made.known, made.new):
         rows = [set(part.rows.tolist()) for part in partition.parts().values()]
         assert sum(map(len, rows)) == len(set.union(*rows))
-        assert partition.shared_with_test() == 0
+        assert partition.count_leaked() == 0
         for part in partition.parts().values():
             assert set(part.labels) == set(range(5))
 

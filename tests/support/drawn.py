@@ -14,7 +14,7 @@ from featx.data.arrays import ArraySource
 from featx.data.sources import load_source
 from featx.data.splits import Part, Partition
 from featx.models.backbones import Backbone
-from featx.training.batches import ImageFeed, chunks
+from featx.training.batches import ImageLoader, chunks
 
 CPU = torch.device("cpu")
 
@@ -54,9 +54,9 @@ def some_digits(n: int, classes: Sequence[int] = tuple(range(10)), seed: int = 0
 
 def logits_of(module: nn.Module, backbone: Backbone, source: Any) -> npt.NDArray[np.float32]:
     """Run a whole network over a source as training's evaluation does, without any cache."""
-    feed = ImageFeed(Part(source, np.arange(len(source))), backbone, 32, CPU)
+    loader = ImageLoader(Part(source, np.arange(len(source))), backbone, 32, CPU)
     with torch.inference_mode():
-        outputs = [module(x).numpy() for _, x in feed.batches(chunks(feed.part.rows, 32), None)]
+        outputs = [module(x).numpy() for _, x in loader.batches(chunks(loader.part.rows, 32), None)]
     return np.concatenate(outputs)
 
 

@@ -16,7 +16,7 @@ from outside import Outside
 
 from featx.cache.folder import KeyFolder, receipt_name, sealed_file
 from featx.cache.schema import seal
-from featx.core.specs import canonical_json, digest_of
+from featx.core.hashing import canonical_json, digest_of
 
 ESCAPE = "\x1b]0;owned\x07\x1b[2J../../etc"
 Forgery = Callable[[Path, Outside], None]

@@ -9,12 +9,12 @@ from typing import Any
 import click
 import numpy as np
 
+from featx.cache.key import FeatureKey
 from featx.cache.schema import Plan, fingerprint
 from featx.cache.store import FeatureStore
 from featx.cli import options
 from featx.cli.groups import LazyGroup
 from featx.cli.output import Output
-from featx.core.specs import FeatureKey
 
 PROGRAM = ("-m", "featx.cli.main")
 

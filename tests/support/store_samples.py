@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from featx.cache.key import FeatureKey
 from featx.cache.schema import Plan, fingerprint
 from featx.cache.store import FeatureStore
 from featx.cache.table import FeatureTable
 from featx.cache.writer import FeatureWriter
-from featx.core.specs import FeatureKey, PreprocessSpec
+from featx.core.specs import PreprocessSpec
 
 ABOUT = {"source": "photos", "split": "train", "backbone": "lenet5", "weights": "DEFAULT", "versions": {"torch": "2"}}
 

@@ -15,8 +15,8 @@ from featx.core.run_locks import held
 from featx.errors import CorruptStoreError, DiskFullError, FeatxError, OptionError, StoreError
 from featx.training.checkpoints import (
     CHECKPOINT_FILE,
+    Checkpoint,
     Checkpoints,
-    State,
     differences,
     load_exactly,
     optimizer_tensors,
@@ -31,8 +31,8 @@ def run(tmp_path: Path) -> Run:
     return Runs(tmp_path).new("train", ["featx"])
 
 
-def state(epoch: int, best: int = 0) -> State:
-    return State(
+def state(epoch: int, best: int = 0) -> Checkpoint:
+    return Checkpoint(
         epoch=epoch,
         batch=3,
         sums={"loss": 0.1 + epoch, "right": 2, "done": 5, "seconds": 0.5},
@@ -54,7 +54,7 @@ def test_state_comes_back_to_the_bit(run: Run) -> None:
     Checkpoints(run, IDENTITY, 5).save(saved)
     found = Checkpoints(run, IDENTITY, 5).load()
     assert found is not None
-    for name in State.NUMBERS:
+    for name in Checkpoint.NUMBERS:
         assert getattr(found, name) == getattr(saved, name)
     for name in ("model", "optimizer", "best_model"):
         mine, theirs = getattr(saved, name), getattr(found, name)

@@ -22,7 +22,7 @@ from featx.runs.record import new_run, record_fit, record_train
 from featx.training.config import TrainConfig
 from featx.training.init_head import begin_head
 from featx.training.train import train
-from featx.training.trainable import learner_of
+from featx.training.trainable import trainable_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -86,18 +86,18 @@ def test_what_does_not_belong_together_is_refused_by_name(tmp_path: Path) -> Non
 def test_other_runs_have_no_head_and_a_fit_needs_its_model(tmp_path: Path) -> None:
     cut, backbone = digits(), network()
     record = fitted(tmp_path, cut, backbone, "relu4")
-    learner = learner_of(backbone, TINY, 4, (1, 32, 32))
+    trainable = trainable_of(backbone, TINY, 4, (1, 32, 32))
     run = Runs(tmp_path).open(record["run"])
-    begin_head(learner, run, backbone, "linear", cut.classes, (1, 32, 32))
-    assert torch.isfinite(learner.head.get_parameter("weight")).all()
+    begin_head(trainable, run, backbone, "linear", cut.classes, (1, 32, 32))
+    assert torch.isfinite(trainable.head.get_parameter("weight")).all()
     assert np.isfinite(record["loss"]["test"])
     (run.path / MODEL_FILE).unlink()
     with pytest.raises(StoreError, match=MODEL_FILE):
-        begin_head(learner, run, backbone, "linear", cut.classes, (1, 32, 32))
+        begin_head(trainable, run, backbone, "linear", cut.classes, (1, 32, 32))
     other = Runs(tmp_path).new("demo", ["featx"])
     other.write({"accuracy": {}})
     with pytest.raises(OptionError, match="expected a fit"):
-        begin_head(learner, other, backbone, "linear", cut.classes, (1, 32, 32))
+        begin_head(trainable, other, backbone, "linear", cut.classes, (1, 32, 32))
 
 
 def trained(home: Path, cut: Partition, backbone: Backbone, config: TrainConfig) -> dict[str, Any]:

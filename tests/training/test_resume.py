@@ -221,7 +221,7 @@ def test_a_finished_run_is_not_run_again(begun: Path) -> None:
 
 
 def digest() -> str:
-    from featx.core.specs import digest_of
+    from featx.core.hashing import digest_of
 
     return digest_of(identity_of(digits(), lenet(), SHORT))
 

@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.nn import functional
 
-from featx.core.rng import own_chance
+from featx.core.rng import isolated_rng
 from featx.training.config import TrainConfig
 from featx.training.optim import groups_of, make_optimizer
 from featx.training.step import AUXILIARY_WEIGHT, Step, balanced, set_chance
@@ -119,7 +119,7 @@ def test_chance_follows_from_seed_epoch_and_step() -> None:
     torch.manual_seed(3)
     expected = float(torch.rand(1))
     torch.manual_seed(3)
-    with own_chance():
+    with isolated_rng():
         first = draw(0, 1, 2)
         assert draw(0, 1, 2) == first
         assert len({first, draw(1, 1, 2), draw(0, 2, 2), draw(0, 1, 3), draw(0, 2, 1)}) == 5

@@ -14,12 +14,12 @@ from featx.models.backbones import resolve
 from featx.models.heads import count_parameters
 from featx.models.torchvision_models import find_head, head_width
 from featx.training.config import MODES, TrainConfig
-from featx.training.trainable import Learner, assemble, learner_of
+from featx.training.trainable import TrainableModel, assemble, trainable_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def on_meta(name: str, n_classes: int, px: int, **options: Any) -> Learner:
+def on_meta(name: str, n_classes: int, px: int, **options: Any) -> TrainableModel:
     """Give a torchvision network a head without any of its weights in memory."""
     with torch.device("meta"):
         network = torchvision.models.get_model(name, weights=None).eval()
@@ -28,16 +28,16 @@ def on_meta(name: str, n_classes: int, px: int, **options: Any) -> Learner:
         return assemble(network, place, width, TrainConfig(**options), n_classes, (3, px, px))
 
 
-def lenet(**options: Any) -> Learner:
-    return learner_of(resolve("lenet5", weights="random:0", channels=1), TrainConfig(**options), 3, (1, 32, 32))
+def lenet(**options: Any) -> TrainableModel:
+    return trainable_of(resolve("lenet5", weights="random:0", channels=1), TrainConfig(**options), 3, (1, 32, 32))
 
 
-def resnet(**options: Any) -> Learner:
-    return learner_of(resolve("resnet18", weights="random:0", size=32), TrainConfig(**options), 3, (3, 32, 32))
+def resnet(**options: Any) -> TrainableModel:
+    return trainable_of(resolve("resnet18", weights="random:0", size=32), TrainConfig(**options), 3, (3, 32, 32))
 
 
-def trainable(learner: Learner) -> set[str]:
-    return {name for name, p in learner.network.named_parameters() if p.requires_grad}
+def trainable(trainable: TrainableModel) -> set[str]:
+    return {name for name, p in trainable.network.named_parameters() if p.requires_grad}
 
 
 # ---- the experiments' own counts ------------------------------------------------------------------------------------
@@ -53,28 +53,28 @@ def trainable(learner: Learner) -> set[str]:
     ],
 )
 def test_counts_at_64_px_with_200_classes(name: str, head: str, mode: str, total: int, learns: int) -> None:
-    learner = on_meta(name, 200, 64, head=head, mode=mode)
+    trainable = on_meta(name, 200, 64, head=head, mode=mode)
     expected = {"total": total, "trainable": learns, "frozen": total - learns}
-    assert count_parameters(learner.network) == expected
+    assert count_parameters(trainable.network) == expected
     if name == "vgg16":
         assert round(4 * total / 2**20, 2) == 57.7  # MB of float32, as the table has them
 
 
 def test_the_head_of_the_second_experiment() -> None:
-    learner = on_meta("vgg16", 10, 32, head="flat-mlp:256,128:dropout=0.5", mode="frozen")
-    kinds = [type(layer).__name__ for layer in learner.head]  # type: ignore[arg-type]
+    trainable = on_meta("vgg16", 10, 32, head="flat-mlp:256,128:dropout=0.5", mode="frozen")
+    kinds = [type(layer).__name__ for layer in trainable.head]  # type: ignore[arg-type]
     assert kinds == ["Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]
-    assert count_parameters(learner.network)["trainable"] == 512 * 256 + 256 + 256 * 128 + 128 + 128 * 10 + 10
+    assert count_parameters(trainable.network)["trainable"] == 512 * 256 + 256 + 256 * 128 + 128 + 128 * 10 + 10
 
 
 @pytest.mark.parametrize(
     "name", ["alexnet", "googlenet", "densenet121", "mobilenet_v2", "squeezenet1_0", "convnext_tiny"]
 )
 def test_flat_heads_stand_on_the_base_of_every_kind_of_convolutional_network(name: str) -> None:
-    learner = on_meta(name, 4, 64, head="flat-linear", mode="frozen")
+    trainable = on_meta(name, 4, 64, head="flat-linear", mode="frozen")
     with torch.device("meta"):
-        assert learner.network.eval()(torch.empty(2, 3, 64, 64)).shape == (2, 4)
-    assert learner.alone
+        assert trainable.network.eval()(torch.empty(2, 3, 64, 64)).shape == (2, 4)
+    assert trainable.alone
 
 
 def test_a_transformer_has_no_convolutional_base() -> None:
@@ -87,20 +87,20 @@ def test_a_transformer_has_no_convolutional_base() -> None:
 
 
 def test_everything_from_a_block_on_learns_and_nothing_before() -> None:
-    learner = resnet(mode="finetune", unfreeze_from="layer4")
-    assert {name.split(".")[0] for name in trainable(learner)} == {"layer4", "fc"}
-    learner.network.train()
-    for module in learner.still:
+    trainable = resnet(mode="finetune", unfreeze_from="layer4")
+    assert {name.split(".")[0] for name in trainable(trainable)} == {"layer4", "fc"}
+    trainable.network.train()
+    for module in trainable.eval_modules:
         module.eval()
-    norms = {name: m.training for name, m in learner.network.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    norms = {name: m.training for name, m in trainable.network.named_modules() if isinstance(m, nn.BatchNorm2d)}
     assert {name.split(".")[0] for name, training in norms.items() if training} == {"layer4"}
     assert not all(norms.values())
 
 
 def test_a_block_may_be_numbered_and_the_order_is_that_in_which_they_run() -> None:
-    learner = on_meta("vgg16", 3, 32, head="flat-linear", mode="finetune", unfreeze_from="features.24")
+    trainable = on_meta("vgg16", 3, 32, head="flat-linear", mode="finetune", unfreeze_from="features.24")
     convs = [f"base.features.{i}" for i in (24, 26, 28)]
-    assert trainable(learner) == {f"{c}.{part}" for c in (*convs, "head") for part in ("weight", "bias")}
+    assert trainable(trainable) == {f"{c}.{part}" for c in (*convs, "head") for part in ("weight", "bias")}
     vit = on_meta("vit_b_16", 3, 224, mode="finetune", unfreeze_from="encoder.layers.encoder_layer_11")
     blocks = {".".join(name.split(".")[:3]) for name in trainable(vit)}
     assert blocks == {
@@ -121,18 +121,18 @@ def test_unknown_block_names_the_nearest() -> None:
 @pytest.mark.parametrize("head", ["linear", "mlp:8", "flat-linear", "flat-mlp:8,4:dropout=0.1"])
 @pytest.mark.parametrize("mode", MODES)
 def test_a_frozen_base_learns_nothing_with_any_head(mode: str, head: str) -> None:
-    learner = lenet(mode=mode, head=head)
-    own = {id(p) for p in learner.head.parameters()}
-    learns = {id(p) for p in learner.network.parameters() if p.requires_grad}
-    assert learns == (own if mode == "frozen" else {id(p) for p in learner.network.parameters()})
-    assert learner.network(torch.zeros(2, 1, 32, 32)).shape == (2, 3)
+    trainable = lenet(mode=mode, head=head)
+    own = {id(p) for p in trainable.head.parameters()}
+    learns = {id(p) for p in trainable.network.parameters() if p.requires_grad}
+    assert learns == (own if mode == "frozen" else {id(p) for p in trainable.network.parameters()})
+    assert trainable.network(torch.zeros(2, 1, 32, 32)).shape == (2, 3)
 
 
 def test_auxiliary_heads_learn_from_scratch_only_and_are_taken_off_after() -> None:
-    learner = on_meta("googlenet", 5, 64, mode="scratch")
-    assert learner.network.aux1.fc2.out_features == 5  # type: ignore[union-attr]
-    assert any(name.startswith("aux2.") for name in trainable(learner))
-    stripped = learner.strip()
+    trainable = on_meta("googlenet", 5, 64, mode="scratch")
+    assert trainable.network.aux1.fc2.out_features == 5  # type: ignore[union-attr]
+    assert any(name.startswith("aux2.") for name in trainable(trainable))
+    stripped = trainable.strip()
     assert not any(name.startswith("aux") for name, _ in stripped.named_parameters())
     for mode in ("frozen", "finetune"):
         assert not any(
@@ -141,12 +141,12 @@ def test_auxiliary_heads_learn_from_scratch_only_and_are_taken_off_after() -> No
 
 
 def test_squeezenets_hidden_layers_are_convolutions() -> None:
-    learner = learner_of(
+    trainable = trainable_of(
         resolve("squeezenet1_0", weights="random:0", size=64), TrainConfig(head="mlp:7", mode="frozen"), 3, (3, 64, 64)
     )
-    assert isinstance(learner.head[0], nn.Conv2d)  # type: ignore[index]
-    assert learner.network(torch.zeros(2, 3, 64, 64)).shape == (2, 3)
-    assert not learner.alone
+    assert isinstance(trainable.head[0], nn.Conv2d)  # type: ignore[index]
+    assert trainable.network(torch.zeros(2, 3, 64, 64)).shape == (2, 3)
+    assert not trainable.alone
 
 
 def test_too_small_a_size_says_the_least() -> None:
@@ -159,7 +159,7 @@ def test_too_small_a_size_says_the_least() -> None:
 def test_a_network_of_one_size_says_it() -> None:
     backbone = resolve("vit_b_32", weights="random:0", size=32)
     with pytest.raises(OptionError, match="32 x 32 px") as caught:
-        learner_of(backbone, TrainConfig(mode="frozen"), 3, (3, 32, 32))
+        trainable_of(backbone, TrainConfig(mode="frozen"), 3, (3, 32, 32))
     assert "size=224" in caught.value.hint
 
 
@@ -179,11 +179,11 @@ class Helped(nn.Module):
 
 
 def test_auxiliary_heads_that_want_larger_images_say_so() -> None:
-    def learner(mode: str, px: int) -> Any:
+    def trainable(mode: str, px: int) -> Any:
         return assemble(Helped().eval(), "fc", 4, TrainConfig(mode=mode), 2, (3, px, px))
 
     with pytest.raises(OptionError, match="auxiliary heads of Helped do not take images of 8 x 8 px") as caught:
-        learner("scratch", 8)
+        trainable("scratch", 8)
     assert "size=11" in caught.value.hint
-    learner("scratch", 11)
-    learner("finetune", 8)  # goes without them
+    trainable("scratch", 11)
+    trainable("finetune", 8)  # goes without them

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from featx.cache.key import FeatureKey
 from featx.cache.schema import Plan, fingerprint
 from featx.cache.store import FeatureStore
-from featx.core.specs import FeatureKey, PreprocessSpec
+from featx.core.specs import PreprocessSpec
 
 ABOUT = {"source": "photos", "split": "train", "backbone": "lenet5", "weights": "DEFAULT", "versions": {"torch": "2"}}
 
@@ -84,7 +85,7 @@ def make(home: Path) -> None:
     """Write all samples into the store at `home`."""
     store = FeatureStore(home)
     for golden in SAMPLES.values():
-        loans = store.lenders().loans(golden.key, golden.hashes)
+        loans = store.reuse_index().loans(golden.key, golden.hashes)
         with store.writer(golden.key, golden.plan, golden.ids, golden.hashes, ABOUT, loans) as writer:
             for block in writer.blocks():
                 assert writer.claim(block)
