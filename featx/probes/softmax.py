@@ -35,6 +35,10 @@ FINER, ROUNDS = 0.03, 4
 """Where the bound proves less than `tol` promises, Newton steps go on to this part of it, so often at most: nearer to
 the minimum the bound is tighter, and what they gain says how far it was."""
 
+COARSER, STEPS = 0.1, 5
+"""The same for problems that are not small (`has_root`): their steps take up to hundreds of passes, and there are so
+many at most."""
+
 
 def _takes_minibatches(model: SoftmaxRegression) -> bool:
     """Whether `partial_fit` is there: not where a statistic of all rows is needed first, or saga."""
@@ -290,13 +294,14 @@ class SoftmaxRegression(LinearClassifier):
 
     def _refine(self, problem: Problem, solution: Solution) -> None:
         """Go on where nothing is proven, until a finer tolerance no longer gains what `tol` promises; else say so."""
-        tol = float(self.tol)
-        for _ in range(ROUNDS):
-            tol *= FINER
-            finer = refine(problem, solution, tol=tol, max_iter=int(self.max_iter))
-            if self.penalty is None and not finer.converged and not has_root(problem):
-                break  # columns may be copies of each other, along which there is only rounding to follow
+        tol, is_small = float(self.tol), has_root(problem)
+        for _ in range(ROUNDS if is_small else 1):
+            tol *= FINER if is_small else COARSER
+            most = int(self.max_iter) if is_small else min(int(self.max_iter), solution.n_iter + STEPS)
+            finer = refine(problem, solution, tol=tol, max_iter=most)
             gained = solution.value - finer.value
+            if self.penalty is None and not (finer.converged or is_small) and gained <= self._promised():
+                break  # columns may be copies of each other, along which there is only rounding to follow
             is_near = gained <= self._promised() and finer.gradient_norm <= float(self.tol)
             solution = replace(finer, converged=is_near)
             self._keep(problem, solution)

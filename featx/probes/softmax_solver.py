@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from featx.probes.curvature import CurvatureMetrics, Metric
-from featx.probes.lbfgs import Solution, minimise
+from featx.probes.lbfgs import Solution, line_search, minimise
 from featx.probes.newton import NewtonStep, StepAt, minimise_by_newton, newton_step
 from featx.probes.objective import Evaluation, evaluate, hessian_product, start_point
 from featx.probes.problem import Problem
@@ -16,6 +16,9 @@ from featx.probes.root_steps import has_root, root_step
 
 LEEWAY = 5.0
 """L-BFGS's word that `tol` is reached is taken where Newton's decrement is within this multiple of it."""
+
+WORTH = 0.1
+"""The step that Newton's judgement found is taken where its decrement is more than this multiple of `tol`."""
 
 LBFGS_STEPS = 100
 """After so many steps what is left is Newton's: the metric does not fit the classes."""
@@ -76,7 +79,7 @@ def refine(problem: Problem, solution: Solution, *, tol: float, max_iter: int) -
     def step_at(theta: Tensor, at: Evaluation) -> NewtonStep:
         if has_root(problem):
             return root_step(fine, theta)
-        return _truncated_step(problem, theta, at.gradient, metrics(fine, theta, at.curvature), metrics)
+        return _truncated_step(fine, theta, at.gradient, metrics(fine, theta, at.curvature), metrics)
 
     found = _by_newton(problem, solution, step_at, tol, max_iter)
     return found if found.value <= solution.value else solution
@@ -90,8 +93,8 @@ def _finished(problem: Problem, first: Solution, tol: float, max_iter: int, metr
     if first.converged:
         metric = metrics(problem, first.point, at.curvature)
         seen = _truncated_step(problem, first.point, at.gradient, metric, metrics)
-        if seen.norm(at.value) <= LEEWAY * tol:
-            return first
+        if (norm := seen.norm(at.value)) <= LEEWAY * tol:
+            return _stepped(fine, first, at, seen) if norm > WORTH * tol and first.n_iter < max_iter else first
     if first.n_iter >= max_iter:
         return replace(first, converged=False)
 
@@ -99,6 +102,16 @@ def _finished(problem: Problem, first: Solution, tol: float, max_iter: int, metr
         return _truncated_step(problem, theta, at.gradient, metrics(fine, theta, at.curvature), metrics)
 
     return _by_newton(problem, first, step_at, tol, max_iter)
+
+
+def _stepped(fine: Problem, first: Solution, at: Evaluation, seen: NewtonStep) -> Solution:
+    """Take the step that the judgement found: it costs one pass, and is what a proof most often lacks."""
+    noise = torch.finfo(torch.float64).eps
+    search = line_search(lambda theta: evaluate(fine, theta), first.point, at, -seen.step, noise)
+    first = replace(first, n_evaluations=first.n_evaluations + search.trials)
+    if search.found is None or search.found.value > at.value:
+        return first
+    return replace(first, point=first.point + search.step, value=search.found.value, n_iter=first.n_iter + 1)
 
 
 def _truncated_step(
