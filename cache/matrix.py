@@ -1,10 +1,14 @@
-"""Features on the disk that index like an array: slices, masks, row numbers, chunks in order or shuffled."""
+"""Features on the disk that index like an array: slices, masks, row numbers, chunks in order or shuffled.
+
+Rows of the matrix are those that are present: where images were skipped, the key's own rows have other numbers. Only
+these tell where on the disk a row is; `FeatureMatrix._rows` leads from the ones to the others.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +28,26 @@ _GAP_BYTES = 8 << 10
 Array = np.ndarray[Any, Any]
 
 
+class _Run(NamedTuple):
+    """Wanted rows of one shard that lie close together, so that one read gets them all.
+
+    Parameters
+    ----------
+    first, last : int
+        Which of the sorted wanted rows they are.
+    row : int
+        The first one's row of the key: where the read begins.
+    place : int
+        Where that row goes in the result, if one read can fill it in from there on; -1 where the run has gaps, or its
+        rows do not stand one behind the other in the result.
+    """
+
+    first: int
+    last: int
+    row: int
+    place: int
+
+
 class FeatureMatrix:
     """The present rows of one key's features, of shape (n, d); read from the disk as they are asked for.
 
@@ -38,7 +62,7 @@ class FeatureMatrix:
         self._folder, self._stored = folder, stored
         self.plan = stored.plan
         self._receipts = list(receipts)
-        self._rows = rows  # None: no row is skipped
+        self._rows = rows  # of the key, by row of the matrix; None: no row is skipped
         stop = self._receipts[-1].stop if self._receipts else 0
         self.shape: tuple[int, int] = (stop if rows is None else len(rows), stored.plan.columns)
         self.dtype: np.dtype[Any] = stored.plan.stored
@@ -160,51 +184,64 @@ class FeatureMatrix:
         return out
 
     def _gather(self, numbers: Array, columns: Any, out: Array | None = None) -> Array:
-        """Return rows in any order: sorted, grouped into runs that lie close together, read, and put back."""
-        stored = numbers if self._rows is None else self._rows[numbers]
-        rising = bool((stored[1:] >= stored[:-1]).all())
-        places = np.arange(len(stored)) if rising else np.argsort(stored, kind="stable")
-        stored = stored[places]
+        """Return rows in any order: sorted, read in runs that lie close together, and put in their places."""
+        wanted, places = self._sorted(numbers)
         if out is None:
             width = np.empty((0, self.shape[1]), self.dtype)[:, columns].shape[1:]
-            out = np.empty((len(stored), *width), self.dtype)
-        direct = _bytes(out) if columns == slice(None) else None
+            out = np.empty((len(wanted), *width), self.dtype)
+        memory = _bytes(out) if columns == slice(None) else None
         size = self.plan.row_bytes
-        for receipt, runs in self._close_runs(stored, places):
+        for receipt, runs in self._close_runs(wanted, places):
             with self._folder.shard(receipt) as fd:
-                for first, last, row, place in runs:
-                    if direct is not None and place >= 0:
-                        part = direct[place * size : (place + last - first) * size]
-                        self._folder.fill(fd, receipt, self.plan.row_bytes, row, part)
-                        continue
-                    wanted = stored[first:last] - row
-                    block = np.empty((int(wanted[-1]) + 1, self.shape[1]), self.dtype)
-                    self._folder.fill(fd, receipt, self.plan.row_bytes, row, _bytes(block))
-                    out[places[first:last]] = block[wanted, columns]
+                for run in runs:
+                    if memory is not None and run.place >= 0:
+                        part = memory[run.place * size : (run.place + run.last - run.first) * size]
+                        self._folder.fill(fd, receipt, size, run.row, part)
+                    else:
+                        rows = slice(run.first, run.last)
+                        out[places[rows]] = self._picked(fd, receipt, wanted[rows], columns)
         return out
 
-    def _close_runs(
-        self, stored: Array, places: Array
-    ) -> Iterator[tuple[Receipt, Iterator[tuple[int, int, int, int]]]]:
-        """Yield, for each shard, what is to be read at once of sorted row numbers: small gaps only, at most one block.
+    def _sorted(self, numbers: Array) -> tuple[Array, Array]:
+        """Return rows of the matrix as rows of the key, sorted, and the place of each in what was asked for."""
+        rows = numbers if self._rows is None else self._rows[numbers]
+        rising = bool((rows[1:] >= rows[:-1]).all())
+        places = np.arange(len(rows)) if rising else np.argsort(rows, kind="stable")
+        return rows[places], places
 
-        A run is (first, last) in `stored`, the row it begins with, and the place of that row in the result; -1 where
-        the run has gaps, or its rows do not stand one behind the other in the result.
-        """
-        if not len(stored):
+    def _picked(self, fd: int, receipt: Receipt, wanted: Array, columns: Any) -> Array:
+        """Return some rows of one shard, rising, by one read from the first of them to the last."""
+        inside = wanted - wanted[0]
+        block = np.empty((int(inside[-1]) + 1, self.shape[1]), self.dtype)
+        self._folder.fill(fd, receipt, self.plan.row_bytes, int(wanted[0]), _bytes(block))
+        picked: Array = block[inside, columns]
+        return picked
+
+    def _close_runs(self, wanted: Array, places: Array) -> Iterator[tuple[Receipt, Iterator[_Run]]]:
+        """Yield, for each shard, what is to be read at once of sorted rows of the key."""
+        if not len(wanted):
             return
+        first = self._beginnings(wanted)
+        last = np.append(first[1:], len(wanted))
+        place = _straight_places(wanted, places, first, last)
+        shard = wanted[first] // self.plan.shard_rows
+        for begin, end in _runs(shard, 0):
+            fields = (values[begin:end].tolist() for values in (first, last, wanted[first], place))
+            yield self._receipts[int(shard[begin])], map(_Run._make, zip(*fields, strict=True))
+
+    def _beginnings(self, wanted: Array) -> Array:
+        """Return where in sorted rows of the key runs begin: behind a large gap, in a new shard, in a new block."""
         gap = 1 + _GAP_BYTES // self.plan.row_bytes
         block = max(1, _BLOCK_BYTES // self.plan.row_bytes)
-        shard, inside = np.divmod(stored, self.plan.shard_rows)
-        steps = np.diff(stored)
-        parted = (steps > gap) | (np.diff(shard) > 0) | (np.diff(inside // block) != 0)
-        first = np.concatenate([[0], np.flatnonzero(parted) + 1])
-        last = np.append(first[1:], len(stored))
-        odd = np.concatenate([[0], np.cumsum((steps != 1) | (np.diff(places) != 1))])
-        place = np.where(odd[last - 1] == odd[first], places[first], -1)
-        for begin, end in _runs(shard[first], 0):
-            columns = (values[begin:end].tolist() for values in (first, last, stored[first], place))
-            yield self._receipts[int(shard[first[begin]])], zip(*columns, strict=True)
+        shard, inside = np.divmod(wanted, self.plan.shard_rows)
+        parted = (np.diff(wanted) > gap) | (np.diff(shard) > 0) | (np.diff(inside // block) != 0)
+        return np.concatenate([[0], np.flatnonzero(parted) + 1])
+
+
+def _straight_places(wanted: Array, places: Array, first: Array, last: Array) -> Array:
+    """Return each run's `_Run.place`."""
+    breaks = np.concatenate([[0], np.cumsum((np.diff(wanted) != 1) | (np.diff(places) != 1))])
+    return np.where(breaks[last - 1] == breaks[first], places[first], -1)
 
 
 def _bytes(out: Array) -> memoryview:

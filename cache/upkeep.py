@@ -98,11 +98,16 @@ class Listed(Protocol):
     """What can be chosen to go: a key's entry, or a run's."""
 
     @property
-    def digest(self) -> str: ...
+    def digest(self) -> str:
+        """The name by which it is asked for."""
+
     @property
-    def bytes(self) -> int: ...
+    def bytes(self) -> int:
+        """Size on the disk."""
+
     @property
-    def last_used(self) -> float: ...
+    def last_used(self) -> float:
+        """When it was last used, in seconds since 1970."""
 
 
 E = TypeVar("E", bound=Listed)

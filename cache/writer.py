@@ -1,4 +1,9 @@
-"""Writing features: rows are gathered into shards, each on the disk, receipt and all, once it is full."""
+"""Writing features: rows are gathered into shards, each on the disk, receipt and all, once it is full.
+
+A row has up to three numbers. Where nothing else is said, it is a row of the source, counted over all shards. A shard
+counts its rows from 0 (`_OpenShard.inside`). A sibling has numbers of its own for equal rows, which `ReusableRows`
+keeps to itself: what it reads comes with rows of the source.
+"""
 
 from __future__ import annotations
 
@@ -31,16 +36,40 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass
-class _Open:
-    """A shard that is being gathered: its values, which rows are put, and how many of them were."""
+class _OpenShard:
+    """A shard that is being gathered.
+
+    Parameters
+    ----------
+    number, block : int
+        Which one, and the block that it is claimed with.
+    start, stop : int
+        Its first row of the source, and the one after its last.
+    due : ndarray of int64
+        Rows of the source that are put, rising; the shard's others are copies.
+    values : ndarray of shape (stop - start, columns), optional
+        By row of the shard; made with the first row.
+    put : int
+        How many of `due` were.
+    skipped : dict of int to str
+        By row of the source: why it has no features.
+    seconds : dict of str to float
+        By stage.
+    """
 
     number: int
     block: int
+    start: int
+    stop: int
     due: Array
     values: Array | None = None
     put: int = 0
     skipped: dict[int, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def inside(self, rows: Array) -> Array:
+        """Return rows of the source as rows of the shard."""
+        return rows - self.start
 
 
 class FeatureWriter:
@@ -92,7 +121,7 @@ class FeatureWriter:
         self._done = set(folder.valid_receipts(self.plan, self.n_rows))
         self._remove_orphans()
         self.n_put = 0
-        self._queue: deque[_Open] = deque()
+        self._queue: deque[_OpenShard] = deque()
         self._claims = Claims(folder.path / schema.LOCK_FILE)
 
     def missing(self) -> list[int]:
@@ -146,7 +175,8 @@ class FeatureWriter:
             return not missing
         for shard in missing:
             start, stop = self.rows_of(shard)
-            self._queue.append(_Open(shard, block, start + np.flatnonzero(self.todo[start:stop])))
+            due = start + np.flatnonzero(self.todo[start:stop])
+            self._queue.append(_OpenShard(shard, block, start, stop, due))
         self._advance()
         return True
 
@@ -233,7 +263,7 @@ class FeatureWriter:
         if not np.array_equal(rows, due):
             wanted = f"row {part.due[part.put]} is due" if part.put < len(part.due) else "all are there"
             raise OptionError(f"row {rows[0]} was put where {wanted}")
-        self._values(part)[rows - self.rows_of(shard)[0]] = X
+        self._values(part)[part.inside(rows)] = X
         part.put += len(rows)
         self.n_put += len(rows)
         for row in rows.tolist():
@@ -243,10 +273,9 @@ class FeatureWriter:
             part.seconds[stage] = part.seconds.get(stage, 0.0) + float(spent)
         self._advance()
 
-    def _values(self, part: _Open) -> Array:
+    def _values(self, part: _OpenShard) -> Array:
         if part.values is None:  # only now: a block's shards may be too much for the memory together
-            start, stop = self.rows_of(part.number)
-            part.values = np.empty((stop - start, self.plan.columns), self.plan.stored)
+            part.values = np.empty((part.stop - part.start, self.plan.columns), self.plan.stored)
         return part.values
 
     def _advance(self) -> None:
@@ -254,7 +283,7 @@ class FeatureWriter:
         while self._queue and self._queue[0].put == len(self._queue[0].due):
             part = self._queue[0]
             if not self._has_receipt(part.number):  # unless a process that took no notice of claims was quicker
-                self._copy(part)
+                self._fill_in_copies(part)
                 self._write(part)
             self._done.add(part.number)
             self._queue.popleft()
@@ -274,29 +303,34 @@ class FeatureWriter:
         return copied
 
     def _sources(self, shard: int) -> Array:
+        """Return the shards that hold what a shard's rows are copies of; itself may be one."""
         return np.unique(self._first[self._copied(shard)] // self.plan.shard_rows)
 
-    def _copy(self, part: _Open) -> None:
-        """Fill in the rows that nobody puts."""
-        start, stop = self.rows_of(part.number)
+    def _fill_in_copies(self, part: _OpenShard) -> None:
+        """Fill in the rows that nobody puts: a sibling has them, or they equal an earlier row."""
+        self._copy_from_siblings(part)
+        copies = self._copied(part.number)
+        originals = self._first[copies]
+        here = originals >= part.start
         values = self._values(part)
+        values[part.inside(copies[here])] = values[part.inside(originals[here])]
+        finished = self._receipts_of_sources(part.number)
+        values[part.inside(copies[~here])] = read_rows(self.folder, self.plan, finished, originals[~here])
+        reasons = {row: why for receipt in finished.values() for row, why in receipt.skipped} | part.skipped
+        for copy, original in zip(copies.tolist(), originals.tolist(), strict=True):
+            if original in reasons:  # equal bytes fail equally, under a name of their own
+                part.skipped[copy] = self._kept(reasons[original], self._stored_ids[original], copy)
+
+    def _copy_from_siblings(self, part: _OpenShard) -> None:
         for reusable_rows in self._reusable:
-            rows, X = reusable_rows.read(start, stop)
-            kept = ~self.todo[rows]
-            values[rows[kept] - start] = X[kept]
-        rows = self._copied(part.number)
-        inside = self._first[rows] >= start
-        values[rows[inside] - start] = values[self._first[rows[inside]] - start]
-        receipts = {
-            shard: self.folder.receipt(shard, self.plan, self.n_rows)
-            for shard in self._sources(part.number).tolist()
-            if shard != part.number
-        }
-        values[rows[~inside] - start] = read_rows(self.folder, self.plan, receipts, self._first[rows[~inside]])
-        known = {row: why for receipt in receipts.values() for row, why in receipt.skipped} | part.skipped
-        for row, first in zip(rows.tolist(), self._first[rows].tolist(), strict=True):
-            if first in known:  # equal bytes fail equally, under a name of their own
-                part.skipped[row] = self._kept(known[first], self._stored_ids[first], row)
+            rows, X = reusable_rows.read(part.start, part.stop)
+            borrowed = ~self.todo[rows]
+            self._values(part)[part.inside(rows[borrowed])] = X[borrowed]
+
+    def _receipts_of_sources(self, shard: int) -> dict[int, Receipt]:
+        """Return the receipts of the finished shards that a shard copies from."""
+        others = [number for number in self._sources(shard).tolist() if number != shard]
+        return {number: self.folder.receipt(number, self.plan, self.n_rows) for number in others}
 
     @functools.cached_property
     def _stored_ids(self) -> list[str]:
@@ -306,16 +340,15 @@ class FeatureWriter:
     def _kept(self, reason: str, name: str, row: int) -> str:
         return renamed(reason, name, self._stored_ids[row])[:MAX_REASON]
 
-    def _write(self, part: _Open) -> None:
+    def _write(self, part: _OpenShard) -> None:
         """Write a gathered shard, then its receipt."""
-        start, stop = self.rows_of(part.number)
         values = self._values(part)
-        values[[row - start for row in part.skipped]] = np.nan
-        data, offset = schema.shard_image(values, self.folder.digest, start)
+        values[part.inside(np.array(sorted(part.skipped), np.int64))] = np.nan
+        data, offset = schema.shard_image(values, self.folder.digest, part.start)
         receipt = Receipt(
             index=part.number,
-            start=start,
-            stop=stop,
+            start=part.start,
+            stop=part.stop,
             sha256=hashlib.sha256(data).hexdigest(),
             bytes=len(data),
             offset=offset,

@@ -19,9 +19,12 @@ from featx.errors import CorruptStoreError, OptionError
 if TYPE_CHECKING:
     from featx.cache.store import Entry, FeatureStore
     from featx.cache.upkeep import Repair
-    from featx.cache.verify import Findings
+    from featx.cache.verify import Fault, Findings
 
 MEGABYTE = 1_000_000
+
+Note = tuple[Path, str]
+"""A file, and what is remarked of it."""
 
 
 @click.command("verify")
@@ -42,23 +45,16 @@ def verify(out: Output, home: Path, keys: tuple[str, ...], mend: bool, dry_run: 
       featx cache verify 3f2a --repair --dry-run
     """
     from featx.cache.store import FeatureStore
-    from featx.cache.verify import stray_names
 
     if dry_run and not mend:
         raise OptionError("--dry-run says what --repair would drop", "add --repair, or leave --dry-run out")
     store = FeatureStore(home)
-    entries = [store.find(key) for key in keys] if keys else store.ls()
-    chosen = list({entry.digest: entry for entry in entries}.values())
+    chosen = _chosen(store, keys)
     findings = _check(out, store, chosen)
-    notes = [note for found in findings for note in found.notes]
-    if not keys:
-        notes += [(path, "belongs to no key, left alone") for path in stray_names(store.home / "features")]
-    for path, remark in notes:
-        out.say(f"note {path}: {remark}")
+    notes = _notes(store, findings, whole=not keys)
     faults = [fault for found in findings for fault in found.faults]
-    for fault in faults:
-        out.say(f"corrupt {fault.path}: {fault.reason}")
     shards = sum(found.shards for found in findings)
+    _tell_findings(out, notes, faults)
     state = f"{counted(len(faults), 'fault', 'faults')}" if faults else "all sound"
     out.say(f"checked {counted(len(chosen), *NOUN)}, {counted(shards, 'shard', 'shards')} in {home}: {state}")
     repairs = _repair(out, store, findings, chosen, dry_run) if mend else []
@@ -67,18 +63,14 @@ def verify(out: Output, home: Path, keys: tuple[str, ...], mend: bool, dry_run: 
         out.exit_code = dict(EXIT_CODES)[CorruptStoreError]
     if faults and not mend:
         out.note("`featx cache verify --repair` drops what is damaged, so that the next run computes it again")
-    out.result(
-        {
-            "home": home,
-            "checked": len(chosen),
-            "shards": shards,
-            "corrupt": [{"path": fault.path, "reason": fault.reason} for fault in faults],
-            "notes": [{"path": path, "remark": remark} for path, remark in notes],
-            "removed": [path for repair in repairs for path in repair.removed],
-            "left": [{"path": fault.path, "reason": why} for repair in repairs for fault, why in repair.left],
-            "dry_run": dry_run,
-        }
-    )
+    lists = _lists(notes, faults, repairs)
+    out.result({"home": home, "checked": len(chosen), "shards": shards, **lists, "dry_run": dry_run})
+
+
+def _chosen(store: FeatureStore, keys: Sequence[str]) -> list[Entry]:
+    """Return the entries of these keys, each once, or all there are."""
+    entries = [store.find(key) for key in keys] if keys else store.ls()
+    return list({entry.digest: entry for entry in entries}.values())
 
 
 def _check(out: Output, store: FeatureStore, entries: Sequence[Entry]) -> list[Findings]:
@@ -102,6 +94,33 @@ def counter(report: Callable[[int], None]) -> Callable[[int], None]:
         report(done)
 
     return tick
+
+
+def _notes(store: FeatureStore, findings: Sequence[Findings], whole: bool) -> list[Note]:
+    """Return what is remarkable and no fault; of the whole store also what belongs to no key."""
+    from featx.cache.verify import stray_names
+
+    notes = [note for found in findings for note in found.notes]
+    if whole:
+        notes += [(path, "belongs to no key, left alone") for path in stray_names(store.home / "features")]
+    return notes
+
+
+def _tell_findings(out: Output, notes: Sequence[Note], faults: Sequence[Fault]) -> None:
+    for path, remark in notes:
+        out.say(f"note {path}: {remark}")
+    for fault in faults:
+        out.say(f"corrupt {fault.path}: {fault.reason}")
+
+
+def _lists(notes: Sequence[Note], faults: Sequence[Fault], repairs: Sequence[Repair]) -> dict[str, Any]:
+    """Return every file that was remarked on, for --json."""
+    return {
+        "corrupt": [{"path": fault.path, "reason": fault.reason} for fault in faults],
+        "notes": [{"path": path, "remark": remark} for path, remark in notes],
+        "removed": [path for repair in repairs for path in repair.removed],
+        "left": [{"path": fault.path, "reason": why} for repair in repairs for fault, why in repair.left],
+    }
 
 
 def _repair(

@@ -11,26 +11,39 @@ from featx.cli import options
 from featx.cli.output import Output
 from featx.cli.targets import check_target
 
+PICTURE = "demo.png"
+"""The picture's name in featx's home folder, where no other place is asked for."""
+
 
 @click.command
-@options.picture("featx-demo.png")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=f"Where the picture goes.  [default: {PICTURE} in featx's home]",
+)
 @options.common
-def demo(out: Output, home: Path, output: Path) -> None:
+def demo(out: Output, home: Path, output: Path | None) -> None:
     """Run the whole comparison on built-in data, without network.
 
     A small network learns the digits 0 to 4, shown at random places of a larger image. The digits 5 to 9 are then
     learnt from a few images each: by softmax regression on raw pixels, on random features and on the network's
     frozen layers, by fine-tuning it, and by training it from scratch.
 
+    Everything is kept in featx's home (--home): nothing is written to the current folder.
+
     \b
     Examples:
       featx demo
       featx demo --output digits.png --json
     """
-    check_target(output, "")
+    if output is not None:
+        check_target(output, "")
     from featx.runs.demo import run_demo
 
-    result = run_demo(home, ["featx", *sys.argv[1:]], output, out.note)
+    picture = home / PICTURE if output is None else output
+    result = run_demo(home, ["featx", *sys.argv[1:]], picture, out.note)
     columns = ("how 5 to 9 are learnt", ">trainable", ">test accuracy", ">95 % interval", ">seconds")
     rows = [
         (
@@ -43,5 +56,5 @@ def demo(out: Output, home: Path, output: Path) -> None:
         for row in result["rows"][1:]
     ]
     out.table(columns, rows)
-    out.say(f"figure {output}; {result['seconds']:.1f} s; `featx report` shows the runs")
+    out.say(f"picture {picture}; {result['seconds']:.1f} s; `featx report` shows the runs")
     out.result(result)

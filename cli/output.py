@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -17,6 +16,8 @@ import click
 from featx.cli.progress import show_progress
 from featx.core.specs import Progress
 from featx.errors import FeatxWarning, printable
+from featx.reports import tables
+from featx.reports.tables import Head
 
 SKIPPED = 3
 """Exit code of a command that finished but left images out."""
@@ -30,9 +31,6 @@ NARROW, UNLIMITED = 80, 100_000
 
 FIXED = ">!"
 """First character of a column's name that keeps its cells on one line; ``>`` also sets them to the right."""
-
-GAP, FOLDED = 2, 10
-"""Blanks between columns, and the width below which no column is folded."""
 
 
 def is_fancy(stream: TextIO) -> bool:
@@ -178,36 +176,9 @@ class Session:
 
 
 def table_lines(columns: Sequence[str], rows: Iterable[Sequence[object]], width: int, fancy: bool) -> list[str]:
-    """Return a table's lines without trailing blanks, with escape sequences only if `fancy`."""
-    from rich.cells import cell_len
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    heads = [name.lstrip(FIXED) for name in columns]
-    cells = [[printable(cell) for cell in row] for row in rows]
-    natural = [max(map(cell_len, column)) for column in zip(heads, *cells, strict=True)]
-    folds = [not name.startswith(tuple(FIXED)) for name in columns]
-    widths = fold_widths(natural, folds, width - GAP * (len(columns) - 1))
-    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for name, head, wide in zip(columns, heads, widths, strict=True):
-        right = name.startswith(">")
-        table.add_column(Text(head), justify="right" if right else "left", overflow="fold", width=wide)
-    for row in cells:
-        table.add_row(*map(Text, row))
-    page = io.StringIO()
-    whole = sum(widths) + GAP * len(widths)
-    console = Console(file=page, width=whole, force_terminal=fancy, color_system="auto" if fancy else None)
-    console.print(table)
-    return [line.rstrip() for line in page.getvalue().splitlines()]
-
-
-def fold_widths(natural: Sequence[int], folds: Sequence[bool], room: int) -> list[int]:
-    """Return the columns' widths: the widest that may fold gives way, down to `FOLDED`, until all fit."""
-    widths = list(natural)
-    while sum(widths) > room:
-        widest = max((i for i, fold in enumerate(folds) if fold), key=widths.__getitem__, default=None)
-        if widest is None or widths[widest] <= FOLDED:
-            break  # a line that is too long loses nothing, a cell cut off would
-        widths[widest] -= 1
-    return widths
+    """Return a table's lines as `featx.reports.tables` sets it, columns named as for `Output.table`."""
+    heads = [
+        Head(name.lstrip(FIXED), right=name.startswith(">"), folds=not name.startswith(tuple(FIXED)))
+        for name in columns
+    ]
+    return tables.table_lines(heads, rows, width, fancy=fancy)

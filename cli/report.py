@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,14 @@ from featx.cli.report_confusion import show_confusion
 from featx.cli.targets import PICTURE_NAMES, check_report, picture_kind
 from featx.cli.text import counted
 from featx.errors import OptionError, StoreError, first_few
-from featx.reports.formats import to_columns, to_csv, to_latex, to_markdown, values
-from featx.reports.rows import is_number, names_of, rows_of, to_text
+from featx.reports.formats import FORMATS, values
+from featx.reports.rows import is_number, names_of, rows_of
 
 if TYPE_CHECKING:
     from featx.core.run_folder import Run
 
-FORMATS = ("text", "md", "latex", "csv", "json")
+JSON = "json"
+"""The one format that is not a table: the document that `--json` prints."""
 ALONE = {"over_seeds": "--over-seeds", "curves": "--curves", "columns": "--columns"}
 """What --confusion does not go with."""
 
@@ -38,7 +39,7 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
 
 @click.command
 @click.argument("runs", metavar="[RUN]...", nargs=-1, shell_complete=complete_run)
-@click.option("--format", "style", type=click.Choice(FORMATS), help="[default: text; json with --json]")
+@click.option("--format", "style", type=click.Choice([*FORMATS, JSON]), help="[default: text; json with --json]")
 @click.option(
     "-o",
     "--output",
@@ -83,7 +84,7 @@ def report(
     """
     from featx.core.outputs import write_output
 
-    style = style or ("json" if out.json else "text")
+    style = style or (JSON if out.json else "text")
     for flag, file in (("--output", output), ("--curves", curves)):
         if file is not None:
             check_report(file, flag, f"report.{style if style != 'text' else 'txt'}")
@@ -97,25 +98,13 @@ def report(
         _draw(out, found, curves)
     rows = _together(out, home, found) if over_seeds else rows_of(found)
     document = {"rows": rows if columns is None else values(rows, columns)}
-    text = to_json(document) + "\n" if style == "json" else WRITERS[style](rows, columns)
+    text = to_json(document) + "\n" if style == JSON else FORMATS[style].runs(rows, columns)
     if output is not None:
         write_output(output, text.encode("utf-8", "backslashreplace"))
         out.say(f"wrote {output}, {counted(len(rows), 'run', 'runs')}")
     elif not out.json:
         click.echo(text, nl=False)
     return out.result(document)
-
-
-def _text(rows: list[dict[str, Any]], columns: list[str] | None) -> str:
-    return to_text(rows) if columns is None else to_columns(rows, columns)
-
-
-WRITERS: dict[str, Callable[[list[dict[str, Any]], list[str] | None], str]] = {
-    "text": _text,
-    "md": to_markdown,
-    "latex": to_latex,
-    "csv": to_csv,
-}
 
 
 def _check_alone(runs: tuple[str, ...]) -> None:

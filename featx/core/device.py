@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from featx.core.rng import LOCK
 from featx.errors import OptionError, OutOfMemoryError
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_DEVICES = "use --device cpu or auto; `featx doctor` looks at the installation"
+_KNOWN = "cpu, cuda or cuda:N"
 
 
 def pick_device(name: str) -> torch.device:
@@ -27,18 +28,19 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except (RuntimeError, TypeError) as exc:
-        raise OptionError(
-            f"device {str(name)[:40]!r} is unknown, expected auto, cpu, cuda or cuda:N", _DEVICES
-        ) from exc
-    if device.type not in ("cpu", "cuda"):
-        raise OptionError(f"device {name[:40]!r} is not supported, expected auto, cpu, cuda or cuda:N", _DEVICES)
+    return torch_device(name, f"auto, {_KNOWN}")
+
+
+def torch_device(name: Any, known: str = _KNOWN) -> torch.device:
+    """Return the device of this name, or raise OptionError where it is none of `known`, or absent."""
+    hint = "use --device cpu; `featx doctor` looks at the installation"
+    if not (isinstance(name, str) and re.fullmatch(r"cpu|cuda(:(0|[1-9][0-9]{0,2}))?", name)):
+        raise OptionError(f"device is {name!r:.42}, expected {known}", hint)
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise OptionError(
-            f"device {name!r} was asked for, and this machine shows {torch.cuda.device_count()} CUDA devices",
-            _DEVICES,
+            f"device is {name!r}, expected one that is here: torch finds {torch.cuda.device_count()} CUDA device(s)",
+            hint,
         )
     return device
 
@@ -76,19 +78,6 @@ def memory_errors(what: str) -> Iterator[None]:
 
 def _no_memory(what: str) -> OutOfMemoryError:
     return OutOfMemoryError(f"memory ran out during {what}", "use a smaller --batch-size or --size")
-
-
-def torch_device(name: Any) -> torch.device:
-    """Return the device of this name, or raise OptionError where it is unknown or absent."""
-    kind, _, number = name.partition(":") if isinstance(name, str) else ("", "", "")
-    if kind not in ("cpu", "cuda") or (":" in str(name) and not (kind == "cuda" and number.isdecimal())):
-        raise OptionError(f"device is {name!r}, expected 'cpu', 'cuda' or 'cuda:N'")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise OptionError(
-            f"device is {name!r}, expected one that is here: torch finds {torch.cuda.device_count()} CUDA device(s)",
-            "give device='cpu'",
-        )
-    return torch.device(name)
 
 
 def processor_name(device: torch.device) -> str:

@@ -106,6 +106,7 @@ class ArchiveFiles:
         return self._members
 
     def names(self) -> list[str]:
+        """Return the members' names, sorted; warn where one name stands for several images."""
         found = sorted(self.members())
         if twice := find_images(self._twice, self.head).images:
             text = f"archive {self.where} holds more than one image of a name, of which the last one counts: "
@@ -113,6 +114,7 @@ class ArchiveFiles:
         return found
 
     def read(self, name: str) -> bytes:
+        """Return a member's content; ImageError where it cannot be had, SourceError where the archive changed."""
         try:
             return self._get(name)
         except SourceError:
@@ -139,6 +141,7 @@ class ArchiveFiles:
         return self._get(name)[:size]
 
     def hashes(self, names: Sequence[str]) -> Hashes:
+        """Return the SHA-256 of each image's content, uint8 (n, 32)."""
         missing = [name for name in names if name not in self._known]
         if missing:
             found = hash_all(self, missing, self.threads)

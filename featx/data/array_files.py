@@ -130,6 +130,7 @@ class StackSource(ArraySource):
         return image, label_of(self.labels[i])
 
     def row_hashes(self) -> Hashes:
+        """Return the SHA-256 of each row's content, uint8 (n, 32)."""
         return self.images.file.hashes(self.images.rows)
 
 

@@ -7,7 +7,7 @@ import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -84,13 +84,16 @@ class ArraySource:
         return self.images[i], label_of(self.labels[i])
 
     def row_hashes(self) -> Hashes:
+        """Return the SHA-256 of each row's content, uint8 (n, 32)."""
         digests = b"".join(hash_image(image) for image in self.images)
         return np.frombuffer(digests, np.uint8).reshape(-1, 32)
 
     def fingerprint(self) -> str:
+        """Return the SHA-256 over the row hashes in order."""
         return fingerprint(self.row_hashes())
 
     def subset(self, rows: Labels) -> ArraySource:
+        """Return a source of these rows, in this order."""
         part = type(self)(
             self.images[rows],
             self.labels[rows],
@@ -177,44 +180,72 @@ def npz(spec: str, memo: object) -> dict[str, ArraySource]:
 
 def split_arrays(spec: str, arrays: Mapping[str, Any], make: type[ArraySource] = ArraySource) -> dict[str, ArraySource]:
     """Find images, labels, classes and ids among named arrays, as `npz` says, and make a source a split."""
-    classes = tuple(_names(spec, arrays, "classes")) if "classes" in arrays else None
-    found: dict[str, tuple[str, Any, npt.NDArray[Any] | None]] = {}
+    named = tuple(_names(spec, arrays, "classes")) if "classes" in arrays else None
+    parts = _find_parts(spec, arrays)
+    classes, labels = _number(spec, {s: _npz_labels(spec, p.images, p.labels) for s, p in parts.items()}, named)
+    ids = _names(spec, arrays, "ids") if "ids" in arrays and set(parts) == {"all"} else None
+    return {
+        split: make(
+            part.images,
+            labels[split],
+            classes=classes,
+            ids=[f"{part.name}/{i:06d}" for i in range(len(part.images))] if ids is None else ids,
+            spec=spec,
+            split=split,
+            channels=bands(part.images.shape),
+        )
+        for split, part in parts.items()
+    }
+
+
+class _Part(NamedTuple):
+    """One split's arrays, and the name that the images have among the others; labels as they stand there."""
+
+    name: str
+    images: Any
+    labels: npt.NDArray[Any] | None
+
+
+def _find_parts(spec: str, arrays: Mapping[str, Any]) -> dict[str, _Part]:
+    """Return the splits that have images, by their arrays' names."""
+    parts = {}
     for split in ("train", "val", "test", "all"):
         x_name = _pick(arrays, split, ("X", "x", "images", "data"))
         y_name = _pick(arrays, split, ("y", "Y", "labels", "targets"))
         if x_name:
             x = arrays[x_name]
             check_images(spec, x.dtype, x.shape, bands(x.shape))
-            found[split] = (x_name, x, arrays[y_name] if y_name else None)
-    if not found:
+            parts[split] = _Part(x_name, x, arrays[y_name] if y_name else None)
+    if not parts:
         raise SourceError(
             f"{spec} holds the arrays {', '.join(sorted(arrays)) or 'none'}, expected X and y, "
             "or X_train, y_train, ...",
             "np.savez(path, X=images, y=labels)",
         )
-    labels = {s: _npz_labels(spec, x, y) for s, (_, x, y) in found.items()}
-    if len({y.dtype.kind for y in labels.values() if y is not None}) > 1:
+    return parts
+
+
+def _number(
+    spec: str, given: Mapping[str, npt.NDArray[Any] | None], named: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], dict[str, Labels | None]]:
+    """Return the class names, and each split's labels as positions in them.
+
+    Parameters
+    ----------
+    given : mapping of str to ndarray or None
+        Each split's labels.
+    named : tuple of str, optional
+        The class names, where the arrays hold some: the labels are positions already. Without them the classes are
+        the sorted distinct labels of all splits together.
+    """
+    known = [y for y in given.values() if y is not None]
+    if len({y.dtype.kind for y in known}) > 1:
         raise SourceError(f"{spec}: labels are integers in one split and strings in another, expected one kind")
-    if classes is None:
-        seen = [y for y in labels.values() if y is not None]
-        values = np.unique(np.concatenate(seen)) if seen else np.empty(0, str)
-        classes = tuple(str(v) for v in values)
-        numbers = {s: None if y is None else np.searchsorted(values, y) for s, y in labels.items()}
-    else:
-        numbers = {s: None if y is None else _in_range(spec, y, classes) for s, y in labels.items()}
-    ids = _names(spec, arrays, "ids") if "ids" in arrays and set(found) == {"all"} else None
-    return {
-        s: make(
-            x,
-            None if (y := numbers[s]) is None else y.astype(np.int64),
-            classes=classes,
-            ids=[f"{name}/{i:06d}" for i in range(len(x))] if ids is None else ids,
-            spec=spec,
-            split=s,
-            channels=bands(x.shape),
-        )
-        for s, (name, x, _) in found.items()
-    }
+    if named is not None:
+        return named, {s: None if y is None else _in_range(spec, y, named) for s, y in given.items()}
+    values = np.unique(np.concatenate(known)) if known else np.empty(0, str)
+    numbers = {s: None if y is None else np.searchsorted(values, y).astype(np.int64) for s, y in given.items()}
+    return tuple(str(value) for value in values), numbers
 
 
 def bands(shape: tuple[int, ...]) -> int | None:
@@ -271,7 +302,8 @@ def _npz_labels(spec: str, x: npt.NDArray[Any], y: npt.NDArray[Any] | None) -> n
     return _characters(spec, y) if y.dtype.kind == "U" else y.astype(np.int64)
 
 
-def _in_range(spec: str, y: npt.NDArray[Any], classes: tuple[str, ...]) -> npt.NDArray[Any]:
+def _in_range(spec: str, y: npt.NDArray[Any], classes: tuple[str, ...]) -> Labels:
+    """Return labels; SourceError unless they are positions in `classes`, or -1 for none."""
     if y.dtype.kind != "i" or (len(y) and not -1 <= y.min() <= y.max() < len(classes)):
         raise SourceError(
             f"{spec}: labels lie outside the {len(classes)} classes it names, expected 0 to {len(classes) - 1}"

@@ -14,17 +14,24 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from featx.core.specs import PreprocessSpec
 from featx.core.types import RowNumbers
 from featx.data.decoding import Pixels, prepare_views, view_sizes
-from featx.data.sources import Source, at_bits
+from featx.data.source import Source, at_bits
 from featx.errors import FeatxError, FeatxWarning, ImageError, OutOfMemoryError, SourceError
 
 SLOW_SECONDS = 60.0
 """An image that takes longer is named in a warning."""
+
+Shape = tuple[int, int, int]
+"""(C, H, W) of a prepared image."""
+
+_first_shapes: WeakKeyDictionary[Source, dict[PreprocessSpec, Shape]] = WeakKeyDictionary()
+"""What the first image of a source became: several stages of a run ask, and each answer costs decoding it."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,10 @@ class Batch:
         return pixels
 
 
-def image_shape(source: Source, spec: PreprocessSpec) -> tuple[int, int, int]:
+def image_shape(source: Source, spec: PreprocessSpec) -> Shape:
     """Return (C, H, W) of a prepared image; where the spec leaves the size alone, the first image's.
+
+    The first image is looked at once for each source and spec.
 
     Raises
     ------
@@ -65,6 +74,17 @@ def image_shape(source: Source, spec: PreprocessSpec) -> tuple[int, int, int]:
     _check_channels(source, spec)
     if spec.crop is not None:
         return spec.channels, spec.crop, spec.crop
+    try:
+        known = _first_shapes.setdefault(source, {})
+    except TypeError:  # a caller's own class may forbid hashes or weak references
+        return _first_shape(source, spec)
+    if spec not in known:
+        known[spec] = _first_shape(source, spec)
+    return known[spec]
+
+
+def _first_shape(source: Source, spec: PreprocessSpec) -> Shape:
+    """Return what the first image that can be decoded becomes."""
     reasons = []
     source = at_bits(source, spec.bits)
     for i in range(len(source)):
@@ -102,7 +122,7 @@ def load_batches(
     source: Source,
     batches: Iterable[RowNumbers],
     spec: PreprocessSpec,
-    shape: tuple[int, int, int],
+    shape: Shape,
     *,
     workers: int | None = None,
     on_error: str = "raise",
@@ -160,7 +180,7 @@ class _Crew:
 
     source: Source
     spec: PreprocessSpec
-    shape: tuple[int, int, int]
+    shape: Shape
     on_error: str
     turns: threading.Semaphore
     reading: dict[int, tuple[int, float]] = field(default_factory=dict)

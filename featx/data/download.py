@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import os
 import shutil
 import tempfile
-import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from featx.cache.memo import Memo
-from featx.core.atomic import make_folder, replacing
+from featx.core.atomic import make_folder
+from featx.core.http import NetworkError, download
 from featx.core.specs import Progress, no_progress
 from featx.data.unpacked import check_contents, md5_of, note_contents
 from featx.errors import SourceError, StoreError
-
-DOWNLOAD_SECONDS = 30.0
-"""How long a silent server is waited for."""
-
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -110,59 +103,14 @@ def _download(name: str, remote: Remote, path: Path, progress: Progress) -> None
     reasons = []
     for url in remote.urls:
         try:
-            with replacing(path) as fd:
-                found = _copy(url, remote, fd, progress)
-                if remote.md5 and found != remote.md5:
-                    raise ValueError(f"what the server gives has md5 {found}")
-            return
-        except (_NetworkError, ValueError) as exc:
+            return download(url, path, "md5", remote.md5, progress)
+        except NetworkError as exc:
             reasons.append(" ".join(str(exc).split())[:120])
     raise SourceError(
         f"data set {name} needs {remote.name} ({remote.digest}), which is not in {path.parent} and could not be "
         f"downloaded: {'; '.join(dict.fromkeys(reasons))}",
         f"put {remote.urls[0]} into that folder{remote.note}",
     )
-
-
-class _NetworkError(Exception):
-    """Told from an OSError of the disk, which is written to in the same breath."""
-
-
-def _copy(url: str, remote: Remote, fd: int, progress: Progress) -> str:
-    """Write what a server sends to an open file and return its MD5."""
-    digest = hashlib.md5(usedforsecurity=False)
-    done = 0
-    try:
-        request = urllib.request.Request(url, headers={"User-Agent": "featx"})
-        with urllib.request.urlopen(request, timeout=DOWNLOAD_SECONDS) as response:
-            total = int(response.headers.get("Content-Length") or 0)
-            while chunk := response.read(_CHUNK):
-                _write(fd, chunk)
-                digest.update(chunk)
-                done += len(chunk)
-                progress(f"download {remote.name}", done >> 20, max(total, done) >> 20)
-    except _DiskError as exc:
-        raise exc.error from exc
-    except (OSError, http.client.HTTPException, ValueError) as exc:
-        raise _NetworkError(str(exc) or type(exc).__name__) from exc
-    if done < total:
-        raise _NetworkError(f"the connection ended after {done:,} of {total:,} bytes")
-    return digest.hexdigest()
-
-
-class _DiskError(Exception):
-    def __init__(self, error: OSError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-def _write(fd: int, data: bytes) -> None:
-    rest = memoryview(data)
-    try:
-        while rest:
-            rest = rest[os.write(fd, rest) :]
-    except OSError as exc:
-        raise _DiskError(exc) from exc
 
 
 def _check(name: str, remote: Remote, path: Path, memo: Memo | None) -> None:

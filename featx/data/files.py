@@ -131,6 +131,7 @@ class FolderFiles:
         return path
 
     def read(self, name: str) -> bytes:
+        """Return a file's content; ImageError where it cannot be had."""
         return _read_file(self.path(name), name, self.where)
 
     def head(self, name: str, size: int) -> bytes:
@@ -145,6 +146,7 @@ class FolderFiles:
             return b""
 
     def hashes(self, names: Sequence[str]) -> Hashes:
+        """Return the SHA-256 of each file's content, uint8 (n, 32); files whose hash is remembered are not read."""
         about = {"folder": str(self._root), "digest": DIGEST}
         known = FileTable.from_bytes(self._memo.get_bytes("folder", about) if self._memo else None)
         seen, stamps = tags(names), self._stamps(names)
@@ -194,12 +196,15 @@ class PathFiles:
     where = "the given paths"
 
     def names(self) -> list[str]:
+        """Return nothing: files are read by the paths that they were given as."""
         return []
 
     def read(self, name: str) -> bytes:
+        """Return a file's content; ImageError where it cannot be had."""
         return _read_file(Path(name), name, self.where)
 
     def hashes(self, names: Sequence[str]) -> Hashes:
+        """Return the SHA-256 of each file's content, uint8 (n, 32)."""
         return hash_all(self, names)
 
 

@@ -106,6 +106,7 @@ class ParquetFiles:
         self.__init__(state["where"], state["shards"])  # type: ignore[misc]
 
     def names(self) -> list[str]:
+        """Return ``split/row`` for every row of every split."""
         return [f"{split}/{i:08d}" for split, starts in self._starts.items() for i in range(starts[-1])]
 
     def _place(self, name: str) -> tuple[str, int, int]:
@@ -115,6 +116,7 @@ class ParquetFiles:
         return split, at, row - self._starts[split][at]
 
     def read(self, name: str) -> bytes:
+        """Return a row's encoded image; ImageError where it has none, or it cannot be had."""
         split, at, row = self._place(name)
         shard = self._shards[split][at]
         group = bisect.bisect_right(shard.starts, row) - 1
@@ -150,6 +152,7 @@ class ParquetFiles:
             return self._cache[key]
 
     def hashes(self, names: Sequence[str]) -> Hashes:
+        """Return the SHA-256 of each image's content, uint8 (n, 32)."""
         places = [self._place(name) for name in names]
         rows = np.array([row for _, _, row in places], np.int64)
         found = np.zeros((len(names), 32), np.uint8)

@@ -23,14 +23,23 @@ class Labelled(Protocol):
     """What a split needs to know of a source."""
 
     @property
-    def ids(self) -> Sequence[str]: ...
+    def ids(self) -> Sequence[str]:
+        """The rows' ids, in order."""
+
     @property
-    def labels(self) -> RowNumbers: ...
+    def labels(self) -> RowNumbers:
+        """Positions in `classes`, int64 (n,); -1 where a row has no label."""
+
     @property
-    def classes(self) -> tuple[str, ...]: ...
+    def classes(self) -> tuple[str, ...]:
+        """Class names."""
+
     @property
-    def split(self) -> str: ...
-    def row_hashes(self) -> npt.NDArray[np.uint8]: ...
+    def split(self) -> str:
+        """``train``, ``val``, ``test`` or ``all``."""
+
+    def row_hashes(self) -> npt.NDArray[np.uint8]:
+        """Return the SHA-256 of each row's content, uint8 (n, 32)."""
 
 
 @dataclass(frozen=True)

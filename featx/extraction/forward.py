@@ -67,6 +67,7 @@ class Normalize(torch.nn.Module):
         self.register_buffer("std", torch.tensor(spec.std).view(shape), persistent=False)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return pixels, uint8 (n, H, W, C), as the network takes them: float32 (n, C, H, W)."""
         # The same operations in the same order as torchvision's preset, so that the values are the same.
         x = pixels.permute(0, 3, 1, 2).float().div_(255)
         return x.sub_(self.mean).div_(self.std)

@@ -81,13 +81,16 @@ class Hooked(Readable):
         self._paths = [path for path, _ in module.named_modules() if path]
 
     def names(self) -> list[str]:
+        """Return the names of the nodes and module paths, in the order in which they run."""
         seen = [name for name, _ in self._pairs()]
         return [*seen, *(path for path in self._paths if path not in {*seen, *self._lost()})]
 
     def check(self, name: str) -> None:
+        """Raise OptionError, with the nearest names, for a name that means no node."""
         check_name(name, self.names(), self._lost())
 
     def before(self, head: str) -> str:
+        """Return the node whose values a module takes; see `Readable.before`."""
         within = [path for path in self._seen.given if f"{path}.".startswith(f"{head}.")]
         name = self._seen.given[within[0]] if within else ""
         if name not in self._seen.seen:
@@ -95,14 +98,17 @@ class Hooked(Readable):
         return name
 
     def ends_with(self, head: str) -> bool:
+        """Tell whether what a module gives is what the network returns, unchanged."""
         return head in self._seen.returned
 
     def base(self, head: str, nodes: Nodes) -> str:
+        """Return where the convolutional base ends; see `Readable.base`."""
         began = self._seen.began.get(head)
         before = [name for name, value in self._seen.seen.items() if began and value.at <= began[0]]
         return last_in_space(before, nodes)
 
     def ran_before(self, block: str) -> set[str]:
+        """Return what runs before a block, and not again from there on; see `Readable.ran_before`."""
         record = self._seen
         starts = [times[0] for path, times in record.began.items() if f"{path}.".startswith(f"{block}.")]
         if not starts:
@@ -209,6 +215,7 @@ class HookedRows(nn.Module):
         self._reads, self._counts = list(reads), counts
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return one (n, columns) tensor per spec for images of shape (n, C, H, W)."""
         rows: dict[LayerSpec, torch.Tensor] = {}
         left = {read.path: self._counts[read.path] for _, read, _ in self._reads if self._counts and not read.given}
 

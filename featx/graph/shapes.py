@@ -160,26 +160,36 @@ class _Measure(fx.Interpreter):
         self._order = {node: at for at, node in enumerate(module.graph.nodes)}
 
     def run_node(self, n: fx.Node) -> Any:
+        inputs = self._inputs(n)
+        versions = [x._version for x in inputs.values()]
         before = self.counter.get_total_flops()
-        versions = {node: value._version for node, value in self._inputs(n)}
         value = super().run_node(n)
         self.cost[n.name] = (self.counter.get_total_flops() - before) // 4  # 2 operations a multiply-add, 2 images
         if isinstance(value, torch.Tensor) and value.is_floating_point() and value.ndim > 1 and len(value) == 2:
             self.shapes[n.name] = tuple(value.shape[1:])
-        inputs = self._inputs(n)
-        for write in self._writes:
-            write.read |= any(storage_of(x) == write.storage and self._order[node] < write.at for node, x in inputs)
-        changed = {storage_of(x) for node, x in inputs if x._version != versions[node]}
-        self._writes += [_Write(n.name, storage, self._order[n]) for storage in changed]
+        self._note_reads(inputs)
+        self._note_writes(n, [x for x, old in zip(inputs.values(), versions, strict=True) if x._version != old])
         return value
+
+    def _note_reads(self, inputs: dict[fx.Node, torch.Tensor]) -> None:
+        """Mark the writes that a node sees although it takes a value from before them: that value was changed."""
+        for write in self._writes:
+            write.read |= any(
+                storage_of(x) == write.storage and self._order[node] < write.at for node, x in inputs.items()
+            )
+
+    def _note_writes(self, n: fx.Node, changed: list[torch.Tensor]) -> None:
+        """Note that a node changed these of its inputs, in each piece of memory once."""
+        self._writes += [_Write(n.name, storage, self._order[n]) for storage in set(map(storage_of, changed))]
 
     def effects(self) -> frozenset[str]:
         """Return the nodes whose writes are read past their own result: through a value that was there before."""
         return frozenset(write.node for write in self._writes if write.read)
 
-    def _inputs(self, n: fx.Node) -> list[tuple[fx.Node, torch.Tensor]]:
+    def _inputs(self, n: fx.Node) -> dict[fx.Node, torch.Tensor]:
+        """Return the tensors that a node takes, by the node that gave them."""
         found = ((node, self.env.get(node)) for node in n.all_input_nodes)
-        return [(node, value) for node, value in found if isinstance(value, torch.Tensor)]
+        return {node: value for node, value in found if isinstance(value, torch.Tensor)}
 
 
 @dataclass

@@ -53,12 +53,15 @@ class Traced(Readable):
         return self._nodes[dict(self._names)[name]]
 
     def check(self, name: str) -> None:
+        """Raise OptionError, with the nearest names, for a name that means no node."""
         check_name(name, self.names(), self._lost)
 
     def names(self) -> list[str]:
+        """Return the names of the nodes and module paths, in the order in which they run."""
         return [name for name, _ in self._names]
 
     def before(self, head: str) -> str:
+        """Return the node whose values a module takes; see `Readable.before`."""
         # A classifier that is no leaf (timm's own linear layers) has nodes within, and the first is fed.
         within = [node for name, node in self._nodes.items() if f"{name}.".startswith(f"{head}.")]
         fed = self._origin(within[0].args[0]) if within else None
@@ -68,6 +71,7 @@ class Traced(Readable):
         raise fed_by_nothing(head)
 
     def ends_with(self, head: str) -> bool:
+        """Tell whether what a module gives is what the network returns, unchanged."""
         (out,) = (node for node in self.graph_module.graph.nodes if node.op == "output")
         within = {node for name, node in self._nodes.items() if f"{name}.".startswith(f"{head}.")}
         return any(self._origin(node) in within for node in out.all_input_nodes)
@@ -79,6 +83,7 @@ class Traced(Readable):
         return node
 
     def base(self, head: str, nodes: Nodes) -> str:
+        """Return where the convolutional base ends; see `Readable.base`."""
         within = [node for name, node in self._nodes.items() if f"{name}.".startswith(f"{head}.")]
         names = {node: name for name, node in self._nodes.items()}
         # Of the nodes that the classifier depends on, the graph's order being the order in which they run.
@@ -86,6 +91,7 @@ class Traced(Readable):
         return last_in_space([names.get(node, "") for node in before], nodes)
 
     def ran_before(self, block: str) -> set[str]:
+        """Return what runs before a block, and not again from there on; see `Readable.ran_before`."""
         starts = {node for name, node in self._nodes.items() if f"{name}.".startswith(f"{block}.")}
         nodes = list(self.graph_module.graph.nodes)
         at = next((i for i, node in enumerate(nodes) if node in starts), None)

@@ -118,6 +118,7 @@ def remembered(
 
 
 def from_facts(known: Mapping[str, Any], weights: str) -> Backbone:
+    """Rebuild a backbone from remembered facts; `weights` as they were asked for."""
     return Backbone(
         name=known["name"],
         weights=weights,

@@ -24,7 +24,7 @@ from featx.models.channels import input_channels
 from featx.models.factories import Factory
 from featx.models.own_head import find_own_head
 from featx.models.source_hash import code_of
-from featx.models.state_dict import State, fetch, load_into, match_published, published, read_state, state_hash
+from featx.models.state_dict import StateDict, fetch, load_into, match_published, published, read_state, state_hash
 
 OWN_PX = 224
 """Size of the images that a user's own network takes where none is given."""
@@ -212,7 +212,7 @@ def stamps_of(files: Sequence[str]) -> list[list[Any]]:
     return [[file, file_stamp(file)] for file in files]
 
 
-def _load_facts(module: nn.Module, head: str, state: State | None, weights: str) -> dict[str, Any]:
+def _load_facts(module: nn.Module, head: str, state: StateDict | None, weights: str) -> dict[str, Any]:
     """Load the weights and tell what a network is."""
     width = torchvision_models.head_width(module.get_submodule(head)) if head else 0
     left_out = () if state is None else load_into(module, state, head, weights)
@@ -272,7 +272,7 @@ def default_layer(module: nn.Module, head: str, network: Readable, nodes: Nodes)
         return None
 
 
-def _state(name: str, weights: str, file: str, module: nn.Module, options: dict[str, Any]) -> State:
+def _state(name: str, weights: str, file: str, module: nn.Module, options: dict[str, Any]) -> StateDict:
     """Read a file's tensors; timm's published ones as timm itself would load them, others resampled to its size."""
     state = read_state(Path(file), lambda: set(module.state_dict()))
     if is_timm(name) and weights == PUBLISHED:

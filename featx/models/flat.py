@@ -43,6 +43,7 @@ class HookedFlatNetwork(nn.Module):
         self._until = until
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits (n, k) for images of shape (n, C, H, W)."""
         logits: torch.Tensor = self.head(torch.flatten(self._until(x), 1))
         return logits
 
@@ -74,5 +75,6 @@ class FlatNetwork(nn.Module):
         self.head = head
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits (n, k) for images of shape (n, C, H, W)."""
         logits: torch.Tensor = self.head(torch.flatten(self.base(x)["base"], 1))
         return logits

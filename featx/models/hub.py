@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import urllib.error
-import urllib.request
 from pathlib import Path
 
+from featx.core.http import reach
 from featx.errors import WeightsError
-from featx.models.state_dict import DOWNLOAD_SECONDS, file_hash
+from featx.models.state_dict import file_hash
 
 FILES = ("model.safetensors", "pytorch_model.bin")
 """A repository's weights, the first that it has; the second is read without running what a pickle asks for."""
@@ -47,7 +46,7 @@ def _download(identity: str, revision: str, names: tuple[str, ...]) -> Path:
     url = huggingface_hub.hf_hub_url(identity, names[0], revision=revision)
     try:
         # The hub's client tries for half a minute where there is no network; this tells at once.
-        _reach(url)
+        reach(url)
         for name in names[:-1]:
             try:
                 return Path(huggingface_hub.hf_hub_download(identity, name, revision=revision))
@@ -65,14 +64,6 @@ def _download(identity: str, revision: str, names: tuple[str, ...]) -> Path:
             f"{' '.join(str(exc).split())[:120]}",
             f"put {url} at {place / 'snapshots' / revision / names[0]}, or use --weights FILE or random:0",
         ) from exc
-
-
-def _reach(url: str) -> None:
-    request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "featx"})
-    try:
-        urllib.request.urlopen(request, timeout=DOWNLOAD_SECONDS).close()
-    except urllib.error.HTTPError:  # somebody answers: the hub's client knows what that means
-        return
 
 
 def _checked(path: Path) -> Path:

@@ -18,6 +18,10 @@ def adjusted(
     std: Sequence[float] | None,
     views: Views,
 ) -> PreprocessSpec:
+    """Return the preprocessing with what is not None in place of its own.
+
+    One value of `mean` or `std` is every channel's.
+    """
     if resize == "none" and size is None:
         spec = replace(spec, resize=None, crop=None)
     if size is not None:

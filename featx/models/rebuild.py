@@ -18,7 +18,7 @@ from featx.models.flat import flat_network
 from featx.models.head_spec import HeadSpec
 from featx.models.heads import attach, make_head
 from featx.models.source_hash import code_of
-from featx.models.state_dict import State, load_into, read_state, state_hash
+from featx.models.state_dict import StateDict, load_into, read_state, state_hash
 from featx.models.trained_run import TrainedRun
 
 ANY_PX = 224
@@ -130,7 +130,7 @@ def _names(network: nn.Module, place: str, spec: HeadSpec, *, alone: bool) -> se
     return {name for name in network.state_dict() if not alone or name.startswith(f"{place}.")}
 
 
-def _together(whole: nn.Module, head: State, base: nn.Module, prefix: str) -> State:
+def _together(whole: nn.Module, head: StateDict, base: nn.Module, prefix: str) -> StateDict:
     """Return a head's tensors and those of the base below it."""
     below = {f"{prefix}{name}": tensor for name, tensor in base.state_dict().items()}
     return head | {name: below[name] for name in whole.state_dict() if name not in head and name in below}
@@ -153,7 +153,7 @@ def _untrained(held: TrainedRun) -> nn.Module:
         raise CorruptStoreError(f"the record of {held.run} is damaged: {exc}", "train it again") from exc
 
 
-def _flat(held: TrainedRun, network: nn.Module, place: str, spec: HeadSpec, state: State) -> nn.Module:
+def _flat(held: TrainedRun, network: nn.Module, place: str, spec: HeadSpec, state: StateDict) -> nn.Module:
     px = held.preprocess.crop or ANY_PX
     traced = read_network(network)
     layer = traced.base(place, traced.describe((held.preprocess.channels, px, px), whole=False))
@@ -163,7 +163,7 @@ def _flat(held: TrainedRun, network: nn.Module, place: str, spec: HeadSpec, stat
     return flat_network(traced, network, layer, make_head(spec, int(first.shape[1]), held.n_classes))
 
 
-def _missing(network: nn.Module, state: State) -> tuple[str, ...]:
+def _missing(network: nn.Module, state: StateDict) -> tuple[str, ...]:
     """Return the modules whose own parameters a flat network's state lacks."""
     owners = {name.rpartition(".")[0] for name, _ in network.named_parameters() if f"base.{name}" not in state}
     return tuple(sorted(owners))

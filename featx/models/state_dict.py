@@ -6,11 +6,10 @@ import difflib
 import hashlib
 import pickle
 import re
-import socket
 import sys
-import urllib.error
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,9 @@ import torch
 import torchvision
 from torch import nn
 
-from featx.errors import OptionError, WeightsError, suggest
+from featx.core.http import NetworkError, download
+from featx.core.specs import Progress
+from featx.errors import OptionError, StoreError, WeightsError, suggest
 
 StateDict = dict[str, torch.Tensor]
 
@@ -30,8 +31,6 @@ _LOOKED_AT = 20
 """Unknown names whose nearest is looked for: a file of another network has thousands."""
 READABLE = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 """How the names of files with weights end."""
-DOWNLOAD_SECONDS = 30.0
-"""How long a silent server is waited for."""
 
 
 def published(name: str, weights: str) -> Any:
@@ -104,19 +103,28 @@ def _published_digest(url: str) -> str | None:
 
 
 def _download(url: str, path: Path, digest: str | None) -> None:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_SECONDS)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=sys.stderr.isatty())
-    except (OSError, RuntimeError, urllib.error.URLError) as exc:
+        with _display() as progress:
+            download(url, path, "sha256", digest or "", progress)
+    except (NetworkError, StoreError, OSError) as exc:
+        reason = exc.message if isinstance(exc, StoreError) else str(exc)
         raise WeightsError(
             f"weights {path.name} are not in {path.parent} and could not be downloaded: "
-            f"{' '.join(str(exc).split())[:120]}",
+            f"{' '.join(reason.split())[:120]}",
             f"put {url} into that folder, or use --weights random:0 or a file of your own",
         ) from exc
-    finally:
-        socket.setdefaulttimeout(before)
+
+
+@contextmanager
+def _display() -> Iterator[Progress]:
+    """Show on a terminal how far a download is."""
+    from rich.console import Console
+    from rich.progress import Progress as Display
+
+    with Display(console=Console(stderr=True), disable=not sys.stderr.isatty()) as display:
+        task = display.add_task("download", total=None)
+        yield lambda stage, done, total: display.update(task, description=stage, completed=done, total=total)
 
 
 def file_hash(path: Path) -> str:

@@ -17,7 +17,7 @@ from featx.core.rng import isolated_rng
 from featx.core.specs import INTERPOLATIONS, PreprocessSpec, Resize
 from featx.errors import OptionError, WeightsError, suggest
 from featx.models.hub import fetch_from_hub
-from featx.models.state_dict import READABLE, State, fetch_url
+from featx.models.state_dict import READABLE, StateDict, fetch_url
 
 _FITS: dict[str, Resize] = {"center": "crop", "squash": "squash", "border": "pad"}
 """timm's names of how an image becomes square."""
@@ -107,7 +107,7 @@ def build(name: str, options: Mapping[str, Any] = MappingProxyType({})) -> nn.Mo
     return network
 
 
-def resampled(state: State, module: nn.Module) -> State:
+def resampled(state: StateDict, module: nn.Module) -> StateDict:
     """Return a file's weights for the size that a network was made for, as timm resamples them; else as they are."""
     own = module.state_dict()
     convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
@@ -195,7 +195,7 @@ def fetch(name: str) -> Path:
     return fetch_url(url)
 
 
-def fitted(name: str, state: State, own: Mapping[str, torch.Tensor], options: Mapping[str, Any]) -> State:
+def fitted(name: str, state: StateDict, own: Mapping[str, torch.Tensor], options: Mapping[str, Any]) -> StateDict:
     """Return published weights under the network's own names: timm converts those of other code bases.
 
     Parameters
@@ -230,7 +230,7 @@ def fitted(name: str, state: State, own: Mapping[str, torch.Tensor], options: Ma
             f"the published weights of {name} do not fit it: {' '.join(str(exc).split())[:160]}",
             "install the timm that they were made for, or use --weights random:0",
         ) from exc
-    found: State = built.state_dict()
+    found: StateDict = built.state_dict()
     return found
 
 

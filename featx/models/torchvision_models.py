@@ -47,6 +47,7 @@ class LeNet5(nn.Module):
         self.fc3 = nn.Linear(84, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits (n, k) for images of shape (n, C, 32, 32)."""
         x = self.pool1(self.relu1(self.conv1(x)))
         x = self.pool2(self.relu2(self.conv2(x)))
         x = self.relu4(self.fc2(self.relu3(self.fc1(self.flatten(x)))))
@@ -62,6 +63,7 @@ class Pixels(nn.Module):
         self.pixels = nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the images as they are."""
         out: torch.Tensor = self.pixels(x)
         return out
 

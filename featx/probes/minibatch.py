@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 Floats = NDArray[np.float64]
 
 BATCH_ROWS = 256
-DECAY = (0.9, 0.999)
-TINY = 1e-8
-"""Adam's own constants (Kingma and Ba 2015)."""
 
 
 @dataclass(frozen=True)
 class Adam:
-    """Where the optimiser stands.
+    """Where the optimiser stands (Kingma and Ba 2015, with their constants).
 
     Parameters
     ----------
@@ -59,35 +58,41 @@ def step_through(
     were seen until then: over one epoch, this tends to `SoftmaxRegression`'s objective divided by C and the number of
     rows, with ``penalty = 1 / C``.
     """
-    for start in range(0, len(X), BATCH_ROWS):
-        part = slice(start, start + BATCH_ROWS)
-        state = _step(state, X[part], target[part], weight[part], penalty, fit_intercept, learning_rate)
-    return state
+    rows = state.rows
+    with torch.inference_mode(False):  # whatever the caller computes without gradients
+        weights, optimizer = _resumed(state, learning_rate)
+        for start in range(0, len(X), BATCH_ROWS):
+            part = slice(start, start + BATCH_ROWS)
+            batch = torch.from_numpy(np.column_stack([X[part], np.ones(len(X[part]))]))  # float64; the intercept's ones
+            rows += len(batch)
+            loss = _mean_loss(weights, batch, torch.tensor(target[part]), torch.tensor(weight[part]))
+            optimizer.zero_grad()
+            torch.autograd.backward(loss + penalty / (2 * rows) * weights[:, :-1].square().sum())
+            if not fit_intercept and weights.grad is not None:
+                weights.grad[:, -1] = 0
+            optimizer.step()
+    return _state_of(weights, optimizer, rows)
 
 
-def _step(
-    state: Adam,
-    X: NDArray[Any],
-    target: NDArray[np.int64],
-    weight: Floats,
-    penalty: float,
-    fit_intercept: bool,
-    learning_rate: float,
-) -> Adam:
-    X = np.asarray(X, np.float64)
-    rows, steps = state.rows + len(X), state.steps + 1
-    logits = X @ state.weights[:, :-1].T + state.weights[:, -1]
-    if logits.shape[1] == 1:
-        residual = expit(logits) - target[:, None]
-    else:
-        residual = softmax(logits, axis=1)
-        residual[np.arange(len(X)), target] -= 1
-    residual *= weight[:, None] / len(X)
-    gradient = np.column_stack([residual.T @ X + penalty / rows * state.weights[:, :-1], residual.sum(0)])
-    if not fit_intercept:
-        gradient[:, -1] = 0
-    mean = DECAY[0] * state.mean + (1 - DECAY[0]) * gradient
-    square = DECAY[1] * state.square + (1 - DECAY[1]) * gradient**2
-    step = mean / (1 - DECAY[0] ** steps) / (np.sqrt(square / (1 - DECAY[1] ** steps)) + TINY)
-    weights = state.weights - learning_rate * step
-    return replace(state, weights=weights, mean=mean, square=square, steps=steps, rows=rows)
+def _mean_loss(weights: Tensor, X: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    logits = X @ weights.T
+    if len(weights) == 1:
+        return binary_cross_entropy_with_logits(logits[:, 0], target.double(), weight)
+    return (weight * cross_entropy(logits, target, reduction="none")).mean()
+
+
+def _resumed(state: Adam, learning_rate: float) -> tuple[Tensor, torch.optim.Adam]:
+    """Return the weights and their optimiser, in copies of the state's memory."""
+    weights = torch.tensor(state.weights, requires_grad=True)
+    optimizer = torch.optim.Adam([weights], learning_rate)
+    moments = {"exp_avg": torch.tensor(state.mean), "exp_avg_sq": torch.tensor(state.square)}
+    # In float64: float32 counts to 2^24 only.
+    count = {"step": torch.tensor(float(state.steps), dtype=torch.float64)}
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": {0: moments | count}})
+    return weights, optimizer
+
+
+def _state_of(weights: Tensor, optimizer: torch.optim.Adam, rows: int) -> Adam:
+    found = optimizer.state[weights]
+    mean, square = found["exp_avg"].numpy(), found["exp_avg_sq"].numpy()
+    return Adam(weights.detach().numpy(), mean, square, int(found["step"]), rows)

@@ -132,8 +132,9 @@ def _parts(problem: Problem, values: int) -> Iterator[tuple[Tensor, Tensor, Tens
     """Yield classes, weights and samples in working units, so many that `values` for each are not too much."""
     most = max(1, BLOCK_VALUES // values)
     for rows, block in working_blocks(problem):
-        parts = (problem.target[rows].split(most), problem.weight[rows].split(most), block.split(most))
-        yield from zip(*parts, strict=True)
+        target, weight = problem.target[rows], problem.weight[rows]
+        for at in range(0, len(block), most):
+            yield target[at : at + most], weight[at : at + most], block[at : at + most]
 
 
 def _moved(steps: Tensor, block: Tensor, logits: Tensor) -> Tensor:

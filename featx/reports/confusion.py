@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from featx.errors import OptionError
-from featx.reports.formats import Cells
 from featx.reports.rows import TEXT_WIDTH, Recorded, line_text, wrapped
+from featx.reports.tables import Cells, table_width, text_heads
 
 PARTS = ("test", "val", "train")
 """Of which a record may hold a matrix; the first that it has is shown."""
@@ -145,9 +145,10 @@ def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def fits(lines: Sequence[str]) -> bool:
-    """Tell whether lines are no longer than a report's."""
-    return max(map(len, lines), default=0) <= TEXT_WIDTH
+def fits(table: Cells) -> bool:
+    """Tell whether a table's lines are no longer than a report's."""
+    heads, lines, words = table
+    return table_width(text_heads(heads, words), lines) <= TEXT_WIDTH
 
 
 def said_of(found: Confusion) -> str:

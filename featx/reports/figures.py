@@ -14,7 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from scipy.stats import binomtest
 
+from featx.core.statistics import CONFIDENCE
 from featx.errors import FeatxWarning
 
 COLOURS = {"fit": "#4477aa", "train": "#cc6677"}
@@ -230,9 +232,7 @@ def saved(figure: Figure, kind: str) -> bytes:
     return picture.getvalue()
 
 
-def wilson_interval(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
+def wilson_interval(share: float, n: int) -> tuple[float, float]:
     """Return the 95 % interval of a share seen in n trials (Wilson, 1927)."""
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * ((share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5)
-    # The share lies within, which rounding would deny at 0 and at 1.
-    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+    low, high = binomtest(round(share * n), n).proportion_ci(CONFIDENCE, "wilson")
+    return float(low), float(high)

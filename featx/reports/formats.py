@@ -1,32 +1,21 @@
-"""Runs side by side, as tables for documents: Markdown, LaTeX, CSV.
+"""The formats of reports: runs side by side, and one run's confusion matrix, for terminals and for documents.
 
-What is the same for all runs stands above the table. A table wider than a page goes on below itself, its rows numbered;
-one whose columns were asked for stays as it was asked for.
+A new format is a class here and its line in `FORMATS`. In Markdown and LaTeX, what is the same for all runs
+stands above the table. A table wider than a page goes on below itself, its rows numbered; one whose columns were asked
+for stays as it was asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from featx.core.csv_cells import csv_line
 from featx.reports.columns import MEASURED, Column, Row, chosen, filled, with_intervals
-from featx.reports.rows import TEXT_WIDTH, by_name, line_text
-
-MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{c: "\\" + c for c in "\\`*_[]|~"}}
-LATEX = {
-    **{c: "\\" + c for c in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "±": r"$\pm$",
-}
-"""What stands for a character that has a meaning of its own."""
+from featx.reports.confusion import Confusion, fits, said_of
+from featx.reports.rows import TEXT_WIDTH, by_name, line_text, to_text
+from featx.reports.tables import GAP, LATEX, MARKDOWN, Cells, escaped, latex_table, markdown_table, text_table
 
 NUMBER = "#"
 """Head of the column that numbers the rows of a table in several pieces."""
@@ -77,7 +66,7 @@ MARKDOWN_PAGE = Page(109, 3)
 LATEX_PAGE = Page(66, 2.4)
 """Of the class article: 345 pt, letters of 5 pt on the average, 12 pt between two columns."""
 
-TEXT_PAGE = Page(TEXT_WIDTH + 2, 2)
+TEXT_PAGE = Page(TEXT_WIDTH + GAP, GAP)
 
 
 def to_markdown(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
@@ -86,7 +75,7 @@ def to_markdown(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
     if names is not None:
         return markdown_table(*_cells(chosen(names, rows), rows))
     above, columns = _parted(filled(rows), rows, (RUN,))
-    said = [_escaped(line, MARKDOWN) + "\n" for line in _said(above, rows)]
+    said = [escaped(line, MARKDOWN) + "\n" for line in _said(above, rows)]
     tables = [markdown_table(*_cells(piece, rows)) for piece in MARKDOWN_PAGE.pieces(columns, rows)]
     return "\n".join([*(["".join(said)] if said else []), *tables])
 
@@ -97,7 +86,7 @@ def to_latex(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
     if names is not None:
         return latex_table(*_cells(chosen(names, rows), rows))
     above, columns = _parted({n: c for n, c in filled(rows).items() if n != RUN}, rows, ())
-    lines = [_escaped(line, LATEX) for line in _said(above, rows)]
+    lines = [escaped(line, LATEX) for line in _said(above, rows)]
     said = ["\n".join([r"\noindent", *lines, r"\par\medskip", ""])] if lines else []
     runs = [f"% {line_text(row.get(RUN))}" for row in rows]
     pieces = LATEX_PAGE.pieces(columns, rows)
@@ -160,44 +149,73 @@ def _numbers(rows: Sequence[Row]) -> Column:
     return Column(lambda row: at[id(row)])
 
 
-Cells = tuple[list[str], list[list[str]], list[bool]]
-
-
 def _cells(columns: Columns, rows: Sequence[Row]) -> Cells:
     words = [column.words for column in columns.values()]
     return list(columns), [[column.text(row) for column in columns.values()] for row in rows], words
 
 
-def markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]], words: Sequence[bool]) -> str:
-    """Return a table in Markdown; columns of `words` stand to the left."""
-    rule = ["---" if left else "---:" for left in words]
-    cells = [[_escaped(cell, MARKDOWN) for cell in line] for line in lines]
-    shown = [[_escaped(head, MARKDOWN) for head in heads], rule, *cells]
-    return "".join(f"| {' | '.join(line)} |\n" for line in shown)
+class Format(Protocol):
+    """How reports are written."""
+
+    def runs(self, rows: Sequence[Row], names: Sequence[str] | None) -> str:
+        """Return rows side by side; `names` are the columns, else those that the format chooses."""
+
+    def confusion(self, found: Confusion) -> str:
+        """Return a confusion matrix and recall by class."""
 
 
-def latex_table(
-    heads: Sequence[str], lines: Sequence[Sequence[str]], words: Sequence[bool], comments: Sequence[str] = ()
-) -> str:
-    """Return a LaTeX tabular; its lines are those of the package booktabs, a comment may stand above each."""
-    head, *body = (" & ".join(_escaped(cell, LATEX) for cell in line) + r" \\" for line in [heads, *lines])
-    align = "".join("l" if left else "r" for left in words)
-    told = [line for pair in zip(comments, body, strict=True) for line in pair] if comments else body
-    return "\n".join(
-        [rf"\begin{{tabular}}{{{align}}}", r"\toprule", head, r"\midrule", *told, r"\bottomrule", r"\end{tabular}", ""]
-    )
+class Text:
+    """Lines of at most 80 characters, where names are no longer than that."""
+
+    def runs(self, rows: Sequence[Row], names: Sequence[str] | None) -> str:
+        """See `Format`."""
+        return to_text(rows) if names is None else to_columns(rows, names)
+
+    def confusion(self, found: Confusion) -> str:
+        """See `Format`; a matrix that is too wide is left out, which is said."""
+        matrix = f"The matrix of {len(found.classes)} classes is wider than a page: --format csv, --json and\n"
+        matrix = text_table(*found.matrix()) if fits(found.matrix()) else f"{matrix}-o FILE.png have it.\n"
+        explained = f"Confusion matrix, true class down, predicted class across:\n{matrix}"
+        return "\n".join([said_of(found) + "\n", explained, text_table(*found.by_class())])
 
 
-def text_table(heads: Sequence[str], lines: Sequence[Sequence[str]], words: Sequence[bool]) -> str:
-    """Return a table as lines of text, two blanks between columns."""
-    widths = [max(len(line[i]) for line in [heads, *lines]) for i in range(len(heads))]
-    set_to: list[Callable[[str, int], str]] = [str.ljust if left else str.rjust for left in words]
-    shown = [
-        "  ".join(to(cell, width) for to, cell, width in zip(set_to, line, widths, strict=True)).rstrip()
-        for line in [heads, *lines]
-    ]
-    return "\n".join(shown) + "\n"
+class Markdown:
+    """Tables in Markdown."""
+
+    def runs(self, rows: Sequence[Row], names: Sequence[str] | None) -> str:
+        """See `Format`."""
+        return to_markdown(rows, names)
+
+    def confusion(self, found: Confusion) -> str:
+        """See `Format`."""
+        return f"{markdown_table(*found.by_class())}\n{markdown_table(*found.matrix())}"
 
 
-def _escaped(cell: str, escapes: Mapping[str, str]) -> str:
-    return "".join(escapes.get(c, c) for c in cell)
+class Latex:
+    """Tabulars of the package booktabs."""
+
+    def runs(self, rows: Sequence[Row], names: Sequence[str] | None) -> str:
+        """See `Format`."""
+        return to_latex(rows, names)
+
+    def confusion(self, found: Confusion) -> str:
+        """See `Format`."""
+        return f"{latex_table(*found.by_class())}\\par\\medskip\n{latex_table(*found.matrix())}"
+
+
+class Csv:
+    """A line a run, or a class, numbers in full."""
+
+    def runs(self, rows: Sequence[Row], names: Sequence[str] | None) -> str:
+        """See `Format`."""
+        return to_csv(rows, names)
+
+    def confusion(self, found: Confusion) -> str:
+        """See `Format`."""
+        heads = ["class", "rows", "recall", "precision", *found.classes]
+        lines = zip(found.classes, found.rows, found.recall, found.precision, found.counts, strict=True)
+        return "".join([csv_line(heads), *(csv_line([*about, *counts]) for *about, counts in lines)])
+
+
+FORMATS: dict[str, Format] = {"text": Text(), "md": Markdown(), "latex": Latex(), "csv": Csv()}
+"""By what ``--format`` calls them."""

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 from featx.core.backbone_names import RUN
 from featx.data.missing_classes import missing_lines, missing_of
-from featx.errors import first_few
+from featx.errors import first_few, printable
 from featx.reports.identity import drawn_by_seed, leaves, recipe_of
+from featx.reports.tables import GAP, Head, table_lines, table_width
 
 OPTIONS = (
     "size",
@@ -84,6 +85,13 @@ TEXT_WIDTH = 80
 MODEL_WIDTH = 28
 """Characters a line of text has, and the least that its `model` column is of use with."""
 
+HEADS = (
+    Head("run"),
+    Head("model", folds=True),
+    *(Head(name, right=True) for name in ("train", "val", "test", "seconds")),
+)
+"""Of the text's columns."""
+
 
 class Recorded(Protocol):
     """A run, as far as a report needs it."""
@@ -113,7 +121,6 @@ def to_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as lines of at most 80 characters; what all runs share is said once, above them."""
     rows = by_name(rows)
     shared = _shared(rows) if len(rows) > 1 else ()
-    heads = ["run", "model", "train", "val", "test", "seconds"]
     table = [
         [
             line_text(row.get("run")),
@@ -125,7 +132,7 @@ def to_text(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     said = "same for all: " + ", ".join(f"{name}={line_text(rows[0][name])}" for name in shared)
     above = [*wrapped(said), ""] if shared else []
-    return "\n".join([*above, *_columns(heads, table), *_missing(rows)]) + "\n"
+    return "\n".join([*above, *_columns(table), *_missing(rows)]) + "\n"
 
 
 def _missing(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -236,32 +243,17 @@ def _model(row: Mapping[str, Any], varied: Sequence[str]) -> str:
     return " ".join(word for word in words if word)
 
 
-def _columns(heads: Sequence[str], table: Sequence[Sequence[str]]) -> list[str]:
-    # `model` (column 1) is wrapped into what the others leave of a line; numbers stand to the right.
-    widths = [max(len(line[i]) for line in [heads, *table]) for i in range(len(heads))]
-    room = TEXT_WIDTH - (sum(widths) - widths[1] + 2 * (len(widths) - 1))
-    if room < min(widths[1], MODEL_WIDTH):
-        return _model_below(heads, table, widths)
-    widths[1] = min(widths[1], room)
-    lines = []
-    for line in [heads, *table]:
-        model = wrapped(line[1], widths[1]) or [""]
-        cells = [line[0].ljust(widths[0]), model[0].ljust(widths[1])]
-        cells += [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-        lines += [" " * (widths[0] + 2) + more for more in model[1:]]
-    return lines
-
-
-def _model_below(heads: Sequence[str], table: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
-    """Return the lines where `model` has no room beside the others: it stands below each, indented."""
-    lines = []
-    for run, model, *numbers in [heads, *table]:
-        cells = [run.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(numbers, widths[2:], strict=True))]
-        lines.append("  ".join(cells).rstrip())
-        if numbers != list(heads[2:]):
-            lines += wrapped(model, first="  ", more="    ")
-    return lines
+def _columns(table: Sequence[Sequence[str]]) -> list[str]:
+    """Return the table's lines; where `model` has no room beside the others, it stands below each, indented."""
+    numbers = [[run, *rest] for run, _, *rest in table]
+    beside = [head for head in HEADS if not head.folds]
+    room = TEXT_WIDTH - table_width(beside, numbers) - GAP
+    models = [model for _, model, *_ in table]
+    if room >= min(max(map(len, models), default=0), MODEL_WIDTH):
+        return table_lines(HEADS, table, TEXT_WIDTH)
+    head, *lines = table_lines(beside, numbers)
+    below = [[line, *wrapped(model, first="  ", more="    ")] for line, model in zip(lines, models, strict=True)]
+    return [head, *(line for part in below for line in part)]
 
 
 def part_of(row: Mapping[str, Any], name: str, part: str) -> Any:
@@ -294,5 +286,4 @@ def wrapped(text: str, width: int = TEXT_WIDTH, first: str = "", more: str = "")
 
 def line_text(value: Any) -> str:
     """Return a value as one line; a record may hold a stranger's file names, whose control characters are spelt out."""
-    text = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return printable("" if value is None else f"{value:g}" if isinstance(value, float) else value)

@@ -76,6 +76,7 @@ class Standardized(nn.Module):
         return self.head[0] if isinstance(self.head, nn.Sequential) else self.head
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits (n, k) for features as they come from the base."""
         logits: torch.Tensor = self.head((x - self.mean) / self.spread)
         return logits
 

@@ -24,11 +24,13 @@ def test_from_an_empty_folder(shell: Any, home: Path, tmp_path: Path) -> None:
     done = shell(*PROGRAM, "demo", timeout=60)
     assert done.returncode == 0, done.stderr
     assert [name for name in NAMES[1:] if name not in done.stdout] == []
-    with Image.open(tmp_path / "featx-demo.png") as image:
+    assert f"picture {home / 'demo.png'}; " in done.stdout
+    with Image.open(home / "demo.png") as image:
         image.load()
         assert image.format == "PNG"
         assert min(image.size) > 400
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["featx-demo.png", "home"]
+    # The current folder is left as it was.
+    assert [p.name for p in tmp_path.iterdir()] == ["home"]
 
     # What a network has learnt before is worth having, whether it is kept as it is or trained on.
     accuracy = {name: run.read()["accuracy"]["test"] for name, run in zip(NAMES, Runs(home).list(), strict=True)}
@@ -49,6 +51,7 @@ def test_again_it_gives_the_same(featx: Any, home: Path, tmp_path: Path, monkeyp
         documents.append(json.loads(result.stdout))
         assert documents[-1]["picture"] == str(tmp_path / picture)
         assert (tmp_path / picture).stat().st_size > 10_000
+    assert not (home / "demo.png").exists()
     first, again = (
         [{key: row[key] for key in ("name", "accuracy", "interval")} for row in d["rows"]] for d in documents
     )

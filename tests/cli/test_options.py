@@ -23,7 +23,7 @@ def taken(*args: str) -> dict[str, Any]:
     @click.command
     @options.backbone()
     @options.layers(required=False)
-    @options.pick
+    @options.selection
     @options.extraction
     @options.common
     def command(out: Output, home: Path, **values: Any) -> None:
@@ -38,7 +38,7 @@ def taken(*args: str) -> dict[str, Any]:
 def test_defaults_are_those_of_the_specs() -> None:
     values = taken()
     assert values["config"] == ExtractConfig()
-    assert values["pick"] == options.RowSelection(split=None, limit=None, per_class=None, seed=0)
+    assert values["selection"] == options.RowSelection(split=None, limit=None, per_class=None, seed=0)
     assert values["layers"] == ()
 
 
@@ -60,7 +60,7 @@ def test_every_option_reaches_its_field(tmp_path: Path) -> None:
     args += " --split test --limit 5 --per-class 2 --seed 3"
     values = taken(*args.split(), "--home", str(tmp_path), "--json", "--quiet")
     assert values["config"] == config
-    assert values["pick"] == options.RowSelection("test", 5, 2, 3)
+    assert values["selection"] == options.RowSelection("test", 5, 2, 3)
     assert values["home"] == tmp_path
     assert (values["out"].json, values["out"].quiet) == (True, True)
 

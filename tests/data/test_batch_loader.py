@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +162,60 @@ def test_no_good_image_has_no_shape(tmp_path: Path) -> None:
     (tmp_path / "cat/1.png").write_bytes(b"")
     with pytest.raises(ImageError, match="none of the images can be decoded"):
         image_shape(load_source(tmp_path), PreprocessSpec(None, None))
+
+
+class Counted(ArraySource):
+    """Counts how often an image is asked for."""
+
+    asked = 0
+
+    def __getitem__(self, i: int) -> Any:
+        self.asked += 1
+        return super().__getitem__(i)
+
+
+def test_the_first_image_is_looked_at_once_for_each_preprocessing() -> None:
+    source = Counted(np.zeros((3, 6, 4, 3), np.uint8))
+    for spec, shape in ((PreprocessSpec(None, None), (3, 6, 4)), (PreprocessSpec(8, None), (3, 12, 8))):
+        before = source.asked
+        assert [image_shape(source, spec) for _ in range(4)] == [shape] * 4
+        assert source.asked == before + 1
+    image_shape(source, SPEC)
+    assert source.asked == 2, "a spec that says the size needs no image"
+
+
+def test_other_rows_have_a_shape_of_their_own(pets: Path, png: Any) -> None:
+    (pets / "dog/0.png").write_bytes(png(1, 20, 10))
+    source, spec = load_source(pets), PreprocessSpec(None, None)
+    assert image_shape(source, spec) == (3, 10, 12)
+    assert image_shape(source.subset(np.array([6, 0])), spec) == (3, 10, 20)
+    assert image_shape(source, spec) == (3, 10, 12)
+
+
+def test_a_source_that_cannot_be_remembered_has_a_shape_too() -> None:
+    class Unhashable(Counted):
+        __hash__ = None  # type: ignore[assignment]
+
+    source = Unhashable(np.zeros((3, 6, 4, 3), np.uint8))
+    assert [image_shape(source, PreprocessSpec(None, None)) for _ in range(2)] == [(3, 6, 4)] * 2
+
+
+def test_shapes_are_forgotten_with_their_source() -> None:
+    source = Counted(np.zeros((3, 6, 4, 3), np.uint8))
+    image_shape(source, PreprocessSpec(None, None))
+    alive = weakref.ref(source)
+    del source
+    gc.collect()
+    assert alive() is None
+
+
+def test_a_failure_is_not_taken_for_a_shape(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat/1.png").write_bytes(b"")
+    source, spec = load_source(tmp_path), PreprocessSpec(None, None)
+    for _ in range(2):
+        with pytest.raises(ImageError, match="none of the images can be decoded"):
+            image_shape(source, spec)
 
 
 def test_grey_batches_have_one_channel() -> None:

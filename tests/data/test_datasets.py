@@ -30,7 +30,7 @@ from click.testing import CliRunner
 from PIL import Image
 from scipy.io import savemat
 
-import featx.data.download
+import featx.core.http
 from featx.cache.memo import Memo
 from featx.cli.main import cli
 from featx.data.dataset_arrays import ARRAY_SETS
@@ -565,7 +565,7 @@ def test_a_bad_download_leaves_nothing(
         server.content = b"y" * server.claimed
     server.claimed += fault == "cut off"
     server.silent = fault == "silent"
-    monkeypatch.setattr(featx.data.download, "DOWNLOAD_SECONDS", 0.2)
+    monkeypatch.setattr(featx.core.http, "DOWNLOAD_SECONDS", 0.2)
     start = time.monotonic()
     reason = {"other content": "gives has md5", "cut off": "the connection ended|IncompleteRead", "silent": "timed out"}
     with pytest.raises(SourceError, match=reason[fault]):

@@ -207,7 +207,7 @@ def test_arithmetic_is_put_back_after_an_error() -> None:
     assert not torch.is_autocast_enabled("cpu")
 
 
-@pytest.mark.parametrize("name", ["gpu", "mps", "cuda:99", "meta", ""])
+@pytest.mark.parametrize("name", ["gpu", "mps", "cuda:99", "cuda:01", "meta", ""])
 def test_device_that_is_not_there_is_refused(name: str) -> None:
     with pytest.raises(OptionError, match="device"):
         pick_device(name)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import socket
 import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from featx.core.http import DOWNLOAD_SECONDS
 from featx.errors import OptionError, WeightsError
 from featx.models import state_dict, torchvision_models
 
@@ -79,28 +82,54 @@ def test_cached_file_with_a_wrong_digest_is_refused(hub: Path) -> None:
 def test_absent_file_without_a_network_names_file_and_folder(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float | None] = []
 
-    def no_network(*args: Any, **how: Any) -> None:
-        waited.append(socket.getdefaulttimeout())
+    def no_network(request: Any, *, timeout: float) -> None:
+        waited.append(timeout)
         raise urllib.error.URLError("Name or service not known")
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
     with pytest.raises(WeightsError, match=r"lenet5-00000000\.pth") as caught:
         state_dict.fetch(Published("https://download.example.org/models/lenet5-00000000.pth"))
     assert str(hub) in caught.value.message
+    assert "Name or service not known" in caught.value.message
     assert "https://download.example.org/models/lenet5-00000000.pth" in caught.value.hint
     assert "random:0" in caught.value.hint
     assert "\n" not in str(caught.value)
-    assert waited == [state_dict.DOWNLOAD_SECONDS]  # a silent server is not waited for without end
+    assert waited == [DOWNLOAD_SECONDS]  # a silent server is not waited for without end
     assert socket.getdefaulttimeout() is None
 
 
-def test_downloaded_file_is_checked_too(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def bad_proxy(url: str, path: str, **how: Any) -> None:
-        Path(path).write_bytes(b"<html>Please log in</html>")
+class Answer(io.BytesIO):
+    """What a server sends."""
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", bad_proxy)
-    with pytest.raises(WeightsError, match="damaged"):
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.headers = {"Content-Length": str(len(content))}
+
+
+def test_downloaded_file_is_kept_where_its_digest_is_right(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    enum = published_file(hub, b"weights")
+    path = state_dict.fetch(enum)
+    path.unlink()
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *asked, **how: Answer(b"weights"))
+    assert state_dict.fetch(enum) == path
+    assert path.read_bytes() == b"weights"
+
+
+def test_downloaded_file_is_checked_too(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *asked, **how: Answer(b"<html>Please log in</html>"))
+    with pytest.raises(WeightsError, match="could not be downloaded: what the server gives has sha256") as caught:
         state_dict.fetch(Published("https://download.example.org/models/lenet5-00000000.pth"))
+    assert "https://download.example.org/models/lenet5-00000000.pth" in caught.value.hint
+    assert list(hub.iterdir()) == []
+
+
+def test_folder_that_cannot_be_written_is_told_with_the_file(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.rmdir()
+    hub.write_bytes(b"no folder")
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *asked, **how: Answer(b"weights"))
+    with pytest.raises(WeightsError, match=r"could not be downloaded: .*exists") as caught:
+        state_dict.fetch(Published("https://download.example.org/models/lenet5-00000000.pth"))
+    assert str(hub) in caught.value.message
 
 
 def same(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> bool:

@@ -156,7 +156,7 @@ def test_weights_of_a_tag_are_found_in_the_hubs_cache(hub: Path) -> None:
 
 
 def test_file_put_there_by_hand_as_the_hint_says_is_found(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featx.models.hub._reach", lambda url: (_ for _ in ()).throw(OSError("no network")))
+    monkeypatch.setattr("featx.models.hub.reach", lambda url: (_ for _ in ()).throw(OSError("no network")))
     with pytest.raises(WeightsError, match="no network") as caught:
         resolve(SMALL)
     for part in ("model.safetensors", "timm/mobilenetv3_small_050.lamb_in1k", str(hub)):

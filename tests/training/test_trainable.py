@@ -36,7 +36,7 @@ def resnet(**options: Any) -> TrainableModel:
     return trainable_of(resolve("resnet18", weights="random:0", size=32), TrainConfig(**options), 3, (3, 32, 32))
 
 
-def trainable(trainable: TrainableModel) -> set[str]:
+def learning(trainable: TrainableModel) -> set[str]:
     return {name for name, p in trainable.network.named_parameters() if p.requires_grad}
 
 
@@ -88,7 +88,7 @@ def test_a_transformer_has_no_convolutional_base() -> None:
 
 def test_everything_from_a_block_on_learns_and_nothing_before() -> None:
     trainable = resnet(mode="finetune", unfreeze_from="layer4")
-    assert {name.split(".")[0] for name in trainable(trainable)} == {"layer4", "fc"}
+    assert {name.split(".")[0] for name in learning(trainable)} == {"layer4", "fc"}
     trainable.network.train()
     for module in trainable.eval_modules:
         module.eval()
@@ -100,9 +100,9 @@ def test_everything_from_a_block_on_learns_and_nothing_before() -> None:
 def test_a_block_may_be_numbered_and_the_order_is_that_in_which_they_run() -> None:
     trainable = on_meta("vgg16", 3, 32, head="flat-linear", mode="finetune", unfreeze_from="features.24")
     convs = [f"base.features.{i}" for i in (24, 26, 28)]
-    assert trainable(trainable) == {f"{c}.{part}" for c in (*convs, "head") for part in ("weight", "bias")}
+    assert learning(trainable) == {f"{c}.{part}" for c in (*convs, "head") for part in ("weight", "bias")}
     vit = on_meta("vit_b_16", 3, 224, mode="finetune", unfreeze_from="encoder.layers.encoder_layer_11")
-    blocks = {".".join(name.split(".")[:3]) for name in trainable(vit)}
+    blocks = {".".join(name.split(".")[:3]) for name in learning(vit)}
     assert blocks == {
         "encoder.layers.encoder_layer_11",
         "encoder.ln.weight",
@@ -131,7 +131,7 @@ def test_a_frozen_base_learns_nothing_with_any_head(mode: str, head: str) -> Non
 def test_auxiliary_heads_learn_from_scratch_only_and_are_taken_off_after() -> None:
     trainable = on_meta("googlenet", 5, 64, mode="scratch")
     assert trainable.network.aux1.fc2.out_features == 5  # type: ignore[union-attr]
-    assert any(name.startswith("aux2.") for name in trainable(trainable))
+    assert any(name.startswith("aux2.") for name in learning(trainable))
     stripped = trainable.strip()
     assert not any(name.startswith("aux") for name, _ in stripped.named_parameters())
     for mode in ("frozen", "finetune"):

@@ -85,8 +85,8 @@ def make(home: Path) -> None:
     """Write all samples into the store at `home`."""
     store = FeatureStore(home)
     for golden in SAMPLES.values():
-        loans = store.reuse_index().loans(golden.key, golden.hashes)
-        with store.writer(golden.key, golden.plan, golden.ids, golden.hashes, ABOUT, loans) as writer:
+        reusable = store.reuse_index().reusable(golden.key, golden.hashes)
+        with store.writer(golden.key, golden.plan, golden.ids, golden.hashes, ABOUT, reusable) as writer:
             for block in writer.blocks():
                 assert writer.claim(block)
                 rows = writer.due(block)
