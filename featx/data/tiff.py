@@ -26,12 +26,14 @@ _Handler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_voi
 _LINE = 512
 _LIBRARY = re.compile(r"\S*/libtiff[^/\s]*\.so[^/\s]*$", re.M)
 _heard = threading.local()
+_hooking = threading.Lock()
 
 
 @contextmanager
 def listening() -> Iterator[list[str]]:
     """Give a list that fills with what libtiff says in this thread, a line each."""
-    _hook()
+    with _hooking:  # two at once would each hook libtiff, and one handler be freed while it is in use
+        _hook()
     before = getattr(_heard, "lines", None)
     lines: list[str] = []
     _heard.lines = lines

@@ -13,7 +13,7 @@ import torch
 from featx.probes import streaming
 from featx.probes.lbfgs import Solution
 from featx.probes.objective import evaluate
-from featx.probes.problem import Rows, column_stats, make_problem
+from featx.probes.problem import Matrix, column_stats, make_problem
 from featx.probes.softmax_solver import fit_softmax
 from featx.probes.streaming import Stream
 
@@ -39,7 +39,7 @@ def _pieces(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
     monkeypatch.setattr(streaming, "READ_BYTES", request.param)
 
 
-def fit(rows: Rows) -> Solution:
+def fit(rows: Matrix) -> Solution:
     weight = torch.ones(len(Y), dtype=torch.float64)
     problem = make_problem(rows, Y, 3, C=0.1, weight=weight, fit_intercept=True, standardize=False)
     return fit_softmax(problem, tol=1e-6, max_iter=200)

@@ -99,3 +99,24 @@ def test_the_command_says_nothing_when_quiet_and_names_the_image_when_not(tmp_pa
     lines = [line for line in quiet.stdout.splitlines() if SAID in line]
     assert len(lines) == 6
     assert all(line.startswith(f"skipped cat/{i}.tif: image cat/{i}.tif ") for i, line in enumerate(lines))
+
+
+def test_threads_that_begin_at_once_hook_libtiff_once() -> None:
+    """Each handler of a second one would be freed while libtiff still calls it: a crash in one run of ten."""
+    program = """
+import threading, time
+from featx.data import tiff
+looked = []
+tiff._loaded = lambda: (looked.append(1), time.sleep(0.2))[0]
+barrier = threading.Barrier(8)
+def begin():
+    barrier.wait()
+    with tiff.listening():
+        pass
+threads = [threading.Thread(target=begin) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(len(looked))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
