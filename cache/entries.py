@@ -15,7 +15,33 @@ from featx.errors import StoreError
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of `featx cache ls`; ``bytes`` on the disk, ``last_used`` in seconds since 1970."""
+    """One line of `featx cache ls`; text that cannot be read is empty.
+
+    Parameters
+    ----------
+    digest : str
+        SHA-256 of the key, in hexadecimal.
+    source : str
+        How the images were asked for.
+    split : str
+        Which part of the source they are.
+    backbone : str
+        The network's name.
+    weights : str
+        Its weights, as they were asked for.
+    layer : str
+        ``NODE`` or ``NODE:POOLING``.
+    rows : int
+        Rows of the key, skipped ones included.
+    columns : int
+        Values per row; 0 where no plan can be read.
+    bytes : int
+        Size on the disk.
+    complete : bool
+        Whether every shard has a receipt.
+    last_used : float
+        In seconds since 1970.
+    """
 
     digest: str
     source: str

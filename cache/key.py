@@ -24,18 +24,24 @@ class FeatureKey:
         SHA-256 over the row hashes in order (`Source.fingerprint`).
     n_rows : int
         Number of rows.
-    backbone, options : str, dict
-        The network's name and its builder's options.
+    backbone : str
+        The network's name.
     weights : str
         SHA-256 over the weight tensors.
     layer : str
         ``str(LayerSpec)``.
     preprocess : dict
         `PreprocessSpec.as_dict`.
-    precision, dtype : str
-        Of the arithmetic, and of the stored values.
+    precision : str
+        Of the arithmetic.
+    dtype : str
+        Of the stored values.
+    options : dict
+        Of the network's builder.
     code : str or None
         SHA-256 of a user's own network code.
+    schema : int
+        Version of the key, `SCHEMA`.
     """
 
     rows: str
@@ -51,7 +57,13 @@ class FeatureKey:
     schema: int = SCHEMA
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the key as JSON-able values."""
+        """Return the key as JSON-able values.
+
+        Returns
+        -------
+        dict
+            The fields by their names.
+        """
         return asdict(self)
 
     @property

@@ -56,6 +56,28 @@ class FeatureMatrix:
 
     It holds no open file: each read opens the shards that it needs and closes them. So it can be pickled, and read
     from threads, forked processes and the workers of a ``torch.utils.data.DataLoader``, to which it is a data set.
+
+    Parameters
+    ----------
+    folder : KeyFolder
+        Where the shards are.
+    stored : StoredPlan
+        How they were computed and cut.
+    receipts : sequence of Receipt
+        One per shard, in order.
+    rows : ndarray of int64 of shape (n,), or None
+        Rows of the key that are present, rising; None where all are.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (n, d).
+    dtype : dtype
+        Of the stored values.
+    ndim : int
+        Number of dimensions, 2.
+    plan : Plan
+        How the features were computed and cut.
     """
 
     def __init__(self, folder: KeyFolder, stored: StoredPlan, receipts: Sequence[Receipt], rows: Array | None) -> None:
@@ -99,7 +121,25 @@ class FeatureMatrix:
         return self._gather(_numbers(rows, len(self)), columns)
 
     def subset(self, rows: Array) -> FeatureMatrix:
-        """Return some of the rows as a matrix that is read from the disk as this one; their numbers have to rise."""
+        """Return some of the rows as a matrix that is read from the disk as this one.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (m,)
+            Row numbers, rising, or a boolean mask.
+
+        Returns
+        -------
+        FeatureMatrix
+            Of shape (m, d).
+
+        Raises
+        ------
+        OptionError
+            The rows do not rise.
+        IndexError
+            There are no such rows.
+        """
         numbers = _numbers(rows, len(self))
         if (np.diff(numbers) <= 0).any():
             raise OptionError("rows of a part of the features do not rise", "sort them")
@@ -107,7 +147,23 @@ class FeatureMatrix:
         return FeatureMatrix(self._folder, self._stored, self._receipts, stored)
 
     def iter_chunks(self, rows: int | None = None) -> Iterator[Array]:
-        """Yield arrays of `rows` consecutive rows (the last may have fewer); by default about 16 MB each."""
+        """Yield arrays of consecutive rows.
+
+        Parameters
+        ----------
+        rows : int, optional
+            Rows per chunk (the last may have fewer); None makes chunks of about 16 MB.
+
+        Yields
+        ------
+        ndarray of shape (rows, d)
+            The features.
+
+        Raises
+        ------
+        OptionError
+            For less than one row.
+        """
         step = self._rows_or(rows, "chunks", _CHUNK_BYTES)
         for start in range(0, len(self), step):
             yield self[start : start + step]
@@ -124,12 +180,12 @@ class FeatureMatrix:
         Parameters
         ----------
         rows : int, optional
-            Rows of a chunk (the last may have fewer); by default about 16 MB.
+            Rows per chunk (the last may have fewer); None makes chunks of about 16 MB.
         seed : int
-            Equal seeds give equal orders, for equal `rows`, `window`, number of rows and bytes a row. Give each epoch
+            Equal seeds give equal orders, for equal `rows`, `window`, number of rows and bytes per row. Give each epoch
             its own.
         window : int, optional
-            Rows in memory at once, rounded up to a multiple of `rows`; by default about 128 MB. Beside them stand
+            Rows in memory at once, rounded up to a multiple of `rows`; None takes about 128 MB. Beside them stand
             one chunk and 8 bytes for each row of the matrix.
 
         Yields
@@ -137,6 +193,12 @@ class FeatureMatrix:
         numbers : ndarray of int64 of shape (rows,)
             Where in the matrix the rows are: ``table.y[numbers]`` are their labels.
         X : ndarray of shape (rows, d)
+            Their features.
+
+        Raises
+        ------
+        OptionError
+            For chunks or a window of less than one row.
         """
         step = self._rows_or(rows, "chunks", _CHUNK_BYTES)
         span = -(-self._rows_or(window, "a window", _WINDOW_BYTES) // step) * step
@@ -152,9 +214,18 @@ class FeatureMatrix:
                 yield numbers[chosen], held[chosen]
 
     def iter_shards(self) -> Iterator[tuple[int, Receipt, list[tuple[int, int]]]]:
-        """Yield each shard that has rows: its descriptor, receipt, and runs of present rows as (first in it, rows).
+        """Yield each shard that has present rows.
 
         The descriptor is closed when the next shard is asked for; its bytes were found to be the receipt's.
+
+        Yields
+        ------
+        fd : int
+            Descriptor of the shard's file.
+        receipt : Receipt
+            What it holds.
+        runs : list of tuple of int
+            Runs of present rows, as (first row within the shard, number of rows).
         """
         for receipt in self._receipts:
             bounds = [receipt.start, receipt.stop]

@@ -41,6 +41,11 @@ class FeatureStore:
         featx's home folder; else ``FEATX_HOME``, else the user's cache folder. Nothing is created until
         something is written.
 
+    Attributes
+    ----------
+    home : Path
+        featx's home folder.
+
     Examples
     --------
     >>> import tempfile
@@ -63,7 +68,17 @@ class FeatureStore:
         self._features = self.home / "features"
 
     def folder(self, key: FeatureKey | str) -> Path:
-        """Return the folder of a key, or of its digest, whether or not it exists; or of a digest's unique beginning.
+        """Return the folder of a key, whether or not it exists.
+
+        Parameters
+        ----------
+        key : FeatureKey or str
+            The key, its digest, or the unique beginning of one that is stored.
+
+        Returns
+        -------
+        Path
+            The folder; a whole digest need not be stored.
 
         Raises
         ------
@@ -76,7 +91,23 @@ class FeatureStore:
         return self._features / (digest if schema.DIGEST.fullmatch(digest) else self._whole(digest))
 
     def is_complete(self, key: FeatureKey | str) -> bool:
-        """Tell whether every shard of the key's plan has a sound receipt."""
+        """Tell whether every shard of the key's plan has a sound receipt.
+
+        Parameters
+        ----------
+        key : FeatureKey or str
+            The key, its digest, or the unique beginning of one that is stored.
+
+        Returns
+        -------
+        bool
+            False also where there are no features of this key.
+
+        Raises
+        ------
+        OptionError
+            No stored digest begins so, or several do; lists them.
+        """
         folder = KeyFolder(self.folder(key))
         try:
             folder.refuse_links()
@@ -94,6 +125,11 @@ class FeatureStore:
             The key, its digest, or the unique beginning of one that is stored.
         source : Source, optional
             The key's images: gives ``y``, ``ids`` and ``classes``. Without it the ids are the stored ones.
+
+        Returns
+        -------
+        FeatureTable
+            Lazy: its features are read when they are asked for.
 
         Raises
         ------
@@ -143,7 +179,7 @@ class FeatureStore:
         plan : Plan
             How to compute and cut them; a plan that the folder has already wins.
         ids : sequence of str
-            One name a row.
+            One name per row.
         hashes : ndarray of uint8 of shape (n, 32)
             The row hashes whose fingerprint is the key's.
         about : mapping
@@ -151,6 +187,18 @@ class FeatureStore:
             mapping that goes into the receipts).
         reusable : sequence of ReusableRows
             What siblings have of the rows, from `reuse_index`.
+
+        Returns
+        -------
+        FeatureWriter
+            Takes features block by block; close it when done.
+
+        Raises
+        ------
+        OptionError
+            Ids, row hashes or the plan's dtype are not the key's.
+        StoreError
+            The folder cannot be written, or is not what was written.
         """
         hashes = np.asarray(hashes)
         if schema.fingerprint(hashes) != key.rows or not len(ids) == len(hashes) == key.n_rows:
@@ -173,22 +221,68 @@ class FeatureStore:
         return FeatureWriter(folder, ids, reusable, versions)
 
     def plan(self, key: FeatureKey | str) -> Plan | None:
-        """Return the plan of a key that was begun, else None."""
+        """Return the plan of a key that was begun.
+
+        Parameters
+        ----------
+        key : FeatureKey or str
+            The key, its digest, or the unique beginning of one that is stored.
+
+        Returns
+        -------
+        Plan or None
+            None where nothing was begun.
+
+        Raises
+        ------
+        OptionError
+            No stored digest begins so, or several do; lists them.
+        StoreError
+            The key's folder is a link.
+        """
         folder = KeyFolder(self.folder(key))
         folder.refuse_links()
         return folder.plan().plan if _is_started(folder) else None
 
     def reuse_index(self) -> ReuseIndex:
-        """Return what is stored, as rows that new keys may borrow."""
+        """Look through the store for rows that new keys may borrow.
+
+        Returns
+        -------
+        ReuseIndex
+            What is stored now; keys that are begun later are not in it.
+        """
         return ReuseIndex(self._features)
 
     def ls(self) -> list[Entry]:
-        """Return what is stored, last used first; no shard is opened."""
+        """List what is stored; no shard is opened.
+
+        Returns
+        -------
+        list of Entry
+            One per key, last used first.
+        """
         entries = [describe(KeyFolder(self._features / digest)) for digest in digests_in(self._features)]
         return sorted(entries, key=lambda entry: (-entry.last_used, entry.digest))
 
     def find(self, prefix: str) -> Entry:
-        """Return the one entry whose digest begins with `prefix`; OptionError for none or several."""
+        """Describe one key.
+
+        Parameters
+        ----------
+        prefix : str
+            The digest's unique beginning.
+
+        Returns
+        -------
+        Entry
+            As `ls` lists it.
+
+        Raises
+        ------
+        OptionError
+            No stored digest begins so, or several do; lists them.
+        """
         return describe(KeyFolder(self._features / self._whole(prefix)))
 
     def _whole(self, prefix: str) -> str:
@@ -204,7 +298,25 @@ class FeatureStore:
         raise OptionError(f"no features {prefix!r:.80} in {self._features}: no digest begins so", hint)
 
     def remove(self, digest: str) -> int:
-        """Remove a key's folder, named by its digest or a beginning, and return the bytes freed; a link is refused."""
+        """Remove a key's folder.
+
+        Parameters
+        ----------
+        digest : str
+            The digest, or its unique beginning.
+
+        Returns
+        -------
+        int
+            Bytes freed.
+
+        Raises
+        ------
+        OptionError
+            No stored digest begins so, or several do; lists them.
+        StoreError
+            There are no features of this digest, or their folder is a symbolic link, which is left alone.
+        """
         folder = KeyFolder(self.folder(digest))
         if folder.path.is_symlink():
             raise StoreError(f"{folder.path} is a symbolic link, expected a folder", "remove the link by hand")
@@ -215,7 +327,18 @@ class FeatureStore:
         return size
 
     def touch(self, key: FeatureKey | str) -> None:
-        """Note that the key was used now; a store that cannot be written stays as it is."""
+        """Note that the key was used now; a store that cannot be written stays as it is.
+
+        Parameters
+        ----------
+        key : FeatureKey or str
+            The key, its digest, or the unique beginning of one that is stored.
+
+        Raises
+        ------
+        OptionError
+            No stored digest begins so, or several do; lists them.
+        """
         with suppress(OSError):
             flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             fd = os.open(self.folder(key) / schema.USED_FILE, flags, 0o666)

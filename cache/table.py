@@ -18,6 +18,21 @@ __all__ = ["FeatureMatrix", "FeatureTable"]
 class FeatureTable:
     """One key's features with their labels and ids; rows that were skipped do not appear.
 
+    Made by `FeatureStore.open`.
+
+    Parameters
+    ----------
+    folder : KeyFolder
+        Where the shards are.
+    key : dict
+        The key, as stored.
+    stored : StoredPlan
+        How the features were computed and cut.
+    receipts : sequence of Receipt
+        One per shard, in order.
+    source : Source or None
+        The key's images.
+
     Attributes
     ----------
     X : FeatureMatrix of shape (n, d)
@@ -28,6 +43,8 @@ class FeatureTable:
         The source's class names.
     key : dict
         The key, as stored.
+    path : Path
+        The key's folder.
     rows : ndarray of int64 of shape (n,)
         Rows of the source that are present.
 
@@ -131,11 +148,37 @@ class FeatureTable:
         return list(zip(self.X[numbers], self.y[numbers].tolist(), strict=True))
 
     def iter_chunks(self, rows: int | None = None) -> Iterator[Array]:
-        """Yield `X` in arrays of consecutive rows; see `FeatureMatrix.iter_chunks`."""
+        """Return an iterator over `X` in arrays of consecutive rows.
+
+        Parameters
+        ----------
+        rows : int, optional
+            See `FeatureMatrix.iter_chunks`.
+
+        Returns
+        -------
+        iterator of ndarray of shape (rows, d)
+            The features, in order.
+        """
         return self.X.iter_chunks(rows)
 
     def iter_shuffled(
         self, rows: int | None = None, *, seed: int = 0, window: int | None = None
     ) -> Iterator[tuple[Array, Array]]:
-        """Yield (row numbers, their features) in random order; see `FeatureMatrix.iter_shuffled`."""
+        """Return an iterator over all rows in random order; see `FeatureMatrix.iter_shuffled`.
+
+        Parameters
+        ----------
+        rows : int, optional
+            Rows per chunk.
+        seed : int
+            Of the order.
+        window : int, optional
+            Rows in memory at once.
+
+        Returns
+        -------
+        iterator of (ndarray of shape (rows,), ndarray of shape (rows, d))
+            Row numbers, for which ``table.y[numbers]`` are the labels, and their features.
+        """
         return self.X.iter_shuffled(rows, seed=seed, window=window)

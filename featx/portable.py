@@ -41,11 +41,12 @@ class LinearModel:
     coef : ndarray of shape (k, d)
         float64; k is 1 for two classes.
     intercept : ndarray of shape (k,)
+        float64.
     classes : ndarray of shape (n_classes,)
         Labels.
     normalize : str or None
         ``l2`` where rows are divided by their Euclidean norms first.
-    params : dict
+    params : mapping
         What it was fitted with.
     """
 
@@ -56,7 +57,23 @@ class LinearModel:
     params: Mapping[str, Any] = field(default_factory=dict)
 
     def logits(self, X: Any) -> NDArray[np.float64]:
-        """Return logits of shape (n, n_classes) for X of shape (n, d); of two classes, the first one's are 0."""
+        """Return the logits; of two classes, the first one's are 0.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Features.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n, n_classes)
+            Columns in the order of `classes`.
+
+        Raises
+        ------
+        OptionError
+            X has another shape.
+        """
         values = np.asarray(X, np.float64)
         if values.ndim != 2 or values.shape[1] != self.coef.shape[1]:
             raise OptionError(f"X has the shape {values.shape}, expected (n, {self.coef.shape[1]})")
@@ -67,12 +84,44 @@ class LinearModel:
         return np.column_stack([np.zeros(len(found)), found]) if len(self.coef) == 1 else found
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable label of each row, of shape (n,)."""
+        """Return the most probable label of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Some of `classes`.
+
+        Raises
+        ------
+        OptionError
+            X has another shape.
+        """
         labels: NDArray[Any] = self.classes[self.logits(X).argmax(axis=1)]
         return labels
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return probabilities of shape (n, n_classes)."""
+        """Return the classes' probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Features.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n, n_classes)
+            Columns in the order of `classes`.
+
+        Raises
+        ------
+        OptionError
+            X has another shape.
+        """
         logits = self.logits(X)
         share = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities: NDArray[np.float64] = share / share.sum(axis=1, keepdims=True)
@@ -88,12 +137,34 @@ def write_model(
     normalize: str | None,
     params: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a fitted model, wholly or not at all, and return the path.
+    """Write a fitted model, wholly or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.safetensors`` file.
+    coef : ndarray of float64 of shape (k, d)
+        k is 1 for two classes.
+    intercept : ndarray of float64 of shape (k,)
+        One value per row of `coef`.
+    classes : ndarray of shape (n_classes,)
+        Labels: numbers, truths or words.
+    normalize : str or None
+        ``l2`` where rows are divided by their Euclidean norms first.
+    params : mapping, optional
+        JSON-able; what the model was fitted with.
+
+    Returns
+    -------
+    Path
+        The file.
 
     Raises
     ------
     OptionError
         Labels that are neither numbers, truths nor words.
+    StoreError
+        The file cannot be written.
     """
     from safetensors.numpy import save
 
@@ -110,6 +181,16 @@ def write_model(
 
 def read_model(path: str | Path) -> LinearModel:
     """Read what `write_model` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    LinearModel
+        Predicts with numpy alone.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import zipfile
@@ -10,6 +11,8 @@ from pathlib import Path
 
 # Small networks on several threads wait for each other, on a busy machine for minutes; child processes inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Without bytecode each child process would compile all of featx anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import numpy as np
 import pytest
@@ -20,10 +23,29 @@ Pack = Callable[[Path], Path]
 Fill = Callable[[Path, Iterable[str]], Path]
 
 
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look no more at what all tests share: torch's modules alone are a million objects."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own store."""
     monkeypatch.setenv("FEATX_HOME", str(tmp_path / "featx-home"))
+
+
+@pytest.fixture(autouse=True)
+def _quick_curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To draw the curves of a small training takes longer than the training: only `drawn_curves` has them drawn."""
+    if "drawn_curves" not in request.fixturenames:
+        pictures = dict.fromkeys(("png", "svg", "pdf"), b"not drawn in this test")
+        monkeypatch.setattr("featx.reports.figures.training_curves", lambda *_: pictures)
+
+
+@pytest.fixture
+def drawn_curves() -> None:
+    """Trainings draw their curves, as they do outside the tests."""
 
 
 @pytest.fixture

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from heavy import HEAVY, loaded_after
 
 import featx
 
@@ -43,7 +42,7 @@ LIGHT = (
     "featx.cli.main",
     "featx.cli.options",
 )
-HEAVY = ("torch", "torchvision", "sklearn", "scipy", "h5py", "matplotlib", "pyarrow")
+LIGHT_MODULES_USE = {"numpy", "PIL"}
 
 
 def find_modules(root: Path = ROOT) -> dict[str, Path]:
@@ -151,23 +150,16 @@ def test_every_package_is_installed() -> None:
     assert sorted(listed) == sorted(name for name, path in MODULES.items() if path.stem == "__init__")
 
 
-def loaded(*modules: str) -> set[str]:
-    """Heavy packages that a fresh Python holds after importing `modules`."""
-    code = f"import sys, {', '.join(modules)}; print(*(m for m in {HEAVY!r} if m in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    return set(done.stdout.split())
+def test_light_modules_and_the_names_that_need_no_more_load_nothing_heavy() -> None:
+    modules = loaded_after(f"import {', '.join(LIGHT)}\ndir(featx); featx.LayerSpec; featx.Runs")
+    assert set(LIGHT) <= modules
+    assert modules & set(HEAVY) <= LIGHT_MODULES_USE
 
 
-def test_light_modules_load_nothing_heavy() -> None:
-    assert loaded(*LIGHT) == set()
-
-
-def test_a_fit_of_stored_features_loads_no_torchvision() -> None:
-    assert "torchvision" not in loaded("featx.probes.probe", "featx.runs.record")
-
-
-def test_the_check_would_see_something_heavy() -> None:
-    assert "h5py" in loaded("h5py")
+def test_a_fit_of_stored_features_loads_no_torchvision_and_the_check_sees_what_it_loads() -> None:
+    modules = loaded_after("import featx.probes.probe, featx.runs.record")
+    assert "torchvision" not in modules
+    assert {"torch", "sklearn"} <= modules
 
 
 @pytest.mark.parametrize("name", featx.__all__)

@@ -6,7 +6,6 @@ import dataclasses
 import math
 import os
 import re
-import secrets
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -33,6 +32,15 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,100}")
 
 class Run:
     """One run's folder.
+
+    Made by `Runs.new` and `Runs.open`.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    start : mapping, optional
+        What its record begins with: kind, command and time.
 
     Attributes
     ----------
@@ -68,6 +76,11 @@ class Run:
     def read(self) -> dict[str, Any]:
         """Return the record.
 
+        Returns
+        -------
+        dict
+            The content of run.json.
+
         Raises
         ------
         StoreError, CorruptStoreError
@@ -79,15 +92,45 @@ class Run:
         return record
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Write run.json, wholly or not at all: `record` and the run's id, kind, command and start.
+        """Write run.json, wholly or not at all.
 
         Values are converted by `jsonable`: NaN and infinite numbers become null.
+
+        Parameters
+        ----------
+        record : mapping
+            What goes in beside the run's id, kind, command and start.
+
+        Raises
+        ------
+        StoreError
+            It cannot be written (`DiskFullError`: there is no room).
         """
         whole = {**self._start, **record, "id": self.id}
         atomic.write_json(self.path / RECORD_FILE, jsonable(whole))
 
     def save_tensors(self, tensors: Mapping[str, np.ndarray[Any, Any]], name: str = MODEL_FILE) -> Path:
-        """Write arrays, of the model unless another file is named, as safetensors and return the path."""
+        """Write arrays as a safetensors file into the folder.
+
+        Parameters
+        ----------
+        tensors : mapping of str to ndarray
+            Arrays of any shapes, by name.
+        name : str
+            A plain file name; that of the model unless another is given.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        OptionError
+            The name is none that a run's file can have.
+        StoreError
+            It cannot be written (`DiskFullError`: there is no room).
+        """
         from safetensors.numpy import save
 
         # safetensors writes the memory of an array as it lies there: it has to lie in C order.
@@ -95,11 +138,51 @@ class Run:
         return self.write_bytes(name, data)
 
     def write_text(self, name: str, text: str) -> Path:
-        """Write a text file (UTF-8) into the folder and return its path."""
+        """Write a text file (UTF-8) into the folder.
+
+        Parameters
+        ----------
+        name : str
+            A plain file name.
+        text : str
+            Its content.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        OptionError
+            The name is none that a run's file can have.
+        StoreError
+            It cannot be written (`DiskFullError`: there is no room).
+        """
         return self.write_bytes(name, text.encode("utf-8", "backslashreplace"))
 
     def write_bytes(self, name: str, data: bytes) -> Path:
-        """Write a file into the folder and return its path; `name` is a plain file name."""
+        """Write a file into the folder, wholly or not at all.
+
+        Parameters
+        ----------
+        name : str
+            A plain file name: letters, digits, ``_``, ``.`` and ``-``.
+        data : bytes
+            Its content.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        OptionError
+            The name is none that a run's file can have.
+        StoreError
+            It cannot be written (`DiskFullError`: there is no room).
+        """
         if not _NAME.fullmatch(name) or name == RECORD_FILE:
             raise OptionError(f"{name!r} cannot be the name of a run's file", "use letters, digits, '_.-'")
         atomic.write_bytes(self.path / name, data)
@@ -123,6 +206,11 @@ class Runs:
     home : path, optional
         featx's home folder; else ``FEATX_HOME``, else the user's cache folder.
 
+    Attributes
+    ----------
+    folder : Path
+        Where the runs are.
+
     Examples
     --------
     >>> import tempfile
@@ -145,14 +233,26 @@ class Runs:
             ``fit``, ``train`` or ``demo``.
         command : list of str
             The command line, for the record.
+
+        Returns
+        -------
+        Run
+            Without a record yet.
+
+        Raises
+        ------
+        OptionError
+            The kind is no plain word.
+        StoreError
+            The folder cannot be made.
         """
         if not _KIND.fullmatch(kind):
             raise OptionError(f"kind of run is {kind!r}, expected a word such as fit, train or demo")
         atomic.make_folder(self.folder)
-        now = time.time()  # UTC below: ids sort by time on every machine
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
         while True:
-            path = self.folder / f"{stamp}-{kind}-{secrets.token_hex(2)}"
+            now = time.time()  # UTC below: ids sort by time on every machine, within a second too (`by_time`)
+            stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+            path = self.folder / f"{stamp}-{kind}-{int(now % 1 * 0x10000):04x}"
             try:
                 path.mkdir()
             except FileExistsError:
@@ -170,6 +270,11 @@ class Runs:
             The id, its beginning, or the path.
         kind : str, optional
             What the run should be, ``fit`` or ``train``; it is not checked, but named where there is no such run.
+
+        Returns
+        -------
+        Run
+            With its record.
 
         Raises
         ------
@@ -192,7 +297,20 @@ class Runs:
         raise OptionError(f"no finished run {text!r:.80} in {self.folder}", hint)
 
     def unfinished(self, kind: str, command: list[str]) -> list[Run]:
-        """Return the runs of a kind that have no record, newest first; `command` is for the record."""
+        """List the runs of a kind that have no record.
+
+        Parameters
+        ----------
+        kind : str
+            ``fit``, ``train`` or ``demo``.
+        command : list of str
+            The command line, for the record that they may still get.
+
+        Returns
+        -------
+        list of Run
+            Newest first.
+        """
         found = []
         for folder in self.all():
             with suppress(OSError):
@@ -202,22 +320,39 @@ class Runs:
         return [run for *_, run in sorted(found, key=lambda item: item[:2], reverse=True)]
 
     def all(self) -> list[Run]:
-        """Return every run's folder, with a record or without, by id."""
+        """List every run's folder, with a record or without.
+
+        Returns
+        -------
+        list of Run
+            By id.
+        """
         found = []
         with suppress(OSError):
             for entry in os.scandir(self.folder):
                 if _ID.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
                     found.append(Run(self.folder / entry.name))
-        return sorted(found, key=lambda run: run.id)
+        return sorted(found, key=lambda run: by_time(run.id))
 
     def list(self) -> list[Run]:
-        """Return the runs that have a record, oldest first."""
+        """List the runs that have a record.
+
+        Returns
+        -------
+        list of Run
+            Oldest first.
+        """
         found = []
         for run in self.all():
             with suppress(OSError):
                 written = os.lstat(run.path / RECORD_FILE).st_mtime_ns
-                found.append((run.id[:15], written, run.id, run))
+                found.append((run.id[:15], written, by_time(run.id), run))
         return [run for *_, run in sorted(found, key=lambda item: item[:3])]
+
+
+def by_time(run: str) -> tuple[str, str, str]:
+    """Return what sorts ids by time, whatever their kinds: the second, and its part that ids end with."""
+    return run[: len("YYYYMMDD-HHMMSS")], run.rpartition("-")[2], run
 
 
 def _start(kind: str, command: list[str], stamp: str) -> dict[str, Any]:

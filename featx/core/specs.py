@@ -53,6 +53,11 @@ class LayerSpec:
         ``flat`` (every value), ``avg``, ``max`` (over space or tokens), ``avgN`` (an N x N grid of means) or
         ``cls`` (the class token).
 
+    Raises
+    ------
+    OptionError
+        For what is no node's name or no pooling.
+
     Examples
     --------
     >>> str(LayerSpec.parse("layer3:avg"))
@@ -82,7 +87,23 @@ class LayerSpec:
 
     @classmethod
     def parse(cls, text: str) -> LayerSpec:
-        """Read ``NODE`` or ``NODE:POOLING``; the inverse of ``str``."""
+        """Read ``NODE`` or ``NODE:POOLING``; the inverse of ``str``.
+
+        Parameters
+        ----------
+        text : str
+            As the command line takes it; ``avg1`` means ``avg``.
+
+        Returns
+        -------
+        LayerSpec
+            What it means.
+
+        Raises
+        ------
+        OptionError
+            For what is no node's name or no pooling.
+        """
         node, colon, pool = text.partition(":")
         if not colon:
             return cls(node)
@@ -93,7 +114,18 @@ class LayerSpec:
 
     @classmethod
     def can_name(cls, node: str) -> bool:
-        """Tell whether a layer can be written that means this node of a network, whose names PyTorch leaves free."""
+        """Tell whether a layer can be written that means this node of a network, whose names PyTorch leaves free.
+
+        Parameters
+        ----------
+        node : str
+            The network's own name.
+
+        Returns
+        -------
+        bool
+            False where the name holds other characters than a layer's, or those of a pattern.
+        """
         return cls._NODE.fullmatch(node) is not None and not cls(node).is_pattern
 
     @property
@@ -102,7 +134,18 @@ class LayerSpec:
         return self.node == "all" or "*" in self.node or "?" in self.node
 
     def matches(self, name: str) -> bool:
-        """Tell whether a pattern means a node: ``layer*`` means ``layer1``, and not ``layer1.0``."""
+        """Tell whether a pattern means a node: ``layer*`` means ``layer1``, and not ``layer1.0``.
+
+        Parameters
+        ----------
+        name : str
+            The node's name.
+
+        Returns
+        -------
+        bool
+            True for every node where this is ``all``.
+        """
         if self.node == "all":
             return True
         pattern = re.escape(self.node).replace(r"\*", "[^.]*").replace(r"\?", "[^.]")
@@ -122,11 +165,16 @@ class Views:
     ----------
     crops : int
         1, the centre; 5, the centre and the four corners (torchvision's ``FiveCrop``); or 10, those and their mirror
-        images (``TenCrop``), which is kept as 5 with `flip`: one spelling a value.
+        images (``TenCrop``), which is kept as 5 with `flip`: one spelling per value.
     flip : bool
         Whether each view's mirror image is a view too.
     scales : tuple of float
         Sizes relative to the network's input size, each with all these views; kept in ascending order.
+
+    Raises
+    ------
+    OptionError
+        For other values.
     """
 
     crops: Crops = 1
@@ -153,7 +201,13 @@ class Views:
         object.__setattr__(self, "scales", tuple(sorted(map(float, scales))))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what differs from the plain centre crop, as JSON-able values: a later field changes no old key."""
+        """Return what differs from the plain centre crop: a later field changes no old key.
+
+        Returns
+        -------
+        dict
+            JSON-able values by field; empty for the plain centre crop.
+        """
         plain = Views()
         values = {name: value for name, value in asdict(self).items() if value != getattr(plain, name)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
@@ -170,30 +224,35 @@ class PreprocessSpec:
     """How a decoded image becomes a network's input.
 
     With ``crop``, the shorter side is resized to `resize` px, the centre `crop` x `crop` px cut out, values scaled to
-    0..1, then ``(value - mean) / std`` a channel: torchvision's ``ImageClassification`` preset, step for step.
+    0..1, then ``(value - mean) / std`` per channel: torchvision's ``ImageClassification`` preset, step for step.
 
     Parameters
     ----------
     resize, crop : int or None
         Pixels. None leaves the image as it is: all images must then have one size.
-    fit : str
-        How an image that is not square becomes so: ``crop`` as above; ``squash`` to `crop` x `crop` px whatever its
-        shape; ``pad`` resizes the longer side to `crop` px and puts black beside the shorter one; ``none`` leaves
-        the size alone.
     channels : int
         3 (RGB), 1 (grey, weighed as Pillow's mode L and torchvision's Grayscale do), or as many as a network of one's
         own takes, up to `MOST_CHANNELS`: then images must have just these.
     mean, std : tuple of float
-        One value a channel, in units of 0..1.
+        One value per channel, in units of 0..1.
     interpolation : str
         ``bilinear`` or ``bicubic``, with Pillow's antialiasing.
+    fit : str
+        How an image that is not square becomes so: ``crop`` as above; ``squash`` to `crop` x `crop` px whatever its
+        shape; ``pad`` resizes the longer side to `crop` px and puts black beside the shorter one; ``none`` leaves
+        the size alone.
     decoder, resizer : str
         Name and version of the algorithm, raised when a release changes pixels.
-    bits : int, optional
-        How many bits of 16-bit images count, 8 to 16, whatever the files say; None as they say, else all.
     views : Views
         Which views of the image are averaged. Five crops need ``crop`` as `fit` and a `resize` larger than `crop`;
         several scales need a size.
+    bits : int, optional
+        How many bits of 16-bit images count, 8 to 16, whatever the files say; None as they say, else all.
+
+    Raises
+    ------
+    OptionError
+        For values that cannot be, or do not go together.
     """
 
     resize: int | None
@@ -263,7 +322,18 @@ class PreprocessSpec:
             )
 
     def at_scale(self, scale: float) -> PreprocessSpec:
-        """Return the preprocessing at a relative scale: `resize` and `crop` times it, to the nearest px, halves up."""
+        """Return the preprocessing at a relative scale.
+
+        Parameters
+        ----------
+        scale : float
+            `resize` and `crop` become so many times what they are, to the nearest px, halves up.
+
+        Returns
+        -------
+        PreprocessSpec
+            With one scale.
+        """
         if scale == 1:
             return self if self.views.scales == Views.scales else replace(self, views=self._one_scale())
         resize, crop = (None if px is None else math.floor(px * scale + 0.5) for px in (self.resize, self.crop))
@@ -273,7 +343,13 @@ class PreprocessSpec:
         return replace(self.views, scales=Views.scales)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return JSON-able values, as a key holds them; `bits` only where it is given, as keys without it are older."""
+        """Return the fields as a key holds them.
+
+        Returns
+        -------
+        dict
+            JSON-able values; `bits` only where it is given, as keys without it are older.
+        """
         values = {**asdict(self), "mean": list(self.mean), "std": list(self.std), "views": self.views.as_dict()}
         if self.bits is None:
             del values["bits"]
@@ -281,7 +357,18 @@ class PreprocessSpec:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> PreprocessSpec:
-        """Rebuild from `as_dict` or ``dataclasses.asdict`` after a way through JSON."""
+        """Rebuild from `as_dict` or ``dataclasses.asdict``.
+
+        Parameters
+        ----------
+        fields : mapping
+            Also after a way through JSON, which makes lists of tuples.
+
+        Returns
+        -------
+        PreprocessSpec
+            What was given out.
+        """
         views = Views(**fields.get("views", {}))
         return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"]), "views": views})
 
@@ -290,11 +377,47 @@ class PreprocessSpec:
 class ExtractConfig:
     """How features are computed.
 
-    ``workers`` and ``on_error`` change no value. ``batch_size``, ``device`` and the number of threads change rounding,
+    `workers` and `on_error` change no value. `batch_size`, `device` and the number of threads change rounding,
     because sums are added up in another order: in fp32 by up to a few 1e-6 of a layer's largest value (DenseNet,
     MaxViT, HRNet, ...), in bf16 and fp16 by their own, coarser rounding. Stored features are found again whatever the
     three are: a key keeps to the batch size that it was begun with, but for rows that another key had already, and
     where memory runs out.
+
+    Parameters
+    ----------
+    weights : str
+        ``DEFAULT``, one of torchvision's names, ``random:SEED``, a ``.pth`` or ``.safetensors`` file, or ``run:ID``.
+    stem : str, optional
+        ``cifar``: a torchvision ResNet gets a 3 x 3 convolution with stride 1 first, and no max pooling.
+    size : int, optional
+        Input size in px; None as the weights were trained.
+    mean, std : sequence of float, optional
+        One value per channel, or one for all, in units of 0..1; None as the weights were trained.
+    resize : str, optional
+        ``crop``, ``squash``, ``pad`` or ``none``, see `PreprocessSpec.fit`; None as the weights were trained.
+    interpolation : str, optional
+        ``bilinear`` or ``bicubic``; None as the weights were trained.
+    bits : int, optional
+        How many bits of 16-bit images count, 8 to 16; None as the files say, else all.
+    views : Views
+        Which views of an image are averaged.
+    precision : str
+        Of the arithmetic: ``fp32``, ``bf16`` or ``fp16``.
+    dtype : str
+        Of the stored values: ``float32`` or ``float16``.
+    batch_size : int
+        Images per forward pass.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    workers : int, optional
+        Threads that decode; None as many as there are processors to run on.
+    on_error : str
+        ``raise``, or ``skip`` to leave out images that cannot be decoded.
+
+    Raises
+    ------
+    OptionError
+        For other values.
     """
 
     weights: str = "DEFAULT"

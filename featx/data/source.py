@@ -55,13 +55,36 @@ class Source(Protocol):
         """Return row i's image, uint8 (H, W, C), and its label; ImageError where it cannot be decoded."""
 
     def row_hashes(self) -> Hashes:
-        """Return the SHA-256 of each row's content, uint8 (n, 32)."""
+        """Return the SHA-256 of each row's content.
+
+        Returns
+        -------
+        ndarray of uint8 of shape (n, 32)
+            Rows that cannot be read have a hash of their name and the reason.
+        """
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 over the row hashes in order; labels, ids and paths are no part of it."""
+        """Return the SHA-256 over the row hashes in order; labels, ids and paths are no part of it.
+
+        Returns
+        -------
+        str
+            In hexadecimal.
+        """
 
     def subset(self, rows: Labels) -> Source:
-        """Return a source of these rows, in this order."""
+        """Return a source of these rows, in this order.
+
+        Parameters
+        ----------
+        rows : ndarray of int64 of shape (m,)
+            Row numbers.
+
+        Returns
+        -------
+        Source
+            Of m images.
+        """
 
 
 class FileSource:

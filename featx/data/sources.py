@@ -54,7 +54,7 @@ def load_splits(
     limit : int, optional
         At most so many rows of each split, stratified.
     per_class : int, optional
-        At most so many rows a class to learn from: of ``train`` or ``all``, or of `split` where one is named.
+        At most so many rows per class to learn from: of ``train`` or ``all``, or of `split` where one is named.
         Test rows stay whole, so that scores can be compared.
     seed : int
         Of that choice.
@@ -62,6 +62,11 @@ def load_splits(
         Remembers content hashes.
     progress : callable
         Called with (stage, MB done, MB in all) while a named set is downloaded.
+
+    Returns
+    -------
+    dict of str to Source
+        The splits, by name.
 
     Raises
     ------
@@ -113,7 +118,39 @@ def load_source(
     memo: Memo | None = None,
     progress: Progress = no_progress,
 ) -> Source:
-    """Open one split of a source, or all of its rows; see `load_splits`.
+    """Open one split of a source, or all of its rows.
+
+    Parameters
+    ----------
+    spec : str or path
+        A named data set (``digits``, ``cifar10``, ...), a folder of images, or a file: a ``.zip`` or ``.tar`` of
+        images, a list (``.csv``, ``.tsv``), ``.parquet``, or arrays (``.npz``, ``.npy``, ``.h5``).
+    split : str, optional
+        ``train``, ``test``, ...; None and ``all`` mean all rows.
+    root : str or path, optional
+        The folder that a list's paths are relative to, or absolute and below it; without it, the list's own.
+    limit : int, optional
+        At most so many rows of each split, stratified.
+    per_class : int, optional
+        At most so many rows per class to learn from: see `load_splits`.
+    seed : int
+        Of that choice.
+    memo : Memo, optional
+        Remembers content hashes.
+    progress : callable
+        Called with (stage, MB done, MB in all) while a named set is downloaded.
+
+    Returns
+    -------
+    Source
+        Images in a fixed order, with ids, and labels where there are some.
+
+    Raises
+    ------
+    OptionError
+        For a source or split that does not exist, and for a `root` that is no folder, or of what is no list.
+    SourceError
+        For one that cannot be read.
 
     Examples
     --------

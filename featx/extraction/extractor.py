@@ -50,9 +50,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     size : int, optional
         Resize the shorter side to it and cut the centre out, in px.
     mean, std : sequence of float, optional
-        Instead of those that belong to the weights.
-    resize, interpolation : str, optional
-        ``crop``, ``squash``, ``pad`` or ``none``, and ``bilinear`` or ``bicubic``; None as the weights were trained.
+        One value per channel, in units of 0..1, instead of those that belong to the weights.
+    resize : str, optional
+        ``crop``, ``squash``, ``pad`` or ``none``; None as the weights were trained.
+    interpolation : str, optional
+        ``bilinear`` or ``bicubic``; None as the weights were trained.
     bits : int, optional
         How many bits of 16-bit images count, such as 12; None as the files say, else all.
     crops : int
@@ -68,7 +70,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     batch_size : int
         Images in one forward pass; other batches round differently, in fp32 by up to a few 1e-6 of the largest value.
     device : str
-        ``auto``, ``cpu`` or ``cuda``; rounds differently too.
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; rounds differently too.
     store : FeatureStore or path, optional
         Where features are kept and found again, whatever their batch size and device; without one they are computed at
         each call.
@@ -132,6 +134,18 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Images, y: Any = None) -> Self:
         """Check the parameters; nothing is learnt from X.
 
+        Parameters
+        ----------
+        X : array, tensor, list of images or of paths, or Source, of any shape
+            Has no effect.
+        y : object
+            Has no effect.
+
+        Returns
+        -------
+        FeatureExtractor
+            Itself.
+
         Raises
         ------
         OptionError
@@ -147,12 +161,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array, tensor, list of images or of paths, or Source
-            See `featx.extraction.inputs.as_source`: uint8 (n, H, W), (n, H, W, C) or (n, C, H, W); a torch tensor of
-            them, or of floats from 0 to 1; a list of arrays, tensors or PIL images; n paths of images; or a Source.
+            See `featx.extraction.inputs.as_source`: uint8 of shape (n, H, W), (n, H, W, C) or (n, C, H, W); a torch
+            tensor of them, or of floats from 0 to 1; a list of arrays, tensors or PIL images; n paths of images; or a
+            Source.
 
         Returns
         -------
-        ndarray, shape (n, columns)
+        ndarray of shape (n, columns)
             After ``set_output(transform="pandas")`` a data frame, its columns named as `get_feature_names_out` says.
 
         Raises
@@ -185,7 +200,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Returns
         -------
-        ndarray of object, shape (columns,)
+        ndarray of object of shape (columns,)
+            The names, in the order of the columns.
 
         Raises
         ------

@@ -55,7 +55,7 @@ class BatchSizeBackoff:
 
 
 class Normalize(torch.nn.Module):
-    """uint8 images (n, H, W, C) to a network's float32 input (n, C, H, W), channels last in memory."""
+    """Turn uint8 images (n, H, W, C) into a network's float32 input (n, C, H, W), channels last in memory."""
 
     mean: torch.Tensor
     std: torch.Tensor

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from featx.cache.memo import Memo
 from featx.core.backbone_names import PIXELS
-from featx.core.file_stamps import file_stamp, is_settled
-from featx.core.specs import PreprocessSpec
 from featx.errors import WeightsError
 from featx.models import factories
+from featx.models.facts import Inspection, NetworkFacts
 from featx.models.source_hash import code_of
 from featx.models.trained_run import TrainedRun
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Backbone:
+class Backbone(NetworkFacts):
     """A network with weights and the preprocessing that belongs to them.
 
     Parameters
@@ -49,22 +48,10 @@ class Backbone:
         SHA-256 of a user's own network code.
     origin : str
         Where that code is: an absolute path or a module, and the factory.
-    held, base : Held or None, Backbone or None
+    held, base : TrainedRun or None, Backbone or None
         The training run that it is of, and what that run's head stands on, where the run keeps its head alone.
     """
 
-    name: str
-    weights: str
-    weights_sha256: str
-    preprocess: PreprocessSpec
-    options: dict[str, Any] = field(default_factory=dict)
-    head: str = ""
-    head_width: int = 0
-    left_out: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    file: str | None = None
-    code: str | None = None
-    origin: str = ""
     held: TrainedRun | None = None
     base: Backbone | None = None
 
@@ -86,10 +73,9 @@ class Backbone:
     def _build(self) -> nn.Module:
         if self.held is not None:
             return self.rebuilt().network
-        from featx.models.builders import build
+        from featx.models.builders import build  # heavy
 
-        own = factories.parse(self.origin) if self.origin else None
-        return build(self.name, self.weights, self.options, self.head, self.file, own, self.code)
+        return build(self)
 
     def rebuilt(self) -> Rebuilt:
         """Build the training run's network anew, with its head.
@@ -106,45 +92,35 @@ class Backbone:
 
 
 def remembered(
-    about: Mapping[str, Any], own: str | None, memo: Memo | None, lasting: bool, inspect: Callable[[], dict[str, Any]]
-) -> dict[str, Any]:
-    """Return what the memo knows of a network, where that still holds, else what is found and may be remembered."""
-    known: dict[str, Any] | None = memo.get("backbone", about) if memo else None
-    if known is None or not _is_current(known, own):
-        known = inspect()
-        if memo and lasting and all(is_settled(stamp) for _, stamp in known["files"]):
-            memo.put("backbone", about, known)
-    return known
+    about: Mapping[str, Any], own: str | None, memo: Memo | None, lasting: bool, inspect: Callable[[], Inspection]
+) -> Backbone:
+    """Return a network as the memo knows it, where that still holds, else as it is found and may be remembered.
+
+    Parameters
+    ----------
+    about : mapping
+        What was asked for, JSON-able.
+    own : str or None
+        Names the factory of a network that is the user's.
+    memo : Memo or None
+        Where it is remembered.
+    lasting : bool
+        Whether what is found may be remembered at all.
+    inspect : callable
+        Finds it.
+    """
+    known = memo.get("backbone", about) if memo else None
+    found = Inspection.from_json(known) if known else None
+    if found is None or not _is_current(found, own):
+        found = inspect()
+        if memo and lasting and found.is_settled():
+            memo.put("backbone", about, found.as_json())
+    return Backbone(**vars(found.facts))
 
 
-def from_facts(known: Mapping[str, Any], weights: str) -> Backbone:
-    """Rebuild a backbone from remembered facts; `weights` as they were asked for."""
-    return Backbone(
-        name=known["name"],
-        weights=weights,
-        weights_sha256=known["sha256"],
-        preprocess=PreprocessSpec.from_dict(known["preset"]),
-        options=known["options"],
-        head=known["head"],
-        head_width=known["head_width"],
-        left_out=tuple(known["left_out"]),
-        notes=tuple(known["notes"]),
-        file=known["file"],
-        code=known["code"],
-        origin=known["origin"],
-    )
-
-
-def _is_current(known: Mapping[str, Any], own: str | None) -> bool:
-    """Tell whether what was found of a network still holds; `own` names the factory of one that is the user's."""
-    if not all(_stamp(file) == stamp for file, stamp in known["files"]):
+def _is_current(found: Inspection, own: str | None) -> bool:
+    """Tell whether what was found of a network still holds."""
+    if not found.is_current():
         return False
     # Stamps tell of files that were there: a module that is new may stand before them, or be one that was missed.
-    return own is None or bool(code_of(factories.sources(factories.parse(own))) == known["code"])
-
-
-def _stamp(file: str) -> list[int]:
-    try:
-        return file_stamp(file)
-    except OSError:
-        return []
+    return own is None or code_of(factories.sources(factories.parse(own))) == found.facts.code

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from featx.cache.memo import Memo
 from featx.core.backbone_names import (
@@ -23,7 +22,8 @@ from featx.core.backbone_names import (
 )
 from featx.core.specs import ExtractConfig, Interpolation, PreprocessSpec, Resize, Stem, Views
 from featx.models import factories
-from featx.models.backbone import Backbone, from_facts, remembered
+from featx.models.backbone import Backbone, remembered
+from featx.models.facts import Inspection
 from featx.models.preprocessing import adjusted
 from featx.models.standing import look_up_held
 from featx.models.trained_run import TrainedRun, find_held
@@ -135,8 +135,7 @@ def _look_up(
     }
     # What a factory loads from elsewhere has no stamp: such weights are looked at each time.
     seen = not own or weights != ExtractConfig.weights
-    known = remembered(about, name if own else None, memo, seen, lambda: _inspect(name, weights, stem, taken, size))
-    return from_facts(known, weights)
+    return remembered(about, name if own else None, memo, seen, lambda: _inspect(name, weights, stem, taken, size))
 
 
 def _drawn_anew(held: TrainedRun, weights: str, memo: Memo | None) -> Backbone:
@@ -146,14 +145,14 @@ def _drawn_anew(held: TrainedRun, weights: str, memo: Memo | None) -> Backbone:
     return replace(anew, preprocess=held.preprocess)
 
 
-def _inspect(name: str, weights: str, stem: str | None, channels: int, size: int | None) -> dict[str, Any]:
-    from featx.models import builders
+def _inspect(name: str, weights: str, stem: str | None, channels: int, size: int | None) -> Inspection:
+    from featx.models import inspection  # heavy
 
     if is_timm(name):
-        return builders.inspect_timm(name, weights, is_weights_file(weights), size)
+        return inspection.inspect_timm(name, weights, is_weights_file(weights), size)
     if is_factory(name):
-        return builders.inspect_own(factories.parse(name), weights, is_weights_file(weights))
-    return builders.inspect_named(name, weights, stem, is_weights_file(weights), channels)
+        return inspection.inspect_own(factories.parse(name), weights, is_weights_file(weights))
+    return inspection.inspect_named(name, weights, stem, is_weights_file(weights), channels)
 
 
 def is_weights_file(weights: str) -> bool:

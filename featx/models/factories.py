@@ -48,6 +48,11 @@ class Factory:
         """Its name without folders: a key depends on the code, and not on where that lies."""
         return f"{Path(self.target).name if self.is_file else self.target}:{self.function}"
 
+    @property
+    def origin(self) -> str:
+        """Its name with all folders: what `parse` reads."""
+        return f"{self.target}:{self.function}"
+
 
 def parse(name: str) -> Factory:
     """Read ``file.py:factory`` or ``package.module:factory``; OptionError for anything else."""
@@ -111,33 +116,26 @@ def make(factory: Factory, code: str) -> nn.Module:
         Where the code changed or fails, needs arguments, or returns no network.
     """
     import torch  # heavy
-    from torch import nn
-    from torch.nn.parameter import is_lazy
 
     from featx.graph.placing import placed
 
     # What a user's code prints must not stand within a document on standard output.
     with _working_folder_last(), contextlib.redirect_stdout(sys.stderr):
         module = _from_file(factory, code) if factory.is_file else _from_package(factory, code)
-        known = [name for name, value in vars(module).items() if callable(value)]
-        if not hasattr(module, factory.function):
-            hint = suggest(factory.function, known) or "give the name of a function that returns the network"
-            raise OptionError(f"{factory.label.rpartition(':')[0]} has no {factory.function}", hint)
-        function = getattr(module, factory.function)
-        _check_callable(factory, function)
-        network = _run(factory.label, function)
-    if not isinstance(network, nn.Module):
-        raise OptionError(
-            f"{factory.label} returned a {type(network).__name__}, expected a torch.nn.Module", "return the network"
-        )
-    if isinstance(network, torch.jit.ScriptModule):  # nothing can be read of what is not run by Python
-        raise OptionError(
-            f"{factory.label} returned a network of TorchScript, expected a torch.nn.Module that Python runs",
-            "return it as it was before torch.jit",
-        )
-    if any(is_lazy(tensor) for tensor in (*network.parameters(), *network.buffers())):
-        raise OptionError(f"{factory.label} has lazy layers, which have no weights yet", "give them their sizes")
+        network: nn.Module = _run(factory.label, _function(factory, module))
+    _check_network(factory, network)
     return placed(network, torch.device("cpu")).float()
+
+
+def _function(factory: Factory, module: ModuleType) -> Callable[[], Any]:
+    """Return the function that a factory names."""
+    if not hasattr(module, factory.function):
+        known = [name for name, value in vars(module).items() if callable(value)]
+        hint = suggest(factory.function, known) or "give the name of a function that returns the network"
+        raise OptionError(f"{factory.label.rpartition(':')[0]} has no {factory.function}", hint)
+    function: Callable[[], Any] = getattr(module, factory.function)
+    _check_callable(factory, function)
+    return function
 
 
 def _check_callable(factory: Factory, function: Any) -> None:
@@ -158,44 +156,68 @@ def _check_callable(factory: Factory, function: Any) -> None:
         return
 
 
+def _check_network(factory: Factory, network: Any) -> None:
+    import torch  # heavy
+    from torch import nn
+    from torch.nn.parameter import is_lazy
+
+    if not isinstance(network, nn.Module):
+        raise OptionError(
+            f"{factory.label} returned a {type(network).__name__}, expected a torch.nn.Module", "return the network"
+        )
+    if isinstance(network, torch.jit.ScriptModule):  # nothing can be read of what is not run by Python
+        raise OptionError(
+            f"{factory.label} returned a network of TorchScript, expected a torch.nn.Module that Python runs",
+            "return it as it was before torch.jit",
+        )
+    if any(is_lazy(tensor) for tensor in (*network.parameters(), *network.buffers())):
+        raise OptionError(f"{factory.label} has lazy layers, which have no weights yet", "give them their sizes")
+
+
 def _from_file(factory: Factory, code: str) -> ModuleType:
-    path = Path(factory.target)
+    """Run a factory's file, as it was hashed, and return it as a module."""
     files = sources(factory)
     contents = {name: read_source(file) for name, file in files.items()}
-    _checkdigest_sources(factory, digest_sources(contents), code)
+    _check_unchanged(factory, digest_sources(contents), code)
+    path = Path(factory.target)
     # A name that no import can meet; dataclasses look their module up.
     module = ModuleType(f"_featx_{code[:16]}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module
     _run(path.name, lambda: exec(compile(contents[""], str(path), "exec", dont_inherit=True), vars(module)))
-    beside = {name: file for name, file in files.items() if name}
-    for name in beside:
+    for name, data in contents.items():
         if name in sys.modules:
-            own = digest_sources({name: contents[name]})
-            _checkdigest_sources(factory, _loaded.setdefault(name, own), own)
-    _check_places(beside)
-    return module
-
-
-def _from_package(factory: Factory, code: str) -> ModuleType:
-    module: ModuleType = _run(factory.target, lambda: importlib.import_module(factory.target))
-    files = _package_sources(factory)
-    _checkdigest_sources(factory, code_of(files), code)
-    _checkdigest_sources(factory, _loaded.setdefault(factory.target, code), code)
+            _check_loaded(factory, name, digest_sources({name: data}))
     _check_places(files)
     return module
 
 
+def _from_package(factory: Factory, code: str) -> ModuleType:
+    """Import a factory's module, whose package must still be what was hashed."""
+    module: ModuleType = _run(factory.target, lambda: importlib.import_module(factory.target))
+    files = _package_sources(factory)
+    _check_unchanged(factory, code_of(files), code)
+    _check_loaded(factory, factory.target, code)
+    _check_places(files)
+    return module
+
+
+def _check_loaded(factory: Factory, name: str, code: str) -> None:
+    """Refuse a module that this process loaded when its code was another."""
+    _check_unchanged(factory, _loaded.setdefault(name, code), code)
+
+
+def _check_unchanged(factory: Factory, found: str, expected: str) -> None:
+    if found != expected:
+        raise OptionError(f"the code of {factory.label} changed while featx was running", "start it again")
+
+
 def _check_places(files: dict[str, Path]) -> None:
+    """Refuse modules that Python found elsewhere than where they were hashed."""
     for name, path in files.items():
         file = getattr(sys.modules.get(name), "__file__", None)
         if file is not None and Path(file).resolve() != path.resolve():
             raise OptionError(f"module {name} is loaded from {file}, expected {path}", "start Python anew")
-
-
-def _checkdigest_sources(factory: Factory, found: str, expected: str) -> None:
-    if found != expected:
-        raise OptionError(f"the code of {factory.label} changed while featx was running", "start it again")
 
 
 def _run(what: str, step: Callable[[], Any]) -> Any:

@@ -18,10 +18,7 @@ def adjusted(
     std: Sequence[float] | None,
     views: Views,
 ) -> PreprocessSpec:
-    """Return the preprocessing with what is not None in place of its own.
-
-    One value of `mean` or `std` is every channel's.
-    """
+    """Return the preprocessing with what is given instead of its own; one `mean` or `std` serves every channel."""
     if resize == "none" and size is None:
         spec = replace(spec, resize=None, crop=None)
     if size is not None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -12,8 +11,9 @@ from featx.core.backbone_names import is_timm
 from featx.errors import CorruptStoreError, OptionError, WeightsError
 from featx.graph.hooked import read_network
 from featx.models import factories, torchvision_models
-from featx.models.builders import batch_notes, find_head, init_random, stamps_of
+from featx.models.builders import batch_notes, find_head, init_random
 from featx.models.factories import Factory
+from featx.models.facts import Inspection, NetworkFacts, stamps_of
 from featx.models.flat import flat_network
 from featx.models.head_spec import HeadSpec
 from featx.models.heads import attach, make_head
@@ -48,8 +48,8 @@ class Rebuilt:
     left_out: tuple[str, ...]
 
 
-def inspect_trained(held: TrainedRun, base: nn.Module | None = None) -> dict[str, Any]:
-    """Build a run's network once, and return as `featx.models.builders.inspect_named` does; `base` as for `rebuild`.
+def inspect_trained(held: TrainedRun, base: nn.Module | None = None) -> Inspection:
+    """Build a run's network once, and return as `featx.models.inspection.inspect_named` does; `base` as for `rebuild`.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def inspect_trained(held: TrainedRun, base: nn.Module | None = None) -> dict[str
         As `rebuild`.
     """
     code = factories.sources(factories.parse(held.origin)) if held.code is not None else {}
-    stamps = stamps_of([held.file, *map(str, code.values())])
+    stamps = stamps_of([held.file, *code.values()])
     found = rebuild(held, base)
     notes = []
     if found.left_out:
@@ -65,20 +65,21 @@ def inspect_trained(held: TrainedRun, base: nn.Module | None = None) -> dict[str
     if held.code is not None or is_timm(held.name):
         notes += [note] if (note := read_network(found.network).note) else []
     notes += batch_notes(found.network)
-    return {
-        "name": held.name,
-        "sha256": state_hash(found.network),
-        "head": found.place,
-        "head_width": found.width,
-        "preset": asdict(held.preprocess),
-        "options": held.options,
-        "left_out": found.left_out,
-        "notes": notes,
-        "file": held.file,
-        "files": stamps,
-        "code": held.code,
-        "origin": held.origin,
-    }
+    facts = NetworkFacts(
+        name=held.name,
+        weights=held.run,
+        weights_sha256=state_hash(found.network),
+        preprocess=held.preprocess,
+        options=held.options,
+        head=found.place,
+        head_width=found.width,
+        left_out=found.left_out,
+        notes=tuple(notes),
+        file=held.file,
+        code=held.code,
+        origin=held.origin,
+    )
+    return Inspection(facts, stamps)
 
 
 def rebuild(held: TrainedRun, base: nn.Module | None = None) -> Rebuilt:
@@ -86,7 +87,7 @@ def rebuild(held: TrainedRun, base: nn.Module | None = None) -> Rebuilt:
 
     Parameters
     ----------
-    held : Held
+    held : TrainedRun
         What its record says.
     base : nn.Module, optional
         What it was trained on, where the run keeps its head alone: gives all other tensors.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from featx.cache.memo import Memo
 from featx.core.backbone_names import RUN, is_run, versions
 from featx.core.recorded import Recorded
 from featx.core.run_folder import MODEL_FILE, RECORD_FILE
 from featx.errors import CorruptStoreError, OptionError, WeightsError
-from featx.models.backbone import Backbone, from_facts, remembered
+from featx.models.backbone import Backbone, remembered
+from featx.models.facts import Inspection
 from featx.models.trained_run import TrainedRun, find_held
 
 Resolve = Callable[..., Backbone]
@@ -23,7 +23,7 @@ def look_up_held(held: TrainedRun, memo: Memo | None, resolve: Resolve, base_wei
 
     Parameters
     ----------
-    held : Held
+    held : TrainedRun
         Of the run.
     resolve : callable
         `featx.models.backbones.resolve`, which stands above this module and calls it.
@@ -37,7 +37,7 @@ def look_up_held(held: TrainedRun, memo: Memo | None, resolve: Resolve, base_wei
     """
     base = None if held.base is None else _base_of(held.base, memo, resolve, base_weights)
 
-    def inspect() -> dict[str, Any]:
+    def inspect() -> Inspection:
         from featx.models.rebuild import inspect_trained  # heavy
 
         return inspect_trained(held, base.module() if base else None)
@@ -45,8 +45,7 @@ def look_up_held(held: TrainedRun, memo: Memo | None, resolve: Resolve, base_wei
     # Where the base lies does not matter: it was found to be the right one.
     about = {"held": asdict(replace(held, base=None)), "base": base and base.weights_sha256}
     about["versions"] = versions(held.name)
-    known = remembered(about, held.origin or None, memo, True, inspect)
-    return replace(from_facts(known, held.run), held=held, base=base)
+    return replace(remembered(about, held.origin or None, memo, True, inspect), held=held, base=base)
 
 
 def _base_of(base: Recorded, memo: Memo | None, resolve: Resolve, weights: str | None) -> Backbone:
@@ -120,7 +119,8 @@ def _as_named(found: Recorded, memo: Memo | None, resolve: Resolve) -> Backbone:
 
 def _as_given(found: Recorded, weights: str, memo: Memo | None, resolve: Resolve) -> Backbone:
     """Build the network as it was recorded, whatever its options would be for a file of unknown origin."""
-    from featx.models import builders
+    from featx.models.inspection import inspect_recorded  # heavy
+    from featx.models.weights import existing
 
     below = _on_other_weights(found, weights, memo, resolve)
     if below is not None:
@@ -131,16 +131,15 @@ def _as_given(found: Recorded, weights: str, memo: Memo | None, resolve: Resolve
         held = find_held(found.origin or found.name, weights, None, memo.home if memo else None)
         assert held is not None
         return look_up_held(held, memo, resolve)
-    file = builders.existing(weights)
+    file = existing(weights)
     if found.held is not None:
         return look_up_held(_held_in(file, found), memo, resolve)
 
-    def inspect() -> dict[str, Any]:
-        return builders.inspect_recorded(found.name, file, found.options, found.origin)
+    def inspect() -> Inspection:
+        return inspect_recorded(found.name, file, found.options, found.origin)
 
     about = {"recorded": [found.name, found.options, found.origin], "file": file, "versions": versions(found.name)}
-    known = remembered(about, found.origin or None, memo, True, inspect)
-    return from_facts(known, known["weights"])
+    return remembered(about, found.origin or None, memo, True, inspect)
 
 
 def _on_other_weights(found: Recorded, weights: str, memo: Memo | None, resolve: Resolve) -> Backbone | None:

@@ -152,13 +152,23 @@ def read_state(path: Path, names: Callable[[], Collection[str]] = frozenset) -> 
     WeightsError
         For a file that is none, or that holds more than tensors.
     """
+    loaded = _load(path)
+    state = _unwrapped(loaded, names)
+    if not state or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
+        raise WeightsError(
+            f"weights file {path} holds a {type(loaded).__name__}, expected tensors by name",
+            "save it as torch.save(model.state_dict(), path)",
+        )
+    return state
+
+
+def _load(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
-            loaded: Any = safetensors.torch.load_file(path)
-        else:
-            with warnings.catch_warnings():  # a file that is refused anyway needs no second opinion
-                warnings.simplefilter("ignore")
-                loaded = torch.load(path, map_location="cpu", weights_only=True)
+            return safetensors.torch.load_file(path)
+        with warnings.catch_warnings():  # a file that is refused anyway needs no second opinion
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as exc:
         raise WeightsError(
             f"weights file {path} is no plain state dict: it is damaged, or it asks to run code, which featx refuses",
@@ -170,51 +180,49 @@ def read_state(path: Path, names: Callable[[], Collection[str]] = frozenset) -> 
             f"weights file {path} cannot be read: {' '.join(str(exc).split())[:160] or type(exc).__name__}",
             "expected a .safetensors file or torch.save(model.state_dict(), path)",
         ) from exc
-    state = _unwrapped(loaded, names)
-    if not state or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
-        raise WeightsError(
-            f"weights file {path} holds a {type(loaded).__name__}, expected tensors by name",
-            "save it as torch.save(model.state_dict(), path)",
-        )
-    return state
 
 
 def _unwrapped(loaded: Any, names: Callable[[], Collection[str]]) -> StateDict:
+    """Return the tensors of a file by the network's own names; nothing where it holds no names at all."""
     if not isinstance(loaded, Mapping):
         return {}
-    for name in _NESTED:
-        if isinstance(loaded.get(name), Mapping):
-            loaded = loaded[name]
-            break
-    state = dict(loaded)
+    state = dict(next((loaded[name] for name in _NESTED if isinstance(loaded.get(name), Mapping)), loaded))
     if not any(str(key).startswith(_PREFIXES) for key in state):
         return state
     # Evaluation never reads the count of batches, and old files lack it.
-    wanted = {name for name in names() if not name.endswith("num_batches_tracked")}
-    while (shorter := _without_prefix(state, wanted)) is not None:
-        state = shorter
+    expected = {name for name in names() if not name.endswith("num_batches_tracked")}
+    while (inner := _without_prefix(state, expected)) is not None:
+        state = inner
     return state
 
 
-def _without_prefix(state: StateDict, wanted: set[str]) -> StateDict | None:
-    """Return what stands behind the prefix that is none of the network's own; None where there is no such prefix."""
+def _without_prefix(state: StateDict, expected: set[str]) -> StateDict | None:
+    """Return what stands behind a prefix that is not of the network's own names; None where there is no such prefix."""
     for prefix in _PREFIXES:
-        inner = {key[len(prefix) :]: value for key, value in state.items() if str(key).startswith(prefix)}
-        if len(inner) == len(state) > 0:
-            # A network whose own names all begin so (`self.model = ...`) keeps it.
-            if not (wanted and all(name.startswith(prefix) for name in wanted)):
-                return inner
-        elif wanted and _holds(inner, wanted) and not wanted <= set(state):
+        inner = _behind(prefix, state)
+        if inner and _is_wrapped(state, prefix, inner, expected):
             return inner
     return None
 
 
-def _holds(state: StateDict, wanted: set[str]) -> bool:
+def _is_wrapped(state: StateDict, prefix: str, inner: StateDict, expected: set[str]) -> bool:
+    """Tell whether a prefix was put before the network's names."""
+    if len(inner) == len(state):
+        # A network whose own names all begin so (`self.model = ...`) keeps it.
+        return not expected or not all(name.startswith(prefix) for name in expected)
+    # Other things stand beside: the whole network must be behind the prefix, and not there already.
+    return bool(expected) and not expected <= set(state) and _holds(inner, expected)
+
+
+def _holds(state: StateDict, expected: set[str]) -> bool:
     """Tell whether a state holds the whole network, here or behind further prefixes."""
-    if wanted <= set(state):
-        return True
-    inner = ({k[len(p) :]: v for k, v in state.items() if str(k).startswith(p)} for p in _PREFIXES)
-    return any(part and _holds(part, wanted) for part in inner)
+    behind = (_behind(prefix, state) for prefix in _PREFIXES)
+    return expected <= set(state) or any(_holds(inner, expected) for inner in behind if inner)
+
+
+def _behind(prefix: str, state: StateDict) -> StateDict:
+    """Return the tensors whose names begin with a prefix, by what follows it."""
+    return {key[len(prefix) :]: value for key, value in state.items() if str(key).startswith(prefix)}
 
 
 def load_into(module: nn.Module, state: StateDict, head: str, where: str) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ def _as_named(name: str, held: TrainedRun) -> TrainedRun:
         )
     if own is None:
         return held
-    origin = f"{own.target}:{own.function}"
+    origin = own.origin
     return replace(held, origin=origin, base=held.base and replace(held.base, origin=origin))
 
 

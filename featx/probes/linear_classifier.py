@@ -77,7 +77,25 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def decision_function(self, X: Any) -> Floats:
-        """Return the logits, float64: of shape (n, k), or (n,) for two classes (the second one's)."""
+        """Return the logits.
+
+        Parameters
+        ----------
+        X : array of shape (n, d)
+            As `fit` takes it.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n, k), or (n,) for two classes
+            Columns in the order of `classes_`; of two classes, the second one's.
+
+        Raises
+        ------
+        ValueError
+            X has other columns than in the fit, or values that are not finite (then an `OptionError`).
+        sklearn.exceptions.NotFittedError
+            Nothing was fitted yet.
+        """
         check_is_fitted(self)
         X = validated(self, X, reset=False, accept_sparse="csr", stream=True)
         logits = np.empty((X.shape[0], len(self.coef_)))
@@ -86,14 +104,50 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return logits[:, 0] if len(self.coef_) == 1 else logits
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable class of each row, of shape (n,)."""
+        """Return the most probable class of each row.
+
+        Parameters
+        ----------
+        X : array of shape (n, d)
+            As `fit` takes it.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Some of `classes_`.
+
+        Raises
+        ------
+        ValueError
+            X has other columns than in the fit, or values that are not finite (then an `OptionError`).
+        sklearn.exceptions.NotFittedError
+            Nothing was fitted yet.
+        """
         logits = self.decision_function(X)
         index = (logits > 0).astype(np.intp) if logits.ndim == 1 else logits.argmax(axis=1)
         classes: NDArray[Any] = self.classes_[index]
         return classes
 
     def predict_proba(self, X: Any) -> Floats:
-        """Return the classes' probabilities, of shape (n, n_classes), in the order of `classes_`."""
+        """Return the classes' probabilities.
+
+        Parameters
+        ----------
+        X : array of shape (n, d)
+            As `fit` takes it.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n, n_classes)
+            Columns in the order of `classes_`.
+
+        Raises
+        ------
+        ValueError
+            X has other columns than in the fit, or values that are not finite (then an `OptionError`).
+        sklearn.exceptions.NotFittedError
+            Nothing was fitted yet.
+        """
         logits = self.decision_function(X)
         if logits.ndim == 1:
             return np.column_stack([expit(-logits), expit(logits)])
@@ -101,7 +155,25 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return probabilities
 
     def predict_log_proba(self, X: Any) -> Floats:
-        """Return the probabilities' logarithms, finite even where a probability underflows."""
+        """Return the probabilities' logarithms, finite even where a probability underflows.
+
+        Parameters
+        ----------
+        X : array of shape (n, d)
+            As `fit` takes it.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n, n_classes)
+            Columns in the order of `classes_`.
+
+        Raises
+        ------
+        ValueError
+            X has other columns than in the fit, or values that are not finite (then an `OptionError`).
+        sklearn.exceptions.NotFittedError
+            Nothing was fitted yet.
+        """
         logits = self.decision_function(X)
         if logits.ndim == 1:
             return np.column_stack([log_expit(-logits), log_expit(logits)])
@@ -109,10 +181,29 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return logarithms
 
     def save(self, path: str | Path) -> Path:
-        """Write the fitted model to `path` (a .safetensors file) and return it; see `featx.portable`.
+        """Write the fitted model to a file; see `featx.portable`.
 
         Labels, normalisation and parameters go along as JSON in the file's header. `load` reads it back, and so does
         `featx.portable.read_model` with numpy alone.
+
+        Parameters
+        ----------
+        path : str or Path
+            A ``.safetensors`` file.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        OptionError
+            Labels that are neither numbers, truths nor words.
+        StoreError
+            The file cannot be written.
+        sklearn.exceptions.NotFittedError
+            Nothing was fitted yet.
         """
         check_is_fitted(self)
         return write_model(
@@ -127,6 +218,16 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Return the model that `save` wrote.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Returns
+        -------
+        LinearClassifier
+            Of the class that is asked, ready to predict.
 
         Raises
         ------

@@ -80,7 +80,7 @@ class SoftmaxRegression(LinearClassifier):
     normalize : str or None
         ``l2``: each row is divided by its Euclidean norm, here and in prediction (a copy of X; before `standardize`).
     learning_rate : float
-        Of `partial_fit`.
+        Of the steps of `partial_fit`; positive.
     device : str
         ``cpu``, ``cuda`` or ``cuda:N``: where X is held during the fit. Never changed silently.
     warm_start : bool
@@ -93,8 +93,11 @@ class SoftmaxRegression(LinearClassifier):
     coef_ : ndarray of shape (k, n_features_in_)
         float64; k is 1 for two classes, else the number of classes.
     intercept_ : ndarray of shape (k,)
+        float64; zeros without an intercept.
     classes_ : ndarray of shape (n_classes,)
+        Labels, sorted.
     n_features_in_ : int
+        Columns of X.
     n_iter_ : int
         Steps taken.
     objective_ : float
@@ -158,16 +161,28 @@ class SoftmaxRegression(LinearClassifier):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> SoftmaxRegression:
-        """Fit to X of shape (n, d) and labels y of shape (n,).
+        """Minimise the objective on all rows.
 
-        float32 and float64 stay what they are and are computed in that precision; float16 becomes float32, all else
-        float64. NaN and infinity are refused, naming the first bad row.
+        Parameters
+        ----------
+        X : array of shape (n, d)
+            An array, a sparse matrix, a data frame, a FeatureTable or what else the class's notes name. float32 and
+            float64 stay what they are and are computed in that precision; float16 becomes float32, all else float64.
+        y : array-like of shape (n,), optional
+            Labels; None takes those of a FeatureTable.
+        sample_weight : array-like of shape (n,), optional
+            At least 0; None weighs every row alike.
+
+        Returns
+        -------
+        SoftmaxRegression
+            Itself.
 
         Raises
         ------
         featx.errors.OptionError
             (a ValueError) A parameter that cannot be worked with, fewer than two classes, or values that are not
-            finite.
+            finite; the first bad row is named.
         featx.errors.OutOfMemoryError
             X does not fit on `device`.
 
@@ -210,8 +225,24 @@ class SoftmaxRegression(LinearClassifier):
 
         Parameters
         ----------
-        classes : array-like, optional
+        X : array of shape (n, d)
+            As `fit` takes it, but in memory.
+        y : array-like of shape (n,)
+            Labels, all among the classes of the first call.
+        classes : array-like of shape (n_classes,), optional
             All labels that will come; needed by the first call.
+        sample_weight : array-like of shape (n,), optional
+            At least 0; None weighs every row alike.
+
+        Returns
+        -------
+        SoftmaxRegression
+            Itself.
+
+        Raises
+        ------
+        featx.errors.OptionError
+            (a ValueError) A parameter that cannot be worked with, one class only, or a label of none of the classes.
         """
         self._check_parameters()
         first = _check_partial_fit_first_call(self, classes)

@@ -59,8 +59,20 @@ class SoftmaxRegressionCV(LinearClassifier):
         PredefinedSplit holds out given rows. Has no effect where `fit` is given `X_val`.
     halvings : int
         After `Cs`, so often is the interval around the best C halved (in its logarithm), by two more C each time.
-    fit_intercept, class_weight, tol, max_iter, standardize, normalize, device
-        As `SoftmaxRegression`. Means and deviations are those of each split's own training rows.
+    fit_intercept : bool
+        Whether to fit the intercept.
+    class_weight : None, 'balanced' or dict
+        Multiplies each row's weight; ``balanced`` counts the rows of each split's own training part.
+    tol : float
+        As `SoftmaxRegression`, for every fit of the path and the last one.
+    max_iter : int
+        Steps of one fit at most.
+    standardize : bool
+        Fit on standardised columns: means and deviations are those of each split's own training rows.
+    normalize : str or None
+        ``l2``: each row is divided by its Euclidean norm, here and in prediction.
+    device : str
+        ``cpu``, ``cuda`` or ``cuda:N``: where X is held during the fits.
     random_state : object
         Has no effect: nothing is drawn, folds are not shuffled.
 
@@ -73,8 +85,11 @@ class SoftmaxRegressionCV(LinearClassifier):
     scores_ : ndarray of shape (n_splits, n_Cs)
         Accuracy on each split's held-out rows, which count by their sample weights.
     path_converged_ : ndarray of bool of shape (n_splits, n_Cs)
-    coef_, intercept_, classes_, n_iter_, objective_, objective_gap_, gradient_norm_, converged_
-        Of the last fit, on all rows; see `SoftmaxRegression`.
+        Which fits of the path converged.
+    coef_, intercept_, classes_ : ndarray
+        Of the last fit, on all rows; shapes and meaning as `SoftmaxRegression`'s.
+    n_iter_, objective_, objective_gap_, gradient_norm_, converged_ : int, float or bool
+        Of the last fit; see `SoftmaxRegression`.
 
     Notes
     -----
@@ -125,16 +140,29 @@ class SoftmaxRegressionCV(LinearClassifier):
         ----------
         X : array of shape (n, d)
             As `SoftmaxRegression.fit` takes it.
-        y : array of shape (n,)
-        sample_weight : array of shape (n,), optional
-            Rows of `X_val` weigh 1.
-        X_val, y_val : arrays of shapes (m, d) and (m,), optional
-            Held out in the choice, in place of `cv`; the last fit learns from them too.
+        y : array-like of shape (n,), optional
+            Labels; None takes those of a FeatureTable.
+        sample_weight : array-like of shape (n,), optional
+            At least 0; rows of `X_val` weigh 1.
+        X_val : array of shape (m, d), optional
+            Held out in the choice, in place of `cv`; the last fit learns from it too.
+        y_val : array-like of shape (m,), optional
+            Its labels.
+
+        Returns
+        -------
+        SoftmaxRegressionCV
+            Itself.
 
         Raises
         ------
         OptionError
             As `SoftmaxRegression.fit`; or a split that leaves only one class to learn from.
+
+        Warns
+        -----
+        sklearn.exceptions.ConvergenceWarning
+            Fits of the path, or the last one, did not reach `tol`.
         """
         grid = self._check_parameters()
         if (X_val is None) != (y_val is None):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.core.backbone_names import DRAWN, RUN
+from featx.core.run_folder import by_time
 from featx.core.statistics import summary
 from featx.data.missing_classes import all_missing, missing_of
 from featx.reports.rows import is_number, line_text, part_of
@@ -51,8 +52,8 @@ class _Kinds:
         self._labels = _known_labels(rows)
         self._drawn_once = {self._network(row) for row in rows if _from_scratch(row) and not _by_its_seed(row)}
         kinds: dict[Hashable, int] = {}
-        # A run stands on earlier ones, and ids sort by time.
-        for row in sorted(rows, key=lambda row: str(row["run"])):
+        # A run stands on earlier ones.
+        for row in sorted(rows, key=_age):
             self.of[str(row["run"])] = kinds.setdefault(self._what(row), len(kinds))
 
     def _what(self, row: Row) -> Hashable:
@@ -86,6 +87,10 @@ class _Kinds:
         name = Path(line_text(text).removeprefix(RUN)).name
         found = {self.of[name]} if name in self.of else {kind for run, kind in self.of.items() if run.startswith(name)}
         return next(iter(found)) if name and len(found) == 1 else line_text(text)
+
+
+def _age(row: Row) -> tuple[str, str, str]:
+    return by_time(str(row["run"]))
 
 
 def _from_scratch(row: Row) -> bool:
@@ -128,7 +133,7 @@ def _together(group: Sequence[Row]) -> dict[str, Any]:
 
 def _once_a_seed(group: Sequence[Row]) -> list[Row]:
     """Leave the newest run of each seed: a command given twice tells nothing of chance."""
-    newest = {str(row.get("seed")): row for row in sorted(group, key=lambda row: str(row["run"]))}
+    newest = {str(row.get("seed")): row for row in sorted(group, key=_age)}
     return [row for row in group if row is newest[str(row.get("seed"))]]
 
 

@@ -34,7 +34,7 @@ from featx.training.train import train
 
 NETWORK = "lenet5"
 PER_CLASS = 15
-"""Images of each new digit to learn from: few, as where transfer is wanted."""
+"""Images of each new digit to learn from: few, as in transfer learning."""
 
 CANVAS, SIDE = 32, 18
 """Sides of the images and of the digits in them, px."""
@@ -69,11 +69,11 @@ class Demo:
         self.new = _parts(digits, 5, per_class=PER_CLASS)
 
     def run(self, picture: Path) -> list[dict[str, Any]]:
-        """Run everything, write the picture, and return a row a run."""
+        """Run everything, write the picture, and return one row per run."""
         self.say(f"{NETWORK} learns the digits 0 to 4, at any place, from {len(self.known.train)} images")
         first = self.train("trained on 0 to 4", self.known, PRETRAIN, f"random:{PRETRAIN.seed}")
         learnt = str(Path(first["path"]) / MODEL_FILE)
-        self.say(f"then 5 to 9 from {len(self.new.train)} images, {PER_CLASS} a class less those that validate")
+        self.say(f"then 5 to 9 from {len(self.new.train)} images: {PER_CLASS} per class, less those held out")
         rows = [
             self.fit("softmax on raw pixels", "pixels", "pixels", ExtractConfig.weights),
             self.fit("softmax on random features", NETWORK, "pool2", "random:1"),
@@ -82,7 +82,7 @@ class Demo:
             self.train("fine-tuned", self.new, FINETUNE, learnt),
             self.train("from scratch", self.new, SCRATCH, f"random:{SCRATCH.seed}"),
         ]
-        title = f"Digits 5 to 9 from {PER_CLASS} images a class, by a network that learnt 0 to 4"
+        title = f"Digits 5 to 9 from {PER_CLASS} images per class, by a network pretrained on 0 to 4"
         write_output(picture, accuracy_bars(rows, title))
         return [first, *rows]
 
@@ -123,9 +123,9 @@ class Demo:
 
 
 def _parts(digits: Source, first: int, *, per_class: int | None = None, copies: int = 1) -> Partition:
-    """Return the digits first to first + 4, labelled 0 to 4: half of them to test on, the others to learn from, or few.
+    """Return the digits first to first + 4, labelled 0 to 4: half to test on, the rest, or few of it, to learn from.
 
-    Each digit is in one part; of those that train, there are `copies` at different places.
+    Each digit is in one part; training digits are shown `copies` times, at different places.
     """
     seed = PRETRAIN.seed
     five = np.flatnonzero((digits.labels >= first) & (digits.labels < first + 5))

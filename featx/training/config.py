@@ -41,8 +41,12 @@ class TrainConfig:
     init_head : str, optional
         Id or folder of the run whose softmax regression or trained head the head begins as: the two phases of Kumar
         et al., "Fine-tuning can distort pretrained features and underperform out-of-distribution", 2022.
-    epochs, batch_size, accumulate : int
-        Rounds; images a pass; passes whose gradients make one step.
+    epochs : int
+        Rounds over the training images.
+    batch_size : int
+        Images per pass.
+    accumulate : int
+        Passes whose gradients make one step.
     optimizer : str
         ``sgd`` (with Nesterov's momentum), ``adam`` or ``adamw``.
     lr : float, optional
@@ -58,7 +62,7 @@ class TrainConfig:
     warmup_epochs : int
         Epochs over which the learning rate rises linearly.
     clip : float, optional
-        Largest norm of a step's gradient.
+        Largest norm of a step's gradient; None clips nothing.
     label_smoothing : float
         Share of the target spread over all classes.
     class_weight : str, optional
@@ -66,18 +70,27 @@ class TrainConfig:
     augment : str, optional
         ``none``, ``flip``, ``crop``, ``crop-flip``, and after crop and flip ``trivial`` or ``randaugment``; None takes
         the mode's own, `AUGMENT`, without the flip for sources that have a direction (`featx.training.direction`).
-    mixup, cutmix : float
-        Parameter of the Beta distribution; 0 leaves it out, and with both each batch has one of the two.
+    mixup : float
+        Parameter of the Beta distribution that images are blended by; 0 leaves it out.
+    cutmix : float
+        The same for cutting a piece of one image into another; with both, each batch has one of the two.
     patience : int, optional
-        Stop after so many epochs without a better one.
-    precision, device : str
-        As `ExtractConfig`.
+        Stop after so many epochs without a better one; None never stops early.
+    precision : str
+        Of the arithmetic: ``fp32``, ``bf16`` or ``fp16``.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     seed : int
         Of every random choice.
     on_error : str
         ``raise``, or ``skip`` to leave out images that cannot be decoded.
     checkpoint_minutes : float
         Time between checkpoints within an epoch; one is written after each epoch too.
+
+    Raises
+    ------
+    OptionError
+        For other values, and for options that do not go together.
     """
 
     mode: Mode = "finetune"

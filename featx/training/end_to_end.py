@@ -21,6 +21,7 @@ from featx.core.backbone_names import scratch_weights
 from featx.core.device import arithmetic, pick_device
 from featx.core.specs import ExtractConfig, Interpolation, OnError, Precision, Resize, Stem
 from featx.data.coverage import label_notes
+from featx.data.source import Source
 from featx.data.splits import VAL_FRACTION, Part, Partition, hold_out
 from featx.errors import FeatxWarning
 from featx.extraction.inputs import Images, as_source, as_store, opened, relabelled, warn_of
@@ -41,33 +42,87 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     backbone : str
         Any torchvision classifier, ``timm:NAME``, ``lenet5``, or a factory as for `FeatureExtractor`.
-    mode, unfreeze_from, head, init_head, epochs, batch_size, accumulate, optimizer, lr, head_lr_factor, momentum, \
-    weight_decay, schedule, warmup_epochs, clip, label_smoothing, class_weight, augment, mixup, cutmix, patience, \
-    precision, device, seed, on_error
-        As `TrainConfig`, and as the options of ``featx train``.
+    mode : str
+        ``scratch`` (random weights), ``frozen`` (only the head trains) or ``finetune``.
+    unfreeze_from : str, optional
+        With ``finetune``: the first block that trains; those before it stay as they are. None trains all.
+    head : str
+        What takes the place of the network's own classifier: ``linear``, ``mlp:256`` and others, see `HeadSpec`.
+    init_head : str, optional
+        Id or folder of the run whose softmax regression or trained head the head begins as; it is looked for in
+        featx's home. None draws the head at random.
+    epochs : int
+        Rounds over the training images.
+    batch_size : int
+        Images per pass, in training and in prediction.
+    accumulate : int
+        Passes whose gradients make one step.
+    optimizer : str
+        ``sgd`` (with Nesterov's momentum), ``adam`` or ``adamw``.
+    lr : float, optional
+        Peak learning rate, per step; None takes the optimizer's and mode's own, `TrainConfig.LR`.
+    head_lr_factor : float
+        The head's learning rate is so many times `lr`.
+    momentum : float
+        Of SGD; the first moment's decay (beta 1) of Adam and AdamW. Below 1.
+    weight_decay : float, optional
+        Of weights that are matrices or kernels, not of biases and norms; None takes the optimizer's own,
+        `TrainConfig.WEIGHT_DECAY`.
+    schedule : str
+        Of the learning rate: ``constant``, ``step``, ``cosine``, ``onecycle`` or ``plateau``, see
+        `featx.training.optim.Schedule`.
+    warmup_epochs : int
+        Epochs over which the learning rate rises linearly; fewer than `epochs`.
+    clip : float, optional
+        Largest norm of a step's gradient; None clips nothing.
+    label_smoothing : float
+        Share of the target spread over all classes, from 0 to below 1.
+    class_weight : str, optional
+        ``balanced``: n / (k * count), as scikit-learn's; None weighs every row alike.
+    augment : str, optional
+        ``none``, ``flip``, ``crop``, ``crop-flip``, ``trivial`` or ``randaugment``; None takes the mode's own,
+        `TrainConfig.AUGMENT`, without the flip for images that have a direction.
+    mixup : float
+        Parameter of the Beta distribution that images are blended by; 0 leaves it out.
+    cutmix : float
+        The same for cutting a piece of one image into another; with both, each batch has one of the two.
+    patience : int, optional
+        Stop after so many epochs without a better one; None never stops early.
     weights : str
         As `FeatureExtractor`; ``scratch`` draws from `seed`, unless ``random:SEED`` is given.
     stem : str, optional
-        As `FeatureExtractor`.
+        ``cifar``: a torchvision ResNet gets a 3 x 3 convolution with stride 1 first, and no max pooling.
     size : int, optional
-        Image size in px.
-    mean, std : sequence of float, optional
-        Instead of those that belong to the weights.
-    resize, interpolation : str, optional
-        ``crop``, ``squash``, ``pad`` or ``none``, and ``bilinear`` or ``bicubic``; None as the weights were trained.
+        Image size in px; None as the weights were trained.
+    mean : sequence of float, optional
+        One value per channel, in units of 0..1; None as the weights were trained.
+    std : sequence of float, optional
+        What values are divided by after `mean` was subtracted, in the same units; None as the weights were trained.
+    resize : str, optional
+        ``crop``, ``squash``, ``pad`` or ``none``; None as the weights were trained.
+    interpolation : str, optional
+        ``bilinear`` or ``bicubic``; None as the weights were trained.
     bits : int, optional
         How many bits of 16-bit images count, such as 12; None as the files say, else all.
+    precision : str
+        Of the arithmetic: ``fp32``, ``bf16`` or ``fp16``.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    seed : int
+        Of every random choice, from 0.
+    on_error : str
+        ``raise``, or ``skip`` to leave out images that cannot be decoded.
     store : FeatureStore or path, optional
-        Keeps the features of a frozen base.
+        Keeps the features of a frozen base; without it they are computed in memory.
 
     Attributes
     ----------
-    classes_ : ndarray
+    classes_ : ndarray of shape (n_classes,)
         Labels, sorted.
     history_ : list of dict
-        An entry an epoch.
+        One entry per epoch.
     best_epoch_ : int
-        From 1.
+        The epoch whose weights were kept, from 1.
     module_ : nn.Module
         The trained network, in eval mode.
 
@@ -161,9 +216,14 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array, tensor, list of images or of paths, or Source
-            As `FeatureExtractor.transform`.
+            n images, of the shapes that `FeatureExtractor.transform` takes.
         y : array-like of shape (n,), optional
             Labels; None takes the source's own.
+
+        Returns
+        -------
+        EndToEndClassifier
+            Itself.
 
         Raises
         ------
@@ -180,22 +240,14 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         if y is not None:
             check_classification_targets(y)
-        config = self._config()
-        store = as_store(self.store)
+        config, store = self._config(), as_store(self.store)
         source, found = opened(X, self.backbone, lambda channels: self._look_up(channels, store), self.bits)
         warn_of(found)
         source, classes = relabelled(source, y)
-        rows = np.flatnonzero(source.labels >= 0).astype(np.int64)
-        held = hold_out(source.row_hashes()[rows], source.labels[rows], VAL_FRACTION, self.seed)
-        none = np.empty(0, np.int64)
-        unlabelled = {source.split: len(source) - len(rows)} if len(rows) < len(source) else {}
-        taught, val, test = (Part(source, some) for some in (rows[~held], rows[held], none))
-        parts = Partition(taught, val, test, self.seed, unlabelled=unlabelled)
-        for line in label_notes(parts, {source.split: source}):
-            warnings.warn(line, FeatxWarning, stacklevel=2)
-        result = train(parts, found, config, store=store)
-        for said in result.warnings:
-            warnings.warn(said, FeatxWarning, stacklevel=2)
+        partition = _hold_tenth_out(source, self.seed)
+        _warn(label_notes(partition, {source.split: source}))
+        result = train(partition, found, config, store=store)
+        _warn(result.warnings)
         self.classes_ = classes
         self.module_, self.history_, self.best_epoch_ = result.module, result.history, result.best_epoch
         self.parameters_ = result.parameters
@@ -218,7 +270,25 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def decision_function(self, X: Images) -> npt.NDArray[np.float32]:
-        """Return logits, shape (n, n_classes); for two classes (n,), the second's less the first's."""
+        """Return the logits.
+
+        Parameters
+        ----------
+        X : array, tensor, list of images or of paths, or Source
+            n images, of the shapes that `FeatureExtractor.transform` takes.
+
+        Returns
+        -------
+        ndarray of float32 of shape (n, n_classes), or (n,) for two classes
+            Columns in the order of `classes_`; of two classes, the second one's less the first one's.
+
+        Raises
+        ------
+        SourceError
+            An image cannot be decoded (`ImageError`), or there are none.
+        sklearn.exceptions.NotFittedError
+            Nothing was fitted yet.
+        """
         logits = self._logits(X)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
@@ -236,12 +306,48 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.concatenate(logits)
 
     def predict_proba(self, X: Images) -> npt.NDArray[np.float32]:
-        """Return probabilities, shape (n, n_classes), columns as `classes_`."""
+        """Return the classes' probabilities.
+
+        Parameters
+        ----------
+        X : array, tensor, list of images or of paths, or Source
+            n images, of the shapes that `FeatureExtractor.transform` takes.
+
+        Returns
+        -------
+        ndarray of float32 of shape (n, n_classes)
+            Columns in the order of `classes_`.
+
+        Raises
+        ------
+        SourceError
+            An image cannot be decoded (`ImageError`), or there are none.
+        sklearn.exceptions.NotFittedError
+            Nothing was fitted yet.
+        """
         proba: npt.NDArray[np.float32] = torch.softmax(torch.from_numpy(self._logits(X)), 1).numpy()
         return proba
 
     def predict(self, X: Images) -> npt.NDArray[Any]:
-        """Return the most probable label of each image."""
+        """Return the most probable label of each image.
+
+        Parameters
+        ----------
+        X : array, tensor, list of images or of paths, or Source
+            n images, of the shapes that `FeatureExtractor.transform` takes.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Some of `classes_`.
+
+        Raises
+        ------
+        SourceError
+            An image cannot be decoded (`ImageError`), or there are none.
+        sklearn.exceptions.NotFittedError
+            Nothing was fitted yet.
+        """
         best = self._logits(X).argmax(axis=1)
         labels: npt.NDArray[Any] = self.classes_[best]
         return labels
@@ -249,3 +355,18 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _config(self) -> TrainConfig:
         given = self.get_params(deep=False)
         return TrainConfig(**{field.name: given[field.name] for field in fields(TrainConfig) if field.name in given})
+
+
+def _hold_tenth_out(source: Source, seed: int) -> Partition:
+    """Return all labelled images, a stratified tenth of them for validation, none for test."""
+    rows = np.flatnonzero(source.labels >= 0).astype(np.int64)
+    held = hold_out(source.row_hashes()[rows], source.labels[rows], VAL_FRACTION, seed)
+    none = np.empty(0, np.int64)
+    train, val, test = (Part(source, some) for some in (rows[~held], rows[held], none))
+    unlabelled = {source.split: len(source) - len(rows)} if len(rows) < len(source) else {}
+    return Partition(train, val, test, seed, unlabelled=unlabelled)
+
+
+def _warn(lines: Sequence[str]) -> None:
+    for line in lines:
+        warnings.warn(line, FeatxWarning, stacklevel=3)

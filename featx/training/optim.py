@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -51,42 +51,56 @@ def make_optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.o
     kernels lie in channels-last layout. So they are given the same memory under another shape, and `take_gradients`
     brings the gradients along. A group's ``owners`` are the parameters themselves.
     """
-    groups = [
-        {**group, "owners": group["params"], "params": list(map(_as_it_lies, group["params"]))} for group in groups
-    ]
+    groups = [{**group, "owners": group["params"], "params": _contiguous(group["params"])} for group in groups]
     if config.optimizer == "sgd":
-        has_momentum = config.momentum > 0
-        sgd = torch.optim.SGD(groups, config.peak_lr, momentum=config.momentum, nesterov=has_momentum, fused=True)
-        # Torch's own first buffer is uninitialised memory, which a first step that fp16's scaler refuses leaves behind;
-        # and parameters that get their first gradient later have none.
-        for parameter in (p for group in sgd.param_groups for p in group["params"] if has_momentum):
-            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        return sgd
+        return _sgd(groups, config)
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, config.peak_lr, betas=(config.momentum, 0.999), fused=True)
 
 
-def _as_it_lies(tensor: Any) -> Any:
-    """Return a channels-last tensor (N, C, H, W) as its memory lies, (N, H, W, C); any other as it is."""
-    if tensor.is_contiguous() or not tensor.is_contiguous(memory_format=torch.channels_last):
-        return tensor
-    return nn.Parameter(tensor.detach().permute(0, 2, 3, 1), requires_grad=tensor.requires_grad)
+def _sgd(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.SGD:
+    has_momentum = config.momentum > 0
+    sgd = torch.optim.SGD(groups, config.peak_lr, momentum=config.momentum, nesterov=has_momentum, fused=True)
+    if has_momentum:
+        # Torch's own first buffer is uninitialised memory, which a first step that fp16's scaler refuses leaves behind;
+        # and parameters that get their first gradient later have none.
+        for parameter in (p for group in sgd.param_groups for p in group["params"]):
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return sgd
+
+
+def _contiguous(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
+    """Return the same memory in the shape in which it is contiguous: (N, H, W, C) of channels-last kernels."""
+    return [nn.Parameter(_nhwc(p.detach()), p.requires_grad) if _is_channels_last(p) else p for p in parameters]
+
+
+def _is_channels_last(tensor: torch.Tensor) -> bool:
+    return not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def _nhwc(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a view (N, H, W, C) of a tensor (N, C, H, W)."""
+    return tensor.permute(0, 2, 3, 1)
 
 
 def forget_gradients(optimizer: torch.optim.Optimizer) -> None:
     """Let go of the gradients of all that learns."""
     optimizer.zero_grad(set_to_none=True)
-    for group in optimizer.param_groups:
-        for owner in group["owners"]:
-            owner.grad = None
+    for _, owner in _held_and_owners(optimizer):
+        owner.grad = None
 
 
 def take_gradients(optimizer: torch.optim.Optimizer) -> None:
     """Show the optimizer the gradients of the parameters whose memory it holds."""
+    for held, owner in _held_and_owners(optimizer):
+        if held is not owner:
+            held.grad = None if owner.grad is None else _nhwc(owner.grad)
+
+
+def _held_and_owners(optimizer: torch.optim.Optimizer) -> Iterator[tuple[nn.Parameter, nn.Parameter]]:
+    """Give what the optimizer holds of each parameter, and the parameter."""
     for group in optimizer.param_groups:
-        for held, owner in zip(group["params"], group["owners"], strict=True):
-            if held is not owner:
-                held.grad = None if owner.grad is None else owner.grad.permute(0, 2, 3, 1)
+        yield from zip(group["params"], group["owners"], strict=True)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

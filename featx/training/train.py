@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -13,28 +11,20 @@ import torch
 from torch import nn
 
 from featx.cache.store import FeatureStore
-from featx.core.device import pick_device
 from featx.core.guessing import worse_than_guessing
 from featx.core.metrics import Scores
 from featx.core.run_folder import Runs
-from featx.core.specs import LayerSpec, Progress, Views, no_progress
-from featx.data.batch_loader import image_shape
-from featx.data.splits import Part, Partition, missing_classes_of
-from featx.errors import FeatxWarning, OptionError, SourceError, either, first_few
+from featx.core.specs import Progress, no_progress
+from featx.data.splits import Part, Partition
 from featx.graph.placing import placed
 from featx.models.backbones import Backbone
 from featx.models.heads import count_parameters
-from featx.models.own_head import no_head
-from featx.models.torchvision_models import channels_last
-from featx.training.batches import feature_loaders, image_loaders
 from featx.training.checkpoints import Checkpoints
 from featx.training.config import TrainConfig
-from featx.training.direction import Augmentation, augmentation_of
-from featx.training.init_head import begin_head
-from featx.training.loop import Clock, Epoch, Loop
+from featx.training.direction import Augmentation
+from featx.training.loop import Epoch, Loop
 from featx.training.small_convolutions import unrolled
-from featx.training.standardized import standardize
-from featx.training.trainable import trainable_of
+from featx.training.task import Task, prepare
 
 
 @dataclass
@@ -113,6 +103,9 @@ def train(
 ) -> TrainResult:
     """Train a network on ``partition.train``, choose the epoch on ``val``, score ``test`` once.
 
+    A head on a frozen base learns on standardised features (`Standardized`), which are folded into it at the end: it
+    takes features as they are.
+
     Parameters
     ----------
     partition : Partition
@@ -132,9 +125,6 @@ def train(
     runs : Runs, optional
         Where ``init_head`` is looked for.
 
-    A head on a frozen base learns on standardised features (`Standardized`), which are folded into it at the end: it
-    takes features as they are.
-
     Raises
     ------
     FeatureError
@@ -147,113 +137,35 @@ def train(
     KeyboardInterrupt
         After the step was finished and the state saved.
     """
-    clock = Clock()
-    device = pick_device(config.device)
-    _check(partition, backbone)
-    augmentation = augmentation_of(config, partition.train.source)
-    config = replace(config, augment=augmentation.kind)
-    n_classes = len(partition.classes)
-    shape = image_shape(partition.train.source, backbone.preprocess)
-    with clock("build"):
-        trainable = trainable_of(backbone, config, n_classes, shape)
-        if config.init_head is not None:
-            run = (runs or Runs()).open(config.init_head)
-            begin_head(trainable, run, backbone, config.head, partition.classes, shape)
-    parameters = count_parameters(trainable.network)
-    cached = config.sees_the_same and trainable.alone and LayerSpec.can_name(trainable.layer)
-    with clock("extract" if cached else "read"):
-        if cached:
-            loaders, skipped = feature_loaders(partition, backbone, trainable.layer, store, config, device, progress)
-        else:
-            loaders, skipped = image_loaders(partition, backbone, config, device)
-    _check_taught(partition, loaders["train"].part)
-    module = placed(trainable.head if cached else channels_last(trainable.network), device)
-    standard = None
-    if config.mode == "frozen":
-        with clock("standardize"):
-            standard = standardize(trainable, module, loaders["train"], config)
-            module = standard if cached else module
-    rates = {} if standard is None else {standard.first.weight: standard.rate}
-    eval_modules = [] if cached else trainable.eval_modules
-    loop = Loop(
-        module, trainable.head, eval_modules, loaders, n_classes, config, device, clock, progress, checkpoints, rates
-    )
+    task = prepare(partition, backbone, config, store=store, progress=progress, checkpoints=checkpoints, runs=runs)
+    parameters = count_parameters(task.model.network)
+    loop = Loop(task)
     loop.resume()
     resumed_from = loop.state.epoch
-    with unrolled(module):
+    with unrolled(task.learner.module):
         history, best_epoch = loop.run(on_epoch or (lambda line: None))
-        if standard is not None:
-            standard.fold()  # what is scored is what is kept
-        scores = _final(loop)
-    if standard is not None:
-        trainable.network.set_submodule(trainable.place, trainable.head)
-    trained = loop.rows * len(history) / max(clock.seconds.get("train", 0.0), 1e-9)
+        task.learner.fold()  # what is scored is what is kept
+        with task.clock("test"):
+            scores = {part: loop.score(part) for part in task.loaders}
     return TrainResult(
-        module=placed(trainable.strip(), torch.device("cpu")),
+        module=placed(task.model.strip(), torch.device("cpu")),
         history=history,
         best_epoch=best_epoch,
         scores=scores,
         parameters=parameters,
-        seconds=clock.total(),
-        images_per_second=trained,
-        cached=cached,
-        device=str(device),
-        scored={name: loader.part for name, loader in loaders.items()},
-        skipped=skipped,
+        seconds=task.clock.total(),
+        images_per_second=loop.rows * len(history) / max(task.clock.seconds.get("train", 0.0), 1e-9),
+        cached=task.cached,
+        device=str(task.device),
+        scored={name: loader.part for name, loader in task.loaders.items()},
+        skipped=task.skipped,
         resumed_from=resumed_from,
-        augmentation=augmentation,
-        notes=_notes(augmentation, scores, config),
+        augmentation=task.augmentation,
+        notes=_notes(task, scores),
     )
 
 
-def _notes(augmentation: Augmentation, scores: dict[str, Scores], config: TrainConfig) -> list[str]:
-    worse = worse_than_guessing(scores, balanced=config.class_weight is not None, lr=config.peak_lr)
-    return [said for said in (augmentation.why, worse) if said]
-
-
-def _final(loop: Loop) -> dict[str, Scores]:
-    """Score each part with the kept weights, each once."""
-    with loop.clock("test"):
-        return {part: loop.score(part) for part in loop.loaders}
-
-
-def _check(partition: Partition, backbone: Backbone) -> None:
-    if not backbone.head:
-        if backbone.code is not None:
-            raise no_head(backbone.name, backbone.module())
-        raise OptionError(
-            f"backbone {backbone.name} has no classifier to train",
-            either("use `featx fit --pixels`", "put SoftmaxRegression on FeatureExtractor('pixels', 'pixels')"),
-        )
-    _check_classes(partition.train)
-    if backbone.preprocess.views != Views():
-        said = str(backbone.preprocess.views)
-        raise OptionError(f"training sees one view of an image, and {said} were asked for", "average views in a fit")
-    for part in partition.parts().values():
-        _check_labels(part, len(partition.classes))
-
-
-def _check_classes(train: Part) -> None:
-    if len(np.unique(train.labels)) < 2:
-        raise SourceError("the training rows hold one class, expected two or more", "give images of another class")
-
-
-def _check_taught(partition: Partition, train: Part) -> None:
-    """Say which classes no image is left of, where some could not be read."""
-    _check_classes(train)
-    lost = sorted({*missing_classes_of(train)} - {*missing_classes_of(partition.train)})
-    if lost:
-        warnings.warn(
-            f"no training image of {first_few(lost)} could be read: it cannot be learnt", FeatxWarning, stacklevel=3
-        )
-
-
-def _check_labels(part: Part, n_classes: int) -> None:
-    labels: Any = part.labels
-    wrong = np.flatnonzero((labels < 0) | (labels >= n_classes))
-    if len(wrong):
-        row = int(part.rows[wrong[0]])
-        raise SourceError(
-            f"image {part.source.ids[row]} has label {labels[wrong[0]]}, expected 0 to {n_classes - 1}",
-            "number the classes from 0, or leave the image out",
-        )
+def _notes(task: Task, scores: dict[str, Scores]) -> list[str]:
+    balanced = task.config.class_weight is not None
+    worse = worse_than_guessing(scores, balanced=balanced, lr=task.config.peak_lr)
+    return [said for said in (task.augmentation.why, worse) if said]

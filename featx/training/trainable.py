@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from featx.core.rng import isolated_rng
+from featx.core.specs import LayerSpec
 from featx.errors import OptionError
 from featx.graph.hooked import read_network
 from featx.graph.readable import Readable
@@ -42,7 +43,7 @@ class TrainableModel:
         Dotted name of the head in the network.
     layer : str
         The node whose values, flattened, the head is given; empty where it cannot be told.
-    still : list of nn.Module
+    eval_modules : list of nn.Module
         What stays in eval mode: batch-norm statistics must not drift, nor dropout blur it.
     alone : bool
         Whether the head alone makes the logits of `layer`. SqueezeNet pools after its classifier, others scale.
@@ -55,8 +56,17 @@ class TrainableModel:
     eval_modules: list[nn.Module]
     alone: bool
 
+    @property
+    def can_learn_on_features(self) -> bool:
+        """Whether the values of `layer`, which can be stored, are all that the logits need beside the head."""
+        return self.alone and LayerSpec.can_name(self.layer)
+
     def strip(self) -> nn.Module:
-        """Take the auxiliary heads off, which evaluation never runs, and return the network in eval mode."""
+        """Return the network in eval mode, without what evaluation never runs.
+
+        The head takes the place of the `Standardized` that it was folded out of, and auxiliary heads go.
+        """
+        self.network.set_submodule(self.place, self.head)
         _without_auxiliary(self.network)
         return self.network.eval()
 
@@ -109,34 +119,55 @@ def assemble(
     convolution : bool
         Whether its classifier is a 1 x 1 convolution.
     """
-    spec, alone = HeadSpec.parse(config.head), True
+    spec = HeadSpec.parse(config.head)
     if config.mode != "scratch" or spec.flat:
         _without_auxiliary(network)
     network.requires_grad_(True)
     traced = read_network(network)
     if spec.flat:
-        nodes = _described(traced, shape, whole=False)
-        layer = traced.base(place, nodes)
-        head = make_head(spec, _size(nodes, layer), n_classes)
+        model = _on_base(traced, network, place, config, n_classes, shape)
     else:
         _described(traced, shape)
         _check_auxiliary(network, traced, shape)
         head = make_head(spec, width, n_classes, convolution=convolution)
-        layer = _fed_by(traced, place)
-        alone = not convolution and traced.ends_with(place)
-    early = _frozen_names(traced, network, place, config)
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(not any(f"{name}.".startswith(f"{owner}.") for owner in early))
-    quiet = [module for name, module in network.named_modules() if name in early]
-    if spec.flat:
-        whole: nn.Module = flat_network(traced, network, layer, head)
-        place = "head"
-    else:
+        model = _in_place(traced, network, place, config, head, convolution=convolution)
         _new_auxiliary(network, n_classes)
-        whole = attach(network, place, head)
-    head.requires_grad_(True)
-    quiet += [m for m in whole.modules() if _is_still(m)]
-    return TrainableModel(whole, head, place, layer, quiet, alone=alone)
+    model.head.requires_grad_(True)
+    model.eval_modules += [m for m in model.network.modules() if _is_still(m)]
+    return model
+
+
+def _on_base(
+    traced: Readable,
+    network: nn.Module,
+    place: str,
+    config: TrainConfig,
+    n_classes: int,
+    shape: tuple[int, int, int],
+) -> TrainableModel:
+    """Put a head on the flattened values of the convolutional base."""
+    nodes = _described(traced, shape, whole=False)
+    layer = traced.base(place, nodes)
+    head = make_head(HeadSpec.parse(config.head), _size(nodes, layer), n_classes)
+    frozen = _freeze(traced, network, place, config)
+    return TrainableModel(flat_network(traced, network, layer, head), head, "head", layer, frozen, alone=True)
+
+
+def _in_place(
+    traced: Readable, network: nn.Module, place: str, config: TrainConfig, head: nn.Module, *, convolution: bool
+) -> TrainableModel:
+    """Put a head in the classifier's place."""
+    layer, alone = _fed_by(traced, place), not convolution and traced.ends_with(place)
+    frozen = _freeze(traced, network, place, config)
+    return TrainableModel(attach(network, place, head), head, place, layer, frozen, alone=alone)
+
+
+def _freeze(traced: Readable, network: nn.Module, place: str, config: TrainConfig) -> list[nn.Module]:
+    """Let what comes before the trained part keep its weights, and return its modules."""
+    names = _frozen_names(traced, network, place, config)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(not any(f"{name}.".startswith(f"{owner}.") for owner in names))
+    return [module for name, module in network.named_modules() if name in names]
 
 
 def _frozen_names(traced: Readable, network: nn.Module, place: str, config: TrainConfig) -> set[str]:

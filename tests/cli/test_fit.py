@@ -191,7 +191,8 @@ def test_the_certificate_is_told(featx: Any) -> None:
     assert "of the optimum" in featx(*PIXELS).stdout
 
 
-def test_a_fit_that_does_not_converge_is_told_in_one_line(shell: Any, home: Path) -> None:
+def test_a_fit_that_does_not_converge_is_told_in_one_line(featx: Any, shell: Any, home: Path) -> None:
+    assert featx("extract", "digits", "-b", "pixels", "-l", "pixels").exit_code == 0
     done = shell(*PROGRAM, "fit", "digits", "--pixels", "--max-iter", "1")
     assert done.returncode == 0
     (line,) = [line for line in done.stderr.splitlines() if "max_iter" in line]

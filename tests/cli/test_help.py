@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import click
 import pytest
+from heavy import HEAVY, loaded_after
 
 from featx.cli.main import COMMANDS, cli
 from featx.core.specs import ExtractConfig
 
-HEAVY = ("torch", "torchvision", "sklearn", "scipy", "h5py", "matplotlib", "rich", "numpy", "PIL", "joblib")
-
-PROBE = """
-import json, sys
+CALLS = """
 from featx.cli.main import cli
-for args in json.loads(sys.argv[1]):
+for args in {calls}:
     try:
         cli.main(args)
     except SystemExit as exc:
         assert exc.code == 0, args
-print("MODULES", *sys.modules)
 """
 
 
@@ -34,12 +30,6 @@ def walk(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple
         yield (*path, name), command
         if isinstance(command, click.Group):
             yield from walk(command, (*path, name))
-
-
-def modules_after(shell: Any, *calls: list[str]) -> set[str]:
-    result = shell("-c", PROBE, json.dumps(calls))
-    assert result.returncode == 0, result.stderr
-    return set(result.stdout.split("MODULES")[1].split())
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
@@ -74,19 +64,17 @@ def test_help_fits_80_columns(featx: Any) -> None:
         assert max(map(len, lines)) <= 80, path
 
 
-def test_list_of_commands_imports_no_command(shell: Any) -> None:
-    modules = modules_after(shell, ["--help"])
+def test_list_of_commands_imports_no_command_and_nothing_heavy() -> None:
+    modules = loaded_after(CALLS.format(calls=[["--help"]]))
     assert not {module for module, _, _ in COMMANDS.values()} & modules
     assert not set(HEAVY) & modules
 
 
-@pytest.mark.parametrize("name", list(COMMANDS))
-def test_help_of_a_command_imports_nothing_heavy(shell: Any, name: str) -> None:
-    calls = [[name, "--help"]]
-    if name == "cache":
-        calls += [["cache", each, "--help"] for each in ("ls", "info", "verify", "rm", "gc", "merge", "path")]
-    modules = modules_after(shell, *calls)
-    assert COMMANDS[name][0] in modules
+def test_help_of_all_commands_imports_nothing_heavy() -> None:
+    calls = [[*path, "--help"] for path, _ in walk(cli)]
+    assert ["cache", "merge", "--help"] in calls
+    modules = loaded_after(CALLS.format(calls=calls))
+    assert {module for module, _, _ in COMMANDS.values()} <= modules
     assert not set(HEAVY) & modules
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from featx.core.run_folder import Run, Runs, jsonable
+from featx.core.run_folder import Run, Runs, by_time, jsonable
 from featx.errors import CorruptStoreError, OptionError, StoreError
 from featx.training.config import TrainConfig
 
@@ -56,6 +56,15 @@ def test_the_list_is_in_order_of_time(tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setattr(time, "time", lambda seconds=seconds: 1_000_000 + seconds)
         wanted.append((seconds, recorded(runs, kind).id))
     assert [run.id for run in runs.list()] == [name for _, name in sorted(wanted)]
+
+
+def test_ids_of_one_second_sort_by_time_whatever_their_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = []
+    for part, kind in ((0.1, "train"), (0.2, "fit"), (0.3, "train"), (0.4, "demo")):
+        monkeypatch.setattr(time, "time", lambda part=part: 1_000_000 + part)
+        ids.append(Runs(tmp_path).new(kind, []).id)
+    assert sorted(ids, key=by_time) == ids
+    assert [run.id for run in Runs(tmp_path).all()] == ids
 
 
 def test_runs_of_one_second_are_in_the_order_they_were_recorded(tmp_path: Path) -> None:

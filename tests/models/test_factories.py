@@ -257,6 +257,12 @@ def test_module_beside_a_file_is_part_of_its_code(
         resolve(f"{path}:make")
 
 
+@pytest.mark.parametrize("name", ["/a/networks.py:make", "package.module:make"])
+def test_origin_names_a_factory_wherever_one_stands(name: str) -> None:
+    assert parse(name).origin == name
+    assert parse(parse("networks.py:make").origin) == parse("networks.py:make")
+
+
 def test_file_that_imports_nothing_of_its_own_keeps_its_key(write: Write, tmp_path: Path) -> None:
     path = write(NET)
     data = path.read_bytes()

@@ -224,7 +224,7 @@ def test_weights_by_tag_are_part_of_the_name() -> None:
 def test_memo_depends_on_timms_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     memo = Memo(tmp_path)
     first = resolve(SMALL, weights="random:0", memo=memo)
-    monkeypatch.setattr("featx.models.builders.inspect_timm", lambda *_: pytest.fail("looked again"))
+    monkeypatch.setattr("featx.models.inspection.inspect_timm", lambda *_: pytest.fail("looked again"))
     assert resolve(SMALL, weights="random:0", memo=memo) == first
     monkeypatch.setattr(backbone_names, "version", lambda name: "99")
     with pytest.raises(pytest.fail.Exception, match="looked again"):

@@ -159,6 +159,8 @@ def newton(X: Array, y: Array, C: float) -> float:
         gradient = torch.autograd.functional.jacobian(value, flat)
         hessian = torch.autograd.functional.hessian(value, flat)
         step = torch.linalg.lstsq(hessian, -gradient[:, None], driver="gelsd").solution[:, 0]
+        if float(-gradient @ step) <= 1e-13 * float(value(flat)):  # twice what is left
+            break
         length = 1.0
         while value(flat + length * step) > value(flat) and length > 1e-10:
             length /= 2

@@ -77,14 +77,14 @@ def test_kept_weights_make_a_run_that_needs_no_other_file(weights: Path, tmp_pat
 def test_options_that_published_weights_bring_are_those_of_the_record(tmp_path: Path) -> None:
     """GoogLeNet rescales its input for published weights only: a kept copy is not to lose that."""
     module = resolve("googlenet", weights="random:0").module()
-    from featx.models import builders
+    from featx.models.inspection import inspect_recorded
 
     path = tmp_path / "google.safetensors"
     save_file({name: tensor.clone() for name, tensor in module.state_dict().items()}, path)
-    known = builders.inspect_recorded(
+    found = inspect_recorded(
         "googlenet", str(path), {"init_weights": False, "transform_input": True, "aux_logits": True}, ""
     )
-    assert known["options"]["transform_input"]
+    assert found.facts.options["transform_input"]
 
 
 def test_a_moved_home_predicts_as_before(weights: Path, tmp_path: Path) -> None:
