@@ -35,19 +35,6 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATX_HOME", str(tmp_path / "featx-home"))
 
 
-@pytest.fixture(autouse=True)
-def _quick_curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To draw the curves of a small training takes longer than the training: only `drawn_curves` has them drawn."""
-    if "drawn_curves" not in request.fixturenames:
-        pictures = dict.fromkeys(("png", "svg", "pdf"), b"not drawn in this test")
-        monkeypatch.setattr("featx.reports.figures.training_curves", lambda *_: pictures)
-
-
-@pytest.fixture
-def drawn_curves() -> None:
-    """Trainings draw their curves, as they do outside the tests."""
-
-
 @pytest.fixture
 def png() -> Callable[..., bytes]:
     """Draw noise: ``png(seed, width, height)`` gives an encoded RGB image."""

@@ -42,6 +42,8 @@ def test_json_holds_what_is_promised(featx_json: Any, home: Path, mode: str) -> 
     assert (run.id, str(run.path)) == (document["run"], document["path"])
     assert {name: run.read()[name] for name in document} == document
     assert (run.path / MODEL_FILE).is_file()
+    for kind, start in {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}.items():
+        assert (run.path / f"curves.{kind}").read_bytes().startswith(start)
     with (run.path / HISTORY_FILE).open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 2
 
