@@ -9,11 +9,11 @@ import click
 
 from featx.cli import options
 from featx.cli.completion import complete_network
-from featx.cli.opening import open_backbone, weights_of_shapes
+from featx.cli.opening import of_shapes, open_backbone
 from featx.cli.output import Output
 from featx.cli.text import counted, human_bytes, human_count
 from featx.core.backbone_names import RUN
-from featx.core.specs import PRECISIONS, ExtractConfig, LayerSpec, Stem
+from featx.core.specs import PRECISIONS, BackboneConfig, LayerSpec
 from featx.errors import OptionError
 from featx.extraction.benchmark_config import BenchConfig
 
@@ -69,18 +69,14 @@ def _precisions(ctx: click.Context, param: click.Parameter, value: str) -> tuple
         options.device,
     ),
 )
-@options.weights("random:0")
-@options.stem
-@options.size
+@options.shapes
 @options.common
 def bench(
     out: Output,
     home: Path,
     network: str,
     config: BenchConfig,
-    weights: str,
-    stem: Stem | None,
-    size: int | None,
+    wanted: BackboneConfig,
 ) -> None:
     """Time a network's forward pass.
 
@@ -95,8 +91,7 @@ def bench(
     from featx.cache.memo import Memo
     from featx.extraction.benchmark import bench as run_bench
 
-    wanted = ExtractConfig(weights=weights_of_shapes(network, weights), stem=stem, size=size)
-    backbone, layer = open_network(out, network, wanted, Memo(home))
+    backbone, layer = open_network(out, network, of_shapes(network, wanted), Memo(home))
     with out.progress("steps") as progress:
         found = run_bench(backbone, layer, config, progress)
     about = {"backbone": backbone.name, "layer": None if layer is None else str(layer)}
@@ -104,7 +99,7 @@ def bench(
     out.result({**about, **found})
 
 
-def open_network(out: Output, name: str, config: ExtractConfig, memo: Memo) -> tuple[Backbone, LayerSpec | None]:
+def open_network(out: Output, name: str, config: BackboneConfig, memo: Memo) -> tuple[Backbone, LayerSpec | None]:
     """Look up what is to be timed: a run's network, where a run is called so, else a backbone."""
     from featx.core.run_folder import Runs
     from featx.runs.predict import fitted_on
@@ -116,7 +111,7 @@ def open_network(out: Output, name: str, config: ExtractConfig, memo: Memo) -> t
     record = run.read()
     if record.get("kind") != "fit":
         known = name if name.startswith(RUN) else f"{RUN}{name}"
-        config = ExtractConfig(stem=config.stem, size=config.size)
+        config = BackboneConfig(stem=config.stem, size=config.size)
         return open_backbone(out, known, config, None, memo), None
     return fitted_on(run, record, memo, config.size), LayerSpec.parse(record["layer"])
 

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from featx.core.backbone_names import ALIASES, RUN, TIMM, is_run, is_timm, versions
 from featx.core.paths import home_folder
-from featx.core.specs import ExtractConfig
+from featx.core.specs import BackboneConfig
 from featx.errors import FeatxError, OptionError
 
 POOLINGS = ("avg", "max", "avg2", "cls")
@@ -32,7 +32,7 @@ def complete_weights(ctx: click.Context, param: click.Parameter, incomplete: str
     """Offer the kinds of weights that have names, and the training runs; else files."""
     if is_run(incomplete):
         return _runs(ctx, incomplete)
-    words = [word for word in (ExtractConfig.weights, "random:", RUN) if word.startswith(incomplete)]
+    words = [word for word in (BackboneConfig.weights, "random:", RUN) if word.startswith(incomplete)]
     return words or [CompletionItem(incomplete, type="file")]
 
 
@@ -118,6 +118,6 @@ def _layers(backbone: str, home: Path) -> list[str]:
     from featx.graph.hooked import read_network
     from featx.models.backbones import resolve
 
-    weights = ExtractConfig.weights if is_run(backbone) else "random:0"
+    weights = BackboneConfig.weights if is_run(backbone) else "random:0"
     found = resolve(backbone, weights=weights, memo=Memo(home))
     return read_network(found.module(), found.left_out).names()

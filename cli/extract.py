@@ -14,7 +14,7 @@ from featx.cli.output import Output
 from featx.cli.targets import check_target
 from featx.cli.text import class_line, human_bytes
 from featx.core.backbone_names import PIXELS
-from featx.core.specs import ExtractConfig, LayerSpec
+from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec
 
 if TYPE_CHECKING:
     from featx.extraction.extract import ExtractResult
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @options.backbone()
 @options.layers()
 @options.selection
+@options.backbone_config
 @options.extraction
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Also write one plain file.")
 @options.common
@@ -35,6 +36,7 @@ def extract(
     backbone: str,
     layers: tuple[LayerSpec, ...],
     selection: options.RowSelection,
+    network: BackboneConfig,
     config: ExtractConfig,
     output: Path | None,
 ) -> None:
@@ -80,10 +82,10 @@ def extract(
         check_one(format_of(output), len(sources) * len(layers))
     if config.on_error == "raise":  # all at once, and before hours of work
         check_readable(sources.values())
-    network = open_backbone(out, backbone, config, next(iter(sources.values())).channels, memo)
+    opened = open_backbone(out, backbone, network, next(iter(sources.values())).channels, memo)
     out.kept = "finished shards stay in the store, the same command goes on from there"
     with out.progress() as progress:
-        found = engine.extract(sources, network, layers, FeatureStore(home), config, progress)
+        found = engine.extract(sources, opened, layers, FeatureStore(home), config, progress)
     classes = next(iter(sources.values())).classes
     document = found.as_dict() | {"classes": list(classes)}
     if output is not None:

@@ -18,7 +18,7 @@ from featx.cli.output import Output
 from featx.cli.targets import PICTURE_NAMES, PICTURES, check_target, is_device, picture_kind
 from featx.cli.text import class_line, human_bytes
 from featx.core.backbone_names import PIXELS
-from featx.core.specs import ExtractConfig, LayerSpec
+from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec
 from featx.errors import OptionError
 from featx.probes.config import SWEEPS, FitConfig
 
@@ -40,6 +40,7 @@ SHOWN = (
 @repeats.repeat
 @repeats.seeds
 @options.split_options
+@options.backbone_config
 @options.extraction
 @options.keep_weights
 @click.option(
@@ -61,6 +62,7 @@ def fit(
     repeat: int,
     seeds: tuple[int, ...] | None,
     split_options: options.SplitOptions,
+    network: BackboneConfig,
     config: ExtractConfig,
     keep_weights: bool,
     output: Path | None,
@@ -91,7 +93,7 @@ def fit(
     numbers = repeats.seeds_of(probe.seed, repeat, seeds)
     if output is not None:
         _check_picture(output, source, drawable=several or probe.sweep in SWEEPS, one=len(numbers) == 1)
-    request = FitRequest(source, name, wanted, several, split_options, config, keep_weights)
+    request = FitRequest(source, name, wanted, several, split_options, network, config, keep_weights)
     records = [_one(out, home, request, replace(probe, seed=seed)) for seed in numbers]
     if output is not None:
         _draw(out, records[0], output)
@@ -113,6 +115,7 @@ class FitRequest:
     layers: tuple[LayerSpec, ...]
     several: bool
     split_options: options.SplitOptions
+    network: BackboneConfig
     extraction: ExtractConfig
     keep_weights: bool
 
@@ -126,7 +129,7 @@ def _one(out: Output, home: Path, request: FitRequest, probe: FitConfig) -> dict
 
     memo, config = Memo(home), request.extraction
     chosen = open_partition(out, request.source, request.split_options, probe.seed, memo, config.on_error)
-    network = open_backbone(out, request.backbone, config, chosen.train.source.channels, memo)
+    network = open_backbone(out, request.backbone, request.network, chosen.train.source.channels, memo)
     out.kept = "finished shards stay in the store, the same command goes on from there"
     with new_run(home, "fit", ["featx", *sys.argv[1:]]) as run:
         with out.progress() as progress:

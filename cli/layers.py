@@ -10,10 +10,10 @@ import click
 
 from featx.cli import options
 from featx.cli.completion import complete_backbone
-from featx.cli.opening import open_backbone, weights_of_shapes
+from featx.cli.opening import of_shapes, open_backbone
 from featx.cli.output import Output
 from featx.cli.text import human_bytes, human_count
-from featx.core.specs import ExtractConfig, LayerSpec, Stem
+from featx.core.specs import BackboneConfig, LayerSpec
 from featx.errors import OptionError
 
 if TYPE_CHECKING:
@@ -25,11 +25,9 @@ FLOAT32 = 4
 
 @click.command
 @click.argument("backbone", shell_complete=complete_backbone)
-@options.weights("random:0")
-@options.stem
-@options.size
+@options.shapes
 @options.common
-def layers(out: Output, home: Path, backbone: str, weights: str, stem: Stem | None, size: int | None) -> None:
+def layers(out: Output, home: Path, backbone: str, wanted: BackboneConfig) -> None:
     """List what can be extracted from a backbone.
 
     For each node: its shape, the float32 bytes of a row as it is (flat) and pooled over space (avg, max), and
@@ -47,22 +45,21 @@ def layers(out: Output, home: Path, backbone: str, weights: str, stem: Stem | No
     from featx.graph.hooked import read_network
     from featx.models.builders import default_layer
 
-    config = ExtractConfig(weights=weights_of_shapes(backbone, weights), stem=stem, size=size)
-    network = open_backbone(out, backbone, config, None, Memo(home))
-    px = network.preprocess.crop
+    opened = open_backbone(out, backbone, of_shapes(backbone, wanted), None, Memo(home))
+    px = opened.preprocess.crop
     if px is None:
         raise OptionError(f"{backbone} takes images of any size", "say which with --size, such as --size 32")
-    module = network.module()
-    traced = read_network(module, network.left_out)
-    nodes = traced.describe((network.preprocess.channels, px, px), whole=False)
-    default = default_layer(module, network.head, traced, nodes)
+    module = opened.module()
+    traced = read_network(module, opened.left_out)
+    nodes = traced.describe((opened.preprocess.channels, px, px), whole=False)
+    default = default_layer(module, opened.head, traced, nodes)
     found = [describe(node) for node in nodes.values()]
     columns = ("layer", ">shape", ">flat", ">pooled", ">multiply-adds")
     out.table(columns, [cells(entry) for entry in found])
     out.say(f"default layer: {default}, which the classifier sees" if default else "no default layer")
     if nodes.unfit:
         out.note(f"{len(nodes.unreached)} later layers are left out: {nodes.unfit}")
-    about = {"backbone": network.name, "size": px, "default_layer": default, "unfit": nodes.unfit or None}
+    about = {"backbone": opened.name, "size": px, "default_layer": default, "unfit": nodes.unfit or None}
     out.result({**about, "layers": found})
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from featx.cli.options import SplitOptions
 from featx.cli.output import Output
 from featx.core.backbone_names import is_run
-from featx.core.specs import ExtractConfig, Progress
+from featx.core.specs import BackboneConfig, Progress
 
 if TYPE_CHECKING:
     from featx.cache.memo import Memo
@@ -70,29 +70,16 @@ def tell_of_rows(out: Output, record: Mapping[str, Any]) -> None:
         out.note(f"warning: {record['shared_with_test']} test images also stand in the training rows")
 
 
-def weights_of_shapes(backbone: str, weights: str) -> str:
-    """Return the weights for what needs a network's shapes alone: a run brings its own, with the head they have."""
-    return ExtractConfig.weights if is_run(backbone) else weights
+def of_shapes(backbone: str, how: BackboneConfig) -> BackboneConfig:
+    """Return it for what needs a network's shapes alone: a run brings its own weights, with the head they have."""
+    return replace(how, weights=BackboneConfig.weights) if is_run(backbone) else how
 
 
-def open_backbone(out: Output, name: str, config: ExtractConfig, channels: int | None, memo: Memo) -> Backbone:
+def open_backbone(out: Output, name: str, how: BackboneConfig, channels: int | None, memo: Memo) -> Backbone:
     """Look a backbone up, and tell what its weights leave out."""
-    from featx.models.backbones import resolve
+    from featx.models.backbones import look_up
 
-    found = resolve(
-        name,
-        weights=config.weights,
-        stem=config.stem,
-        size=config.size,
-        mean=config.mean,
-        std=config.std,
-        resize=config.resize,
-        interpolation=config.interpolation,
-        bits=config.bits,
-        views=config.views,
-        channels=channels,
-        memo=memo,
-    )
+    found = look_up(name, how, channels, memo)
     for line in found.notes:
         out.note(line)
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from featx.core.specs import (
     PRECISIONS,
     RESIZES,
     STEMS,
+    BackboneConfig,
     ExtractConfig,
     LayerSpec,
     Views,
@@ -82,7 +83,7 @@ def layers(required: bool = True, several: bool = True) -> Callable[[Command], C
     return click.option(*names, metavar="LAYER", multiple=True, required=required, help=text, **how)
 
 
-def weights(default: str = ExtractConfig.weights) -> Callable[[Command], Command]:
+def weights(default: str = BackboneConfig.weights) -> Callable[[Command], Command]:
     """``--weights WHICH``."""
     text = "DEFAULT, random:SEED, a .safetensors or .pth file, or run:ID."
     how: dict[str, Any] = {"default": default, "shell_complete": complete_weights}
@@ -200,9 +201,14 @@ class RowSelection:
     root: str | None = None
 
 
-def gather(name: str, kind: type, members: tuple[Any, ...]) -> Callable[[Command], Command]:
-    """Make several options one keyword `name`: an object of `kind`, a dataclass with the options' names as fields."""
-    names = [field.name for field in fields(kind)]
+def gather(
+    name: str, kind: type, members: tuple[Any, ...], names: Sequence[str] | None = None
+) -> Callable[[Command], Command]:
+    """Make several options one keyword `name`: an object of `kind`, a dataclass with the options' names as fields.
+
+    Where not all fields have an option, `names` are those that have.
+    """
+    names = names or [field.name for field in fields(kind)]
 
     def decorate(function: Command) -> Command:
         @functools.wraps(function)
@@ -244,19 +250,19 @@ selection = gather("selection", RowSelection, (split, limit, per_class, seed, ro
 views = gather("views", Views, (crops, flip, scales))
 """--crops, --flip, --scales: the command gets `views`, a `Views`."""
 
+NETWORK = (stem, size, resize, interpolation, bits)
+"""How a network is looked up, beside its weights, for every command that looks at images through one."""
+
+backbone_config = gather("network", BackboneConfig, (weights(), *NETWORK, views, mean, std))
+"""All that says how a backbone is looked up: the command gets `network`, a `BackboneConfig`."""
+
+shapes = gather("wanted", BackboneConfig, (weights("random:0"), stem, size), ("weights", "stem", "size"))
+"""What decides about a network's shapes: the command gets `wanted`, a `BackboneConfig`."""
+
 extraction = gather(
     "config",
     ExtractConfig,
     (
-        weights(),
-        stem,
-        size,
-        resize,
-        interpolation,
-        bits,
-        views,
-        mean,
-        std,
         precision,
         dtype,
         batch_size(text="Images a batch. Others round differently: in fp32 by a few 1e-6 of the largest value."),

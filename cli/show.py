@@ -8,10 +8,10 @@ import click
 
 from featx.cli import options
 from featx.cli.given import refuse
-from featx.cli.opening import open_backbone, opening_source, weights_of_shapes
+from featx.cli.opening import of_shapes, open_backbone, opening_source
 from featx.cli.output import Output
 from featx.cli.targets import check_target
-from featx.core.specs import ExtractConfig, Interpolation, Resize, Stem, Views
+from featx.core.specs import BackboneConfig
 
 OF_A_VIEW = ("weights", "stem", "size", "resize", "interpolation", "crops", "flip", "scales")
 """Options that say how a network sees images."""
@@ -25,13 +25,12 @@ OF_A_VIEW = ("weights", "stem", "size", "resize", "interpolation", "crops", "fli
 @options.split
 @options.root
 @options.seed
-@options.weights("random:0")
-@options.stem
-@options.size
-@options.resize
-@options.interpolation
-@options.bits
-@options.views
+@options.gather(
+    "network",
+    BackboneConfig,
+    (options.weights("random:0"), *options.NETWORK, options.views),
+    ("weights", "stem", "size", "resize", "interpolation", "bits", "views"),
+)
 @options.common
 def show(
     out: Output,
@@ -43,13 +42,7 @@ def show(
     split: str | None,
     root: str | None,
     seed: int,
-    weights: str,
-    stem: Stem | None,
-    size: int | None,
-    resize: Resize | None,
-    interpolation: Interpolation | None,
-    bits: int | None,
-    views: Views,
+    network: BackboneConfig,
 ) -> None:
     """Write a sheet of images, as a network sees them.
 
@@ -72,20 +65,12 @@ def show(
 
     memo = Memo(home)
     with opening_source(out) as progress:
-        found = at_bits(load_source(source, split, root=root, memo=memo, progress=progress), bits)
+        found = at_bits(load_source(source, split, root=root, memo=memo, progress=progress), network.bits)
     preprocess, seen = None, "as decoded"
     if backbone is not None:
-        config = ExtractConfig(
-            weights=weights_of_shapes(backbone, weights),
-            stem=stem,
-            size=size,
-            resize=resize,
-            interpolation=interpolation,
-            views=views,
-        )
-        network = open_backbone(out, backbone, config, found.channels, memo)
-        preprocess, seen = network.preprocess, f"as {network.name} sees them"
-        seen += f" ({views})" if str(views) else ""
+        opened = open_backbone(out, backbone, of_shapes(backbone, network), found.channels, memo)
+        preprocess, seen = opened.preprocess, f"as {opened.name} sees them"
+        seen += f" ({network.views})" if str(network.views) else ""
     images = min(shown_images(images, preprocess), len(found))
     title = f"{source}, {found.split}: {images} of {len(found):,} images, {seen}"
     png, skipped = draw_sheet(found, preprocess, images=images, seed=seed, title=title)

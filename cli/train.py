@@ -15,7 +15,7 @@ from featx.cli.opening import open_backbone, open_partition, tell_of_rows
 from featx.cli.output import Output
 from featx.cli.text import class_line, human_bytes
 from featx.core.backbone_names import RUN, is_run, scratch_weights
-from featx.core.specs import ExtractConfig, Interpolation, Resize, Stem
+from featx.core.specs import BackboneConfig
 from featx.extraction.benchmark_config import BenchConfig
 from featx.training.config import TrainConfig
 
@@ -43,15 +43,15 @@ class TrainRequest:
     source: str
     backbone: str
     split_options: options.SplitOptions
-    extraction: ExtractConfig
+    network: BackboneConfig
     config: TrainConfig
 
     def with_seed(self, seed: int) -> TrainRequest:
         """Return the same with another seed; a network from scratch has its weights drawn from it, if not from one."""
-        extraction = self.extraction
+        network = self.network
         if self.config.mode == "scratch":
-            extraction = replace(extraction, weights=scratch_weights(extraction.weights, seed))
-        return replace(self, config=replace(self.config, seed=seed), extraction=extraction)
+            network = replace(network, weights=scratch_weights(network.weights, seed))
+        return replace(self, config=replace(self.config, seed=seed), network=network)
 
 
 @click.command(cls=train_options.TrainCommand)
@@ -59,14 +59,7 @@ class TrainRequest:
 @options.backbone()
 @train_options.config
 @options.split_options
-@options.weights()
-@options.stem
-@options.size
-@options.resize
-@options.interpolation
-@options.bits
-@options.mean
-@options.std
+@train_options.network
 @repeats.repeat
 @repeats.seeds
 @train_options.resume
@@ -82,14 +75,7 @@ def train(
     backbone: str,
     config: TrainConfig,
     split_options: options.SplitOptions,
-    weights: str,
-    stem: Stem | None,
-    size: int | None,
-    resize: Resize | None,
-    interpolation: Interpolation | None,
-    bits: int | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
+    network: BackboneConfig,
     repeat: int,
     seeds: tuple[int, ...] | None,
     resume: str | None,
@@ -109,23 +95,11 @@ def train(
       featx train photos/ -b resnet18 --mode finetune --size 96 --epochs 5
       featx train photos/ -b resnet18 --mode finetune --unfreeze-from layer4
     """
-    extraction = ExtractConfig(
-        weights=weights,
-        stem=stem,
-        size=size,
-        mean=mean,
-        std=std,
-        resize=resize,
-        interpolation=interpolation,
-        bits=bits,
-        precision=config.precision,
-        device=config.device,
-    )
     from featx.core.run_folder import Runs
     from featx.reports.predictions import compare
 
     other = None if against is None else Runs(home).open(against)
-    request = TrainRequest(source, backbone, split_options, extraction, config)
+    request = TrainRequest(source, backbone, split_options, network, config)
     how = How(resume, keep_weights=keep_weights, tensorboard=tensorboard, bench=bench)
     train_options.check_kept(config.mode, keep_weights)
     records: list[dict[str, Any]] = []
@@ -162,7 +136,7 @@ def _one(out: Output, home: Path, request: TrainRequest, how: How) -> dict[str, 
 
     memo, config = Memo(home), request.config
     chosen = open_partition(out, request.source, request.split_options, config.seed, memo, config.on_error)
-    network = open_backbone(out, request.backbone, request.extraction, chosen.train.source.channels, memo)
+    network = open_backbone(out, request.backbone, request.network, chosen.train.source.channels, memo)
     _tell_of_head(out, request)
     _tell_of_mirrors(out, chosen, config)
     identity = identity_of(chosen, network, config)
@@ -191,9 +165,7 @@ def _one(out: Output, home: Path, request: TrainRequest, how: How) -> dict[str, 
                     runs=Runs(home),
                 )
             inference = _timed(result, network, config) if how.bench else None
-            record = record_train(
-                run, chosen, network, request.extraction, config, result, inference, keep_weights=how.keep_weights
-            )
+            record = record_train(run, chosen, network, config, result, inference, keep_weights=how.keep_weights)
     tell(out, record)
     out.skipped(record["skipped"])
     return record
@@ -201,7 +173,7 @@ def _one(out: Output, home: Path, request: TrainRequest, how: How) -> dict[str, 
 
 def _tell_of_head(out: Output, request: TrainRequest) -> None:
     """Say that a trained network begins with a new head, which other tools would have kept."""
-    held = next((name for name in (request.backbone, request.extraction.weights) if is_run(name)), None)
+    held = next((name for name in (request.backbone, request.network.weights) if is_run(name)), None)
     if held and request.config.init_head is None and request.config.mode != "scratch":
         out.note(f"the head begins anew; with --init-head {held.removeprefix(RUN)} the run's own goes on learning")
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from featx.cli import options
+from featx.core.specs import BackboneConfig
 from featx.errors import OptionError
 from featx.training.config import AUGMENTS, CLASS_WEIGHTS, MODES, OPTIMIZERS, SCHEDULES, TrainConfig
 
@@ -76,6 +77,14 @@ MACHINE = (
 
 config = options.gather("config", TrainConfig, (*WHAT_TRAINS, *HOW_LONG, *OPTIMIZER, *LOSS_AND_IMAGES, *MACHINE))
 """How to train: the command gets `config`, a `TrainConfig`."""
+
+network = options.gather(
+    "network",
+    BackboneConfig,
+    (options.weights(), *options.NETWORK, options.mean, options.std),
+    ("weights", "stem", "size", "resize", "interpolation", "bits", "mean", "std"),
+)
+"""What is trained: the command gets `network`, a `BackboneConfig` of the plain view."""
 
 RESUMES = ("go-on", "strict")
 """What ``--resume`` alone means, and ``--resume=strict``; see `featx.training.resume`."""

@@ -43,7 +43,7 @@ BESIDE = {
     "featx.cache.entries": ("Entry",),
     "featx.cache.key": ("FeatureKey",),
     "featx.cache.matrix": ("FeatureMatrix",),
-    "featx.core.specs": ("ExtractConfig", "PreprocessSpec", "Views"),
+    "featx.core.specs": ("BackboneConfig", "ExtractConfig", "PreprocessSpec", "Views"),
     "featx.data.sources": ("Source", "load_splits"),
     "featx.errors": (
         *("CorruptStoreError", "DiskFullError", "FeatureError", "FeatxWarning", "ImageError", "OptionError"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from featx.core.specs import STEMS, ExtractConfig
+from featx.core.specs import STEMS, BackboneConfig
 from featx.core.validation import check_choice, check_text
 from featx.errors import OptionError
 
@@ -38,7 +38,7 @@ def check_backbone(name: object) -> None:
 
 def check_weights(weights: object) -> None:
     """Raise OptionError for weights that are no text."""
-    check_text("weights", weights, f"{ExtractConfig.weights}, random:SEED, or a file's path or run:ID as text")
+    check_text("weights", weights, f"{BackboneConfig.weights}, random:SEED, or a file's path or run:ID as text")
 
 
 def is_timm(name: str) -> bool:
@@ -65,7 +65,7 @@ def scratch_weights(weights: str, seed: int) -> str:
         For weights that somebody trained.
     """
     check_weights(weights)
-    if weights == ExtractConfig.weights:
+    if weights == BackboneConfig.weights:
         return f"{DRAWN}{seed}"
     if not weights.startswith(DRAWN):
         raise OptionError(f"mode scratch draws new weights, and {weights[:80]} was given", "leave --weights out")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -374,14 +374,8 @@ class PreprocessSpec:
 
 
 @dataclass(frozen=True)
-class ExtractConfig:
-    """How features are computed.
-
-    `workers` and `on_error` change no value. `batch_size`, `device` and the number of threads change rounding,
-    because sums are added up in another order: in fp32 by up to a few 1e-6 of a layer's largest value (DenseNet,
-    MaxViT, HRNet, ...), in bf16 and fp16 by their own, coarser rounding. Stored features are found again whatever the
-    three are: a key keeps to the batch size that it was begun with, but for rows that another key had already, and
-    where memory runs out.
+class BackboneConfig:
+    """How a backbone is looked up: its weights, and what an image goes through before it.
 
     Parameters
     ----------
@@ -401,6 +395,47 @@ class ExtractConfig:
         How many bits of 16-bit images count, 8 to 16; None as the files say, else all.
     views : Views
         Which views of an image are averaged.
+
+    Raises
+    ------
+    OptionError
+        For other values.
+    """
+
+    weights: str = "DEFAULT"
+    stem: Stem | None = None
+    size: int | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    resize: Resize | None = None
+    interpolation: Interpolation | None = None
+    bits: int | None = None
+    views: Views = Views()
+
+    def __post_init__(self) -> None:
+        if self.stem is not None:
+            check_choice("stem", self.stem, STEMS)
+        if self.resize is not None:
+            check_choice("resize", self.resize, RESIZES)
+        if self.interpolation is not None:
+            check_choice("interpolation", self.interpolation, INTERPOLATIONS)
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            object.__setattr__(self, name, None if values is None else checked_numbers(name, values))
+        check_bits(self.bits)
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """How features are computed.
+
+    `workers` and `on_error` change no value. `batch_size`, `device` and the number of threads change rounding,
+    because sums are added up in another order: in fp32 by up to a few 1e-6 of a layer's largest value (DenseNet,
+    MaxViT, HRNet, ...), in bf16 and fp16 by their own, coarser rounding. Stored features are found again whatever the
+    three are: a key keeps to the batch size that it was begun with, but for rows that another key had already, and
+    where memory runs out.
+
+    Parameters
+    ----------
     precision : str
         Of the arithmetic: ``fp32``, ``bf16`` or ``fp16``.
     dtype : str
@@ -420,15 +455,6 @@ class ExtractConfig:
         For other values.
     """
 
-    weights: str = "DEFAULT"
-    stem: Stem | None = None
-    size: int | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    resize: Resize | None = None
-    interpolation: Interpolation | None = None
-    bits: int | None = None
-    views: Views = Views()
     precision: Precision = "fp32"
     dtype: Dtype = "float32"
     batch_size: int = 64
@@ -439,13 +465,6 @@ class ExtractConfig:
     def __post_init__(self) -> None:
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("dtype", self.dtype, DTYPES)
-        if self.stem is not None:
-            check_choice("stem", self.stem, STEMS)
-        if self.resize is not None:
-            check_choice("resize", self.resize, RESIZES)
-        if self.interpolation is not None:
-            check_choice("interpolation", self.interpolation, INTERPOLATIONS)
-        check_bits(self.bits)
         check_choice("on-error", self.on_error, ON_ERROR)
         check_count("batch-size", self.batch_size)
         if self.workers:

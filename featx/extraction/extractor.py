@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
 from featx.core.specs import (
+    BackboneConfig,
     Crops,
     Dtype,
     ExtractConfig,
@@ -27,7 +28,7 @@ from featx.errors import OptionError
 from featx.extraction.compute import compute, parse_layers
 from featx.extraction.extract import extract
 from featx.extraction.inputs import Images, as_store, opened, warn_of
-from featx.models.backbones import Backbone, resolve
+from featx.models.backbones import Backbone, look_up
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -95,14 +96,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         backbone: str = "resnet18",
         layers: str | LayerSpec | Sequence[str | LayerSpec] = "avgpool",
         *,
-        weights: str = ExtractConfig.weights,
-        stem: Stem | None = ExtractConfig.stem,
-        size: int | None = ExtractConfig.size,
-        mean: Sequence[float] | None = ExtractConfig.mean,
-        std: Sequence[float] | None = ExtractConfig.std,
-        resize: Resize | None = ExtractConfig.resize,
-        interpolation: Interpolation | None = ExtractConfig.interpolation,
-        bits: int | None = ExtractConfig.bits,
+        weights: str = BackboneConfig.weights,
+        stem: Stem | None = BackboneConfig.stem,
+        size: int | None = BackboneConfig.size,
+        mean: Sequence[float] | None = BackboneConfig.mean,
+        std: Sequence[float] | None = BackboneConfig.std,
+        resize: Resize | None = BackboneConfig.resize,
+        interpolation: Interpolation | None = BackboneConfig.interpolation,
+        bits: int | None = BackboneConfig.bits,
         crops: Crops = Views.crops,
         flip: bool = Views.flip,
         scales: Sequence[float] = Views.scales,
@@ -152,6 +153,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             For a parameter that cannot be worked with.
         """
         self._specs()
+        self._how()
         self._config()
         return self
 
@@ -178,9 +180,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             For a parameter that cannot be worked with.
         """
         specs, config, store = self._specs(), self._config(), as_store(self.store)
-        source, backbone = opened(
-            X, self.backbone, lambda channels: self._backbone(channels, store, config.views), self.bits
-        )
+        source, backbone = opened(X, self.backbone, lambda channels: self._backbone(channels, store), self.bits)
         if store is None:
             found = compute(source, backbone, specs, config)
         else:
@@ -221,8 +221,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         from featx.extraction.compute import layers_of
         from featx.extraction.forward import Network
 
-        config = self._config()
-        backbone = self._backbone(None, as_store(self.store), config.views)
+        backbone = self._backbone(None, as_store(self.store))
         px = backbone.preprocess.crop
         if px is None:
             raise OptionError(
@@ -243,18 +242,16 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return parse_layers(layers)
 
     def _config(self) -> ExtractConfig:
-        scales: Any = self.scales  # any sequence: `Views` makes it a tuple
         return ExtractConfig(
-            views=Views(self.crops, self.flip, scales),
             precision=self.precision,
             dtype=self.dtype,
             batch_size=self.batch_size,
             device=self.device,
         )
 
-    def _backbone(self, channels: int | None, store: FeatureStore | None, views: Views) -> Backbone:
-        found = resolve(
-            self.backbone,
+    def _how(self) -> BackboneConfig:
+        scales: Any = self.scales  # any sequence: `Views` makes it a tuple
+        return BackboneConfig(
             weights=self.weights,
             stem=self.stem,
             size=self.size,
@@ -263,10 +260,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             resize=self.resize,
             interpolation=self.interpolation,
             bits=self.bits,
-            views=views,
-            channels=channels,
-            memo=None if store is None else Memo(store.home),
+            views=Views(self.crops, self.flip, scales),
         )
+
+    def _backbone(self, channels: int | None, store: FeatureStore | None) -> Backbone:
+        found = look_up(self.backbone, self._how(), channels, None if store is None else Memo(store.home))
         warn_of(found)
         return found
 

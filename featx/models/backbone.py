@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from featx.cache.memo import Memo
 from featx.core.backbone_names import PIXELS
+from featx.core.specs import BackboneConfig
 from featx.errors import WeightsError
 from featx.models import factories
 from featx.models.facts import Inspection, NetworkFacts
@@ -50,10 +51,13 @@ class Backbone(NetworkFacts):
         Where that code is: an absolute path or a module, and the factory.
     held, base : TrainedRun or None, Backbone or None
         The training run that it is of, and what that run's head stands on, where the run keeps its head alone.
+    asked : BackboneConfig
+        As what it was looked up, for the record.
     """
 
     held: TrainedRun | None = None
     base: Backbone | None = None
+    asked: BackboneConfig = field(default_factory=BackboneConfig)
 
     def module(self) -> nn.Module:
         """Build the network anew: weights loaded, eval mode, float32, on the CPU, without gradients.

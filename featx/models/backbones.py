@@ -20,7 +20,7 @@ from featx.core.backbone_names import (
     is_timm,
     versions,
 )
-from featx.core.specs import ExtractConfig, Interpolation, PreprocessSpec, Resize, Stem, Views
+from featx.core.specs import BackboneConfig, Interpolation, PreprocessSpec, Resize, Stem, Views
 from featx.models import factories
 from featx.models.backbone import Backbone, remembered
 from featx.models.facts import Inspection
@@ -28,7 +28,7 @@ from featx.models.preprocessing import adjusted
 from featx.models.standing import look_up_held
 from featx.models.trained_run import TrainedRun, find_held
 
-__all__ = ["Backbone", "is_weights_file", "resolve"]
+__all__ = ["Backbone", "is_weights_file", "look_up", "resolve"]
 
 
 LOOKS = 4
@@ -41,19 +41,19 @@ _WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 def resolve(
     name: str,
     *,
-    weights: str = ExtractConfig.weights,
-    stem: Stem | None = ExtractConfig.stem,
-    size: int | None = ExtractConfig.size,
-    mean: Sequence[float] | None = ExtractConfig.mean,
-    std: Sequence[float] | None = ExtractConfig.std,
-    resize: Resize | None = ExtractConfig.resize,
-    interpolation: Interpolation | None = ExtractConfig.interpolation,
-    bits: int | None = ExtractConfig.bits,
-    views: Views = ExtractConfig.views,
+    weights: str = BackboneConfig.weights,
+    stem: Stem | None = BackboneConfig.stem,
+    size: int | None = BackboneConfig.size,
+    mean: Sequence[float] | None = BackboneConfig.mean,
+    std: Sequence[float] | None = BackboneConfig.std,
+    resize: Resize | None = BackboneConfig.resize,
+    interpolation: Interpolation | None = BackboneConfig.interpolation,
+    bits: int | None = BackboneConfig.bits,
+    views: Views = BackboneConfig.views,
     channels: int | None = None,
     memo: Memo | None = None,
 ) -> Backbone:
-    """Look a backbone up.
+    """Look a backbone up, as `look_up` does, by keywords.
 
     Parameters
     ----------
@@ -95,7 +95,31 @@ def resolve(
     CorruptStoreError
         For a run whose record is damaged.
     """
+    how = BackboneConfig(weights, stem, size, mean, std, resize, interpolation, bits, views)
+    return look_up(name, how, channels, memo)
+
+
+def look_up(name: str, how: BackboneConfig, channels: int | None, memo: Memo | None) -> Backbone:
+    """Look a backbone up; it remembers as what it was asked for.
+
+    Parameters
+    ----------
+    name : str
+        As `resolve` takes it.
+    how : BackboneConfig
+        Its weights and preprocessing.
+    channels : int or None
+        Of the source, where there is one.
+    memo : Memo or None
+        Remembers the weights' hash.
+
+    Raises
+    ------
+    OptionError, WeightsError, CorruptStoreError
+        As `resolve`.
+    """
     check_backbone(name)
+    weights, stem, size = how.weights, how.stem, how.size
     check_weights(weights)
     name = ALIASES.get(name, name)
     held = find_held(name, weights, stem, memo.home if memo else None)
@@ -106,8 +130,7 @@ def resolve(
     else:
         check_stem(name, stem)
         found = _pixels(channels or 3) if name == PIXELS else _look_up(name, weights, stem, channels, size, memo)
-    preprocess = adjusted(found.preprocess, size, resize, interpolation, mean, std, views)
-    return replace(found, preprocess=preprocess if bits is None else replace(preprocess, bits=bits))
+    return replace(found, preprocess=adjusted(found.preprocess, how), asked=how)
 
 
 def _pixels(channels: int) -> Backbone:
@@ -134,7 +157,7 @@ def _look_up(
         "versions": versions(name),
     }
     # What a factory loads from elsewhere has no stamp: such weights are looked at each time.
-    seen = not own or weights != ExtractConfig.weights
+    seen = not own or weights != BackboneConfig.weights
     return remembered(about, name if own else None, memo, seen, lambda: _inspect(name, weights, stem, taken, size))
 
 

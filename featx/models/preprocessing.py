@@ -5,32 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from featx.core.specs import Interpolation, PreprocessSpec, Resize, Views
-from featx.core.validation import checked_numbers
+from featx.core.specs import BackboneConfig, PreprocessSpec
 
 
-def adjusted(
-    spec: PreprocessSpec,
-    size: int | None,
-    resize: Resize | None,
-    interpolation: Interpolation | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    views: Views,
-) -> PreprocessSpec:
+def adjusted(spec: PreprocessSpec, how: BackboneConfig) -> PreprocessSpec:
     """Return the preprocessing with what is given instead of its own; one `mean` or `std` serves every channel."""
-    if resize == "none" and size is None:
+    if how.resize == "none" and how.size is None:
         spec = replace(spec, resize=None, crop=None)
-    if size is not None:
-        spec = replace(spec, resize=size, crop=size)
-    spec = replace(spec, fit=resize or spec.fit, interpolation=interpolation or spec.interpolation)
-    centre, spread = (
-        None if values is None else checked_numbers(name, values) for name, values in (("mean", mean), ("std", std))
-    )
-    spec = replace(spec, mean=_wide(centre or spec.mean, spec.channels), std=_wide(spread or spec.std, spec.channels))
-    if views.crops > 1 and spec.fit == "crop" and spec.crop is not None and spec.resize == spec.crop:
+    if how.size is not None:
+        spec = replace(spec, resize=how.size, crop=how.size)
+    spec = replace(spec, fit=how.resize or spec.fit, interpolation=how.interpolation or spec.interpolation)
+    mean, std = how.mean or spec.mean, how.std or spec.std
+    spec = replace(spec, mean=_wide(mean, spec.channels), std=_wide(std, spec.channels))
+    if how.views.crops > 1 and spec.fit == "crop" and spec.crop is not None and spec.resize == spec.crop:
         spec = replace(spec, resize=(8 * spec.crop + 3) // 7)  # to the nearest px
-    return replace(spec, views=views)
+    return replace(spec, views=how.views, bits=spec.bits if how.bits is None else how.bits)
 
 
 def _wide(values: Sequence[float], channels: int) -> tuple[float, ...]:

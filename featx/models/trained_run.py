@@ -9,7 +9,7 @@ from typing import Any
 from featx.core.backbone_names import DRAWN, RUN, is_factory, is_run
 from featx.core.recorded import HEAD, Recorded, recorded
 from featx.core.run_folder import MODEL_FILE, Run, Runs
-from featx.core.specs import ExtractConfig, PreprocessSpec
+from featx.core.specs import BackboneConfig, PreprocessSpec
 from featx.errors import CorruptStoreError, OptionError, WeightsError
 from featx.models import factories
 from featx.models.head_spec import HeadSpec
@@ -74,7 +74,7 @@ def find_held(name: str, weights: str, stem: str | None, home: str | os.PathLike
         return None
     held = _held((name if is_run(name) else weights).removeprefix(RUN), home)
     if is_run(name):
-        if weights not in (ExtractConfig.weights, name) and not weights.startswith(DRAWN):
+        if weights not in (BackboneConfig.weights, name) and not weights.startswith(DRAWN):
             raise OptionError(
                 f"{name[:80]} brings its own weights, and --weights {weights[:80]} was given", "leave --weights out"
             )

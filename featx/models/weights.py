@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featx.core.specs import ExtractConfig
+from featx.core.specs import BackboneConfig
 from featx.errors import OptionError, WeightsError, either
 from featx.models import timm_models, torchvision_models
 from featx.models.factories import Factory
 from featx.models.state_dict import fetch, match_published, published
 
-PUBLISHED = ExtractConfig.weights
+PUBLISHED = BackboneConfig.weights
 """The name of the weights that come with a network."""
 
 

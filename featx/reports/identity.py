@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from featx.core.hashing import digest_of
-from featx.core.specs import ExtractConfig, PreprocessSpec
+from featx.core.specs import BackboneConfig, ExtractConfig, PreprocessSpec
 from featx.probes.config import FitConfig, idle_options
 from featx.training.config import TrainConfig
 
@@ -61,12 +61,12 @@ def recipe_of(record: Record) -> dict[str, Any]:
     validation rows (C, k, a layer of several) is no part of it; what it was chosen among is.
     """
     kind = str(record.get("kind"))
-    whole = _filled(record, CONFIGS[kind]) if kind in CONFIGS else dict(record)
+    whole = _filled(record, (CONFIGS[kind],)) if kind in CONFIGS else dict(record)
     left_out = {*NAMES, *NETWORK, *FOUND, *MACHINE, *TAKEN, *OF_A_KIND.get(kind, ()), *_chosen(record)}
     left_out |= idle_options(whole) if kind == "fit" else set()
     parts = {
-        "preprocess": _part(record, "preprocess", PreprocessSpec),
-        "extraction": _part(record, "extraction", ExtractConfig, (*RESOLVED, *MACHINE)),
+        "preprocess": _part(record, "preprocess", (PreprocessSpec,)),
+        "extraction": _part(record, "extraction", (BackboneConfig, ExtractConfig), (*RESOLVED, *MACHINE)),
         "layers": _candidates(record),
         **_data(record),
     }
@@ -101,17 +101,18 @@ def _shown(value: Any) -> Any:
     return value
 
 
-def _filled(values: Record, config: Any) -> dict[str, Any]:
+def _filled(values: Record, configs: tuple[Any, ...]) -> dict[str, Any]:
     """Return values with the defaults of the fields that they lack."""
     empty = dataclasses.MISSING
-    return {f.name: f.default for f in dataclasses.fields(config) if f.default is not empty} | dict(values)
+    fields = [field for config in configs for field in dataclasses.fields(config)]
+    return {f.name: f.default for f in fields if f.default is not empty} | dict(values)
 
 
-def _part(record: Record, name: str, config: Any, but: tuple[str, ...] = ()) -> dict[str, Any] | None:
+def _part(record: Record, name: str, configs: tuple[Any, ...], but: tuple[str, ...] = ()) -> dict[str, Any] | None:
     found = record.get(name)
     if not isinstance(found, Mapping):
         return None
-    whole = {n: _plain(value) for n, value in _filled(found, config).items() if n not in but}
+    whole = {n: _plain(value) for n, value in _filled(found, configs).items() if n not in but}
     return {n: value for n, value in whole.items() if value is not None and value != {}}
 
 

@@ -20,7 +20,7 @@ from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
 from featx.core.outputs import write_output
 from featx.core.run_folder import MODEL_FILE
-from featx.core.specs import ExtractConfig, LayerSpec
+from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec
 from featx.data.arrays import ArraySource
 from featx.data.sources import Source, load_source
 from featx.data.splits import Part, Partition, hold_out, subsample
@@ -75,7 +75,7 @@ class Demo:
         learnt = str(Path(first["path"]) / MODEL_FILE)
         self.say(f"then 5 to 9 from {len(self.new.train)} images: {PER_CLASS} per class, less those held out")
         rows = [
-            self.fit("softmax on raw pixels", "pixels", "pixels", ExtractConfig.weights),
+            self.fit("softmax on raw pixels", "pixels", "pixels", BackboneConfig.weights),
             self.fit("softmax on random features", NETWORK, "pool2", "random:1"),
             self.fit("softmax on frozen conv layers", NETWORK, "pool2", learnt),
             self.fit("softmax on frozen fc layers", NETWORK, "relu4", learnt),
@@ -88,12 +88,11 @@ class Demo:
 
     def fit(self, name: str, backbone: str, layer: str, weights: str) -> dict[str, Any]:
         """Fit softmax regression on one layer for the new digits."""
-        config = ExtractConfig(weights=weights)
         network = resolve(backbone, weights=weights, channels=1, memo=self.memo)
         spec = LayerSpec.parse(layer)
         with new_run(self.home, "fit", self.command) as run:
-            result = fit_probe(self.new, network, spec, self.store, config, PROBE)
-            record = record_fit(run, self.new, network, spec, config, result)
+            result = fit_probe(self.new, network, spec, self.store, config=PROBE)
+            record = record_fit(run, self.new, network, spec, ExtractConfig(), result)
         return self._row(name, "fit", record)
 
     def train(self, name: str, parts: Partition, config: TrainConfig, weights: str) -> dict[str, Any]:
@@ -101,7 +100,7 @@ class Demo:
         network = resolve(NETWORK, weights=weights, channels=1, memo=self.memo)
         with new_run(self.home, "train", self.command) as run:
             result = train(parts, network, config, store=self.store)
-            record = record_train(run, parts, network, ExtractConfig(weights=weights), config, result)
+            record = record_train(run, parts, network, config, result)
         return self._row(name, "train", record)
 
     def _row(self, name: str, kind: str, record: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from featx.cache.memo import Memo
 from featx.core.backbone_names import PIXELS, RUN
 from featx.core.recorded import recorded
 from featx.core.run_folder import MODEL_FILE, Run, Runs
-from featx.core.specs import ExtractConfig, LayerSpec, Progress, no_progress
+from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec, Progress, no_progress
 from featx.data.sources import Source, is_image_file, is_list, load_source
 from featx.data.splits import subsample
 from featx.errors import CorruptStoreError, FeatureError, OptionError, WeightsError, either
@@ -100,7 +100,7 @@ def _trained(run: Run, record: dict[str, Any], memo: Memo, weights: str | None) 
 
 
 def _on_given(run: Run, name: str, memo: Memo, weights: str | None) -> Backbone:
-    held = find_held(name, ExtractConfig.weights, None, memo.home)
+    held = find_held(name, BackboneConfig.weights, None, memo.home)
     assert held is not None
     if held.base is None:
         raise OptionError(f"run {run.id} holds all of its weights, and --weights was given", "leave --weights out")

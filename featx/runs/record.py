@@ -21,7 +21,7 @@ from featx.core.hashing import digest_of
 from featx.core.metrics import Scores
 from featx.core.run_folder import Run, Runs
 from featx.core.run_locks import held
-from featx.core.specs import ExtractConfig, LayerSpec
+from featx.core.specs import ExtractConfig, LayerSpec, Precision
 from featx.data.coverage import conflicts
 from featx.data.missing_classes import missing_classes
 from featx.data.splits import Part, Partition
@@ -81,11 +81,11 @@ def record_fit(
         keep_base(run, backbone)
     save_model(run, result, partition.classes)
     _keep_predictions(run, result.scored, result.scores)
-    record = _common(run, partition, backbone, extraction, result.scores) | {
+    record = _common(run, partition, backbone, extraction.precision, result.scores) | {
         "layer": str(layer),
         **fit_fields(result),
         "seed": partition.seed,
-        "extraction": asdict(extraction),
+        "extraction": asdict(backbone.asked) | asdict(extraction),
         "layers": layer_lines(layers) if layers else None,
         "held": held_fields(backbone),
     }
@@ -97,7 +97,6 @@ def record_train(
     run: Run,
     partition: Partition,
     backbone: Backbone,
-    extraction: ExtractConfig,
     config: TrainConfig,
     result: TrainResult,
     inference: Timing | None = None,
@@ -114,7 +113,7 @@ def record_train(
     run.write_text(HISTORY_FILE, _csv(result.history))
     _draw(run, result, f"{backbone.name} {config.mode} on {Path(partition.train.source.spec).name}")
     _keep_predictions(run, result.scored, result.scores)
-    record = _common(run, partition, backbone, extraction, result.scores) | {
+    record = _common(run, partition, backbone, config.precision, result.scores) | {
         **asdict(config),
         "lr": config.peak_lr,
         "weight_decay": config.decay,
@@ -154,7 +153,7 @@ def _draw(run: Run, result: TrainResult, title: str) -> None:
 
 
 def _common(
-    run: Run, partition: Partition, backbone: Backbone, extraction: ExtractConfig, scores: Mapping[str, Scores]
+    run: Run, partition: Partition, backbone: Backbone, precision: Precision, scores: Mapping[str, Scores]
 ) -> dict[str, Any]:
     parts = partition.parts()
     return {
@@ -182,7 +181,7 @@ def _common(
         "weights_sha256": backbone.weights_sha256,
         "preprocess": backbone.preprocess.as_dict(),
         "views": str(backbone.preprocess.views) or None,
-        "precision": extraction.precision,
+        "precision": precision,
         "seed": partition.seed,
         "accuracy": {name: s.accuracy for name, s in scores.items()},
         "loss": {name: s.loss for name, s in scores.items()},

@@ -19,7 +19,7 @@ from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
 from featx.core.backbone_names import scratch_weights
 from featx.core.device import arithmetic, pick_device
-from featx.core.specs import ExtractConfig, Interpolation, OnError, Precision, Resize, Stem
+from featx.core.specs import BackboneConfig, Interpolation, OnError, Precision, Resize, Stem
 from featx.data.coverage import label_notes
 from featx.data.source import Source
 from featx.data.splits import VAL_FRACTION, Part, Partition, hold_out
@@ -27,7 +27,7 @@ from featx.errors import FeatxWarning
 from featx.extraction.inputs import Images, as_source, as_store, opened, relabelled, warn_of
 from featx.graph.outputs import logits_of
 from featx.graph.placing import placed
-from featx.models.backbones import Backbone, resolve
+from featx.models.backbones import Backbone, look_up
 from featx.training.batches import ImageLoader, chunks
 from featx.training.config import AugmentName, ClassWeight, Mode, OptimizerName, ScheduleName, TrainConfig
 from featx.training.train import train
@@ -160,14 +160,14 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         mixup: float = TrainConfig.mixup,
         cutmix: float = TrainConfig.cutmix,
         patience: int | None = TrainConfig.patience,
-        weights: str = ExtractConfig.weights,
-        stem: Stem | None = ExtractConfig.stem,
-        size: int | None = ExtractConfig.size,
-        mean: Sequence[float] | None = ExtractConfig.mean,
-        std: Sequence[float] | None = ExtractConfig.std,
-        resize: Resize | None = ExtractConfig.resize,
-        interpolation: Interpolation | None = ExtractConfig.interpolation,
-        bits: int | None = ExtractConfig.bits,
+        weights: str = BackboneConfig.weights,
+        stem: Stem | None = BackboneConfig.stem,
+        size: int | None = BackboneConfig.size,
+        mean: Sequence[float] | None = BackboneConfig.mean,
+        std: Sequence[float] | None = BackboneConfig.std,
+        resize: Resize | None = BackboneConfig.resize,
+        interpolation: Interpolation | None = BackboneConfig.interpolation,
+        bits: int | None = BackboneConfig.bits,
         precision: Precision = TrainConfig.precision,
         device: str = TrainConfig.device,
         seed: int = TrainConfig.seed,
@@ -255,8 +255,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def _look_up(self, channels: int | None, store: FeatureStore | None) -> Backbone:
-        return resolve(
-            self.backbone,
+        how = BackboneConfig(
             weights=scratch_weights(self.weights, self.seed) if self.mode == "scratch" else self.weights,
             stem=self.stem,
             size=self.size,
@@ -265,9 +264,8 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             resize=self.resize,
             interpolation=self.interpolation,
             bits=self.bits,
-            channels=channels,
-            memo=None if store is None else Memo(store.home),
         )
+        return look_up(self.backbone, how, channels, None if store is None else Memo(store.home))
 
     def decision_function(self, X: Images) -> npt.NDArray[np.float32]:
         """Return the logits.

@@ -10,7 +10,7 @@ import pytest
 from heavy import HEAVY, loaded_after
 
 from featx.cli.main import COMMANDS, cli
-from featx.core.specs import ExtractConfig
+from featx.core.specs import BackboneConfig, ExtractConfig
 
 CALLS = """
 from featx.cli.main import cli
@@ -81,5 +81,5 @@ def test_help_of_all_commands_imports_nothing_heavy() -> None:
 def test_help_shows_the_defaults_of_the_specs(featx: Any) -> None:
     text = " ".join(featx("extract", "--help").stdout.split())
     defaults = ExtractConfig()
-    for value in (defaults.weights, defaults.precision, defaults.dtype, defaults.batch_size, defaults.device):
+    for value in (BackboneConfig.weights, defaults.precision, defaults.dtype, defaults.batch_size, defaults.device):
         assert f"[default: {value}" in text

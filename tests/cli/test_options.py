@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from featx.cli import options
 from featx.cli.output import Output
 from featx.cli.targets import check_target
-from featx.core.specs import ExtractConfig, LayerSpec
+from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec
 from featx.errors import OptionError
 
 
@@ -24,6 +24,7 @@ def taken(*args: str) -> dict[str, Any]:
     @options.backbone()
     @options.layers(required=False)
     @options.selection
+    @options.backbone_config
     @options.extraction
     @options.common
     def command(out: Output, home: Path, **values: Any) -> None:
@@ -37,17 +38,14 @@ def taken(*args: str) -> dict[str, Any]:
 
 def test_defaults_are_those_of_the_specs() -> None:
     values = taken()
-    assert values["config"] == ExtractConfig()
+    assert (values["network"], values["config"]) == (BackboneConfig(), ExtractConfig())
     assert values["selection"] == options.RowSelection(split=None, limit=None, per_class=None, seed=0)
     assert values["layers"] == ()
 
 
 def test_every_option_reaches_its_field(tmp_path: Path) -> None:
+    network = BackboneConfig(weights="random:1", size=64, mean=(0.5,), std=(0.1, 0.2, 0.3))
     config = ExtractConfig(
-        weights="random:1",
-        size=64,
-        mean=(0.5,),
-        std=(0.1, 0.2, 0.3),
         precision="bf16",
         dtype="float16",
         batch_size=7,
@@ -59,7 +57,7 @@ def test_every_option_reaches_its_field(tmp_path: Path) -> None:
     args += " --batch-size 7 --device cpu --workers 0 --on-error skip"
     args += " --split test --limit 5 --per-class 2 --seed 3"
     values = taken(*args.split(), "--home", str(tmp_path), "--json", "--quiet")
-    assert values["config"] == config
+    assert (values["network"], values["config"]) == (network, config)
     assert values["selection"] == options.RowSelection("test", 5, 2, 3)
     assert values["home"] == tmp_path
     assert (values["out"].json, values["out"].quiet) == (True, True)

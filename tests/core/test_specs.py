@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import FrozenInstanceError, asdict, replace
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featx.core.hashing import digest_of
-from featx.core.specs import ExtractConfig, LayerSpec, PreprocessSpec
+from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec, PreprocessSpec
 from featx.errors import OptionError
 from featx.probes.config import FitConfig
 from featx.training.config import TrainConfig
@@ -171,6 +171,9 @@ def test_a_learning_rate_is_positive_or_the_modes_own(bad: Any) -> None:
     [
         (ExtractConfig, "precision"),
         (ExtractConfig, "dtype"),
+        (BackboneConfig, "stem"),
+        (BackboneConfig, "resize"),
+        (BackboneConfig, "interpolation"),
         (ExtractConfig, "on_error"),
         (TrainConfig, "mode"),
         (TrainConfig, "precision"),
@@ -180,6 +183,13 @@ def test_a_learning_rate_is_positive_or_the_modes_own(bad: Any) -> None:
 def test_a_choice_that_does_not_exist_is_refused_with_those_that_do(kind: Any, name: str) -> None:
     with pytest.raises(OptionError, match="expected one of"):
         kind(**{name: "fp33"})
+
+
+@pytest.mark.parametrize(("kind", "other"), [(ExtractConfig, BackboneConfig), (BackboneConfig, ExtractConfig)])
+def test_what_the_other_config_is_for_is_refused_and_not_ignored(kind: Any, other: Any) -> None:
+    for field in fields(other):
+        with pytest.raises(TypeError, match=field.name):
+            kind(**{field.name: field.default})
 
 
 def test_workers_are_the_machines_choice_or_a_number() -> None:

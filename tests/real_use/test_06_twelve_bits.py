@@ -17,7 +17,7 @@ from command import featx
 from PIL import Image
 
 from featx.cache.store import FeatureStore
-from featx.core.specs import ExtractConfig, LayerSpec, PreprocessSpec
+from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec, PreprocessSpec
 from featx.data.decoding import decode
 from featx.data.depth import content_digest, stated_bits
 from featx.data.sources import load_source, load_splits
@@ -218,9 +218,8 @@ def test_bits_are_in_the_key_where_they_are_given_and_only_there(tmp_path: Path)
     source, layer = load_source(tmp_path), LayerSpec("pool2", "avg")
     keys = {}
     for bits in (None, 12, 16):
-        config = ExtractConfig(weights="random:0", bits=bits)
         network = resolve("lenet5", weights="random:0", bits=bits)
-        keys[bits] = feature_key(source, network, layer, config)
+        keys[bits] = feature_key(source, network, layer, ExtractConfig())
     assert len({key.digest for key in keys.values()}) == 3
     assert "bits" not in keys[None].preprocess
     assert keys[12].preprocess["bits"] == 12
@@ -235,8 +234,7 @@ def test_features_are_those_of_the_bits_that_were_asked_for(tmp_path: Path) -> N
     found = {}
     for name, bits in (("twelve", 12), ("sixteen", None), ("twelve", None)):
         network = resolve("lenet5", weights="random:0", bits=bits)
-        config = ExtractConfig(weights="random:0", bits=bits)
-        result = extract(load_splits(tmp_path / name), network, ["pool2:avg"], FeatureStore(tmp_path / "h"), config)
+        result = extract(load_splits(tmp_path / name), network, ["pool2:avg"], FeatureStore(tmp_path / "h"))
         found[name, bits] = result.tables["all", "pool2:avg"].X[:]
     np.testing.assert_array_equal(found["twelve", 12], found["sixteen", None])
     assert np.abs(found["twelve", 12] - found["twelve", None]).max() > 0.01
@@ -259,7 +257,7 @@ def test_bits_of_arrays_are_a_usage_error() -> None:
         FeatureExtractor("lenet5", "pool2:avg", weights="random:0", bits=12).transform("digits")
     for bits in (7, 17, 12.5):
         with pytest.raises(OptionError, match="bits is"):
-            ExtractConfig(bits=bits)  # type: ignore[arg-type]
+            BackboneConfig(bits=bits)  # type: ignore[arg-type]
 
 
 def test_the_command_warns_and_takes_bits(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ OF_TRAIN = SHARED | {
 
 
 def fit_run(home: Path, cut: Partition, backbone_name: str = "lenet5", seed: int = 0) -> tuple[Path, dict[str, Any]]:
-    extraction = ExtractConfig(weights="random:0", dtype="float16")
+    extraction = ExtractConfig(dtype="float16")
     backbone = resolve(backbone_name, weights="random:0", channels=cut.train.source.channels)
     layer, config = LayerSpec("pool2"), FitConfig(C=0.25)
     with new_run(home, "fit", ["featx", "fit", "digits"]) as run:
@@ -62,7 +62,7 @@ def train_run(home: Path, cut: Partition, name: str, **options: Any) -> tuple[Pa
     backbone = resolve(name, weights="random:0", size=size, channels=cut.train.source.channels)
     with new_run(home, "train", ["featx", "train", "digits"]) as run:
         result = train(cut, backbone, config)
-        record_train(run, cut, backbone, ExtractConfig(weights="random:0", size=size), config, result)
+        record_train(run, cut, backbone, config, result)
     return run.path, run.read(), result
 
 
@@ -77,7 +77,10 @@ def test_fit_is_recorded_whole(tmp_path: Path) -> None:
     assert (record["source"], record["backbone"], record["layer"]) == ("digits", "lenet5", "pool2")
     assert record["C"] == 0.25
     assert record["seed"] == 9  # what the rows were chosen with
-    assert record["extraction"]["dtype"] == "float16"
+    asked = {"weights": "random:0", "stem": None, "size": None, "mean": None, "std": None, "resize": None}
+    asked |= {"interpolation": None, "bits": None, "views": {"crops": 1, "flip": False, "scales": [1.0]}}
+    how = {"precision": "fp32", "dtype": "float16", "batch_size": 64, "device": "auto", "workers": None}
+    assert record["extraction"] == asked | how | {"on_error": "raise"}
     assert record["rows"] == {"train": 70, "val": 20, "test": 10}
     assert record["images"] == 70
     assert set(record["accuracy"]) == set(record["loss"]) == {"train", "val", "test"}

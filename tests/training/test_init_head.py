@@ -101,11 +101,9 @@ def test_other_runs_have_no_head_and_a_fit_needs_its_model(tmp_path: Path) -> No
 
 
 def trained(home: Path, cut: Partition, backbone: Backbone, config: TrainConfig) -> dict[str, Any]:
-    from featx.core.specs import ExtractConfig
-
     with new_run(home, "train", ["featx"]) as run:
         result = train(cut, backbone, config, runs=Runs(home))
-        return record_train(run, cut, backbone, ExtractConfig(), config, result)
+        return record_train(run, cut, backbone, config, result)
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp:8:dropout=0.5", "flat-mlp:8"])
