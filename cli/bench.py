@@ -48,7 +48,7 @@ def _precisions(ctx: click.Context, param: click.Parameter, value: str) -> tuple
             callback=_sizes,
             default=",".join(map(str, BenchConfig.batch_sizes)),
             show_default=True,
-            help="Images a batch.",
+            help="Images per batch.",
         ),
         click.option(
             "--precisions",
@@ -56,7 +56,7 @@ def _precisions(ctx: click.Context, param: click.Parameter, value: str) -> tuple
             callback=_precisions,
             default=",".join(BenchConfig.precisions),
             show_default=True,
-            help="Of the arithmetic.",
+            help="Precisions of the arithmetic.",
         ),
         click.option(
             "--seconds",
@@ -64,7 +64,7 @@ def _precisions(ctx: click.Context, param: click.Parameter, value: str) -> tuple
             metavar="X",
             default=BenchConfig.seconds,
             show_default=True,
-            help="Of timing, for each of them.",
+            help="Time to measure each combination for.",
         ),
         options.device,
     ),

@@ -10,21 +10,23 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from featx.core.backbone_names import ALIASES, RUN, TIMM, is_run, is_timm, versions
+from featx.core.backbone_names import ALIASES, RUN, is_run
 from featx.core.paths import home_folder
 from featx.core.specs import BackboneConfig
 from featx.errors import FeatxError, OptionError
+from featx.models.families import FAMILIES, plain_names, prefixes, versions
 
 POOLINGS = ("avg", "max", "avg2", "cls")
 
 
 def complete_backbone(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Offer the networks whose names begin so; timm's only after its prefix, as there are more than a thousand."""
-    if is_timm(incomplete):
-        return [name for name in _timm_names(ctx) if name.startswith(incomplete)]
     if is_run(incomplete):
         return _runs(ctx, incomplete)
-    known = [*_remembered(ctx, {"what": "names"}, _names), *ALIASES, TIMM, RUN]
+    prefix, colon, _ = incomplete.partition(":")
+    if colon:
+        return [name for name in _names_after(ctx, prefix + colon) if name.startswith(incomplete)]
+    known = [*_remembered(ctx, {"what": "names"}, plain_names), *ALIASES, *prefixes(), RUN]
     return [name for name in sorted(known) if name.startswith(incomplete)]
 
 
@@ -79,16 +81,14 @@ def complete_layer(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return [name for name in names if name.startswith(incomplete)]
 
 
-def _timm_names(ctx: click.Context) -> list[str]:
-    def find() -> list[str]:
-        from featx.models.timm_models import names
-
-        return names()
-
-    try:
-        return _remembered(ctx, {"what": "names", "timm": versions(TIMM)["timm"]}, find)
-    except OptionError:  # timm is not installed
+def _names_after(ctx: click.Context, prefix: str) -> list[str]:
+    if prefix not in prefixes():  # a file or a module, whose functions nobody knows
         return []
+    try:
+        about = {"what": "names", "prefix": prefix, **versions(prefix)}
+    except OptionError:  # its package is not installed
+        return []
+    return _remembered(ctx, about, FAMILIES[prefix].names)
 
 
 def _remembered(ctx: click.Context, about: dict[str, str], find: Callable[[], list[str]]) -> list[str]:
@@ -105,12 +105,6 @@ def _remembered(ctx: click.Context, about: dict[str, str], find: Callable[[], li
         return [str(name) for name in known]
     except FeatxError:
         return []
-
-
-def _names() -> list[str]:
-    from featx.models.torchvision_models import names
-
-    return names()
 
 
 def _layers(backbone: str, home: Path) -> list[str]:

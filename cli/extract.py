@@ -9,6 +9,7 @@ import click
 
 from featx.cli import options
 from featx.cli.given import OF_A_NETWORK, refuse
+from featx.cli.headings import NETWORK, OUTPUT, Headed, under
 from featx.cli.opening import open_backbone, opening_source
 from featx.cli.output import Output
 from featx.cli.targets import check_target
@@ -20,14 +21,16 @@ if TYPE_CHECKING:
     from featx.extraction.extract import ExtractResult
 
 
-@click.command
+@click.command(cls=Headed)
 @click.argument("source")
-@options.backbone()
-@options.layers()
+@under(NETWORK, options.backbone(), options.layers())
 @options.selection
 @options.backbone_config
 @options.extraction
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Also write one plain file.")
+@under(
+    OUTPUT,
+    click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Also write one plain file."),
+)
 @options.common
 def extract(
     out: Output,

@@ -13,6 +13,7 @@ import click
 
 from featx.cli import fit_options, options, repeats
 from featx.cli.given import OF_A_NETWORK, refuse
+from featx.cli.headings import NETWORK, OUTPUT, SEEDS, Headed, under
 from featx.cli.opening import open_backbone, open_partition, tell_of_rows
 from featx.cli.output import Output
 from featx.cli.targets import PICTURE_NAMES, PICTURES, check_target, is_device, picture_kind
@@ -31,24 +32,29 @@ SHOWN = (
 """What ``--json`` shows of the record; beside it, ``layers`` without the test scores of those not chosen."""
 
 
-@click.command
+@click.command(cls=Headed)
 @click.argument("source")
-@options.backbone(required=False)
-@options.layers(required=False)
-@click.option("--pixels", is_flag=True, help="Fit on raw pixels, values in 0..1, instead of a layer.")
+@under(
+    NETWORK,
+    options.backbone(required=False),
+    options.layers(required=False),
+    click.option("--pixels", is_flag=True, help="Fit on raw pixels, values in 0..1, instead of a layer."),
+)
 @fit_options.probe
-@repeats.repeat
-@repeats.seeds
+@under(SEEDS, repeats.repeat, repeats.seeds)
 @options.split_options
 @options.backbone_config
 @options.extraction
-@options.keep_weights
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Draw accuracy by layer, or over a sweep's C: .png, .svg, .pdf.",
+@under(
+    OUTPUT,
+    options.keep_weights,
+    click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Draw accuracy by layer, or over a sweep's C: .png, .svg, .pdf.",
+    ),
 )
 @options.common
 def fit(

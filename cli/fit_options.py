@@ -8,6 +8,7 @@ import click
 
 from featx.cli import options
 from featx.cli.given import flags, is_given
+from featx.cli.headings import ROWS, SEEDS, under
 from featx.errors import OptionError
 from featx.probes.config import (
     BALANCED,
@@ -25,61 +26,85 @@ probe = options.gather(
     "probe",
     FitConfig,
     (
-        options.choice("--head", HEADS, FitConfig.head, "Softmax regression, or another classifier."),
-        click.option(
-            "--C", "C", type=float, metavar="X", default=FitConfig.C, show_default=True, help="Inverse penalty."
+        under(
+            "Classifier",
+            options.choice("--head", HEADS, FitConfig.head, "Softmax regression, or another classifier."),
+            click.option(
+                "--C",
+                "C",
+                type=float,
+                metavar="X",
+                default=FitConfig.C,
+                show_default=True,
+                help="Inverse regularization strength.",
+            ),
+            click.option(
+                "--sweep",
+                type=click.Choice(PRESETS),
+                help="Choose C on the validation rows by a published protocol, and refit; simclr-sgd has no C.",
+            ),
+            click.option(
+                "--standardize/--no-standardize",
+                default=FitConfig.standardize,
+                show_default=True,
+                help="Scale every feature to mean 0 and standard deviation 1.",
+            ),
+            click.option("--normalize", type=click.Choice(NORMALIZE), help="First divide every row by its norm."),
+            options.choice("--penalty", (*PENALTIES, NO_PENALTY), FitConfig.penalty, "Penalty of softmax regression."),
+            click.option(
+                "--l1-ratio",
+                type=float,
+                metavar="X",
+                default=FitConfig.l1_ratio,
+                show_default=True,
+                help="Share of L1 in the elasticnet penalty.",
+            ),
+            click.option(
+                "--class-weight", type=click.Choice((BALANCED,)), help="Give all classes the same total weight."
+            ),
+            click.option(
+                "--fit-intercept/--no-fit-intercept",
+                default=FitConfig.fit_intercept,
+                show_default=True,
+                help="Fit an intercept for each class.",
+            ),
+            click.option(
+                "--k",
+                "k",
+                type=click.IntRange(min=1),
+                metavar="N",
+                help="Neighbours of --head knn.  [default: the best of 10, 20, 100, 200 on the validation rows]",
+            ),
+            click.option(
+                "--tol",
+                type=float,
+                metavar="X",
+                default=FitConfig.tol,
+                show_default=True,
+                help="Gradient norm to stop at.",
+            ),
+            click.option(
+                "--max-iter",
+                type=int,
+                metavar="N",
+                default=FitConfig.max_iter,
+                show_default=True,
+                help="At most N steps.",
+            ),
         ),
-        click.option(
-            "--sweep",
-            type=click.Choice(PRESETS),
-            help="Choose C on the validation rows, as published, and refit; simclr-sgd has no C.",
+        under(
+            ROWS,
+            click.option("--shots", type=click.IntRange(min=1), metavar="N", help="Train on N random rows per class."),
+            click.option(
+                "--draws",
+                type=click.IntRange(min=1),
+                metavar="N",
+                default=FitConfig.draws,
+                show_default=True,
+                help="How many times --shots draws.",
+            ),
         ),
-        click.option(
-            "--standardize/--no-standardize",
-            default=FitConfig.standardize,
-            show_default=True,
-            help="Give every feature mean 0 and deviation 1.",
-        ),
-        click.option("--normalize", type=click.Choice(NORMALIZE), help="Divide every row by its norm first."),
-        options.choice("--penalty", (*PENALTIES, NO_PENALTY), FitConfig.penalty, "Of softmax regression."),
-        click.option(
-            "--l1-ratio",
-            type=float,
-            metavar="X",
-            default=FitConfig.l1_ratio,
-            show_default=True,
-            help="Share of L1 in the elasticnet penalty.",
-        ),
-        click.option("--class-weight", type=click.Choice((BALANCED,)), help="Give all classes the same weight."),
-        click.option(
-            "--fit-intercept/--no-fit-intercept",
-            default=FitConfig.fit_intercept,
-            show_default=True,
-            help="Fit a constant for each class.",
-        ),
-        click.option(
-            "--k",
-            "k",
-            type=click.IntRange(min=1),
-            metavar="N",
-            help="Neighbours of --head knn.  [default: the best of 10, 20, 100, 200 on the validation rows]",
-        ),
-        click.option(
-            "--tol", type=float, metavar="X", default=FitConfig.tol, show_default=True, help="Gradient norm to reach."
-        ),
-        click.option(
-            "--max-iter", type=int, metavar="N", default=FitConfig.max_iter, show_default=True, help="At most N steps."
-        ),
-        click.option("--shots", type=click.IntRange(min=1), metavar="N", help="Learn from N rows a class, drawn."),
-        click.option(
-            "--draws",
-            type=click.IntRange(min=1),
-            metavar="N",
-            default=FitConfig.draws,
-            show_default=True,
-            help="Times that --shots draws.",
-        ),
-        options.seed,
+        under(SEEDS, options.seed),
     ),
 )
 """The command gets `probe`, a `FitConfig`."""

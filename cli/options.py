@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from featx.cli.completion import complete_backbone, complete_layer, complete_weights
+from featx.cli.headings import COMPUTATION, IMAGES, NETWORK, ROWS, under
 from featx.cli.output import Output, Session
 from featx.core.paths import home_folder
 from featx.core.specs import (
@@ -65,8 +66,8 @@ def _layers(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) 
 def backbone(required: bool = True) -> Callable[[Command], Command]:
     """``-b/--backbone NAME``."""
     text = (
-        "Network: a torchvision classifier, timm:NAME, lenet5, pixels, file.py:factory or package.module:factory, or "
-        "run:ID, what a training made."
+        "A torchvision classifier, timm:NAME, lenet5, pixels, file.py:factory or package.module:factory, or "
+        "run:ID, the network of a training run."
     )
     return click.option(
         "-b", "--backbone", metavar="NAME", required=required, help=text, shell_complete=complete_backbone
@@ -75,7 +76,7 @@ def backbone(required: bool = True) -> Callable[[Command], Command]:
 
 def layers(required: bool = True, several: bool = True) -> Callable[[Command], Command]:
     """``-l/--layer LAYER``, several times; the command gets `layers`, a tuple of LayerSpec."""
-    text = "Layer and pooling, such as layer3:avg; may be given several times. `featx layers` lists them."
+    text = "Layer and pooling, such as layer3:avg; can be given several times. `featx layers` lists them."
     if several:
         text += " Also patterns, such as 'layer*:avg', and all:avg."
     names = ("-l", "--layer", "layers")
@@ -90,7 +91,9 @@ def weights(default: str = BackboneConfig.weights) -> Callable[[Command], Comman
     return click.option("--weights", metavar="WHICH", show_default=True, help=text, **how)
 
 
-def batch_size(default: int = ExtractConfig.batch_size, text: str = "Images a batch.") -> Callable[[Command], Command]:
+def batch_size(
+    default: int = ExtractConfig.batch_size, text: str = "Images per batch."
+) -> Callable[[Command], Command]:
     """``--batch-size N``."""
     kind: dict[str, Any] = {"type": click.IntRange(min=1), "metavar": "N", "default": default}
     return click.option("--batch-size", show_default=True, help=text, **kind)
@@ -107,11 +110,11 @@ def choice(flag: str, choices: tuple[str, ...], default: str, text: str) -> Call
     return click.option(flag, type=click.Choice(choices), default=default, show_default=True, help=text)
 
 
-split = click.option("--split", metavar="NAME", help="Only this split of the source, such as train.")
+split = click.option("--split", metavar="NAME", help="Use only this split of the source, such as train.")
 stem = click.option(
     "--stem",
     type=click.Choice(STEMS),
-    help="First layers of a ResNet: cifar, for 32 px, which it then takes.  [default: its own]",
+    help="First layers of a ResNet: cifar, for images of 32 px.  [default: its own]",
 )
 size = click.option("--size", type=click.IntRange(min=1), metavar="PX", help="Input size.  [default: the weights' own]")
 mean = click.option(
@@ -127,36 +130,36 @@ std = click.option(
     help="Channel standard deviations, as --mean.  [default: the weights' own]",
 )
 resize = click.option(
-    "--resize", type=click.Choice(RESIZES), help="How images become square; none keeps their size.  [default: crop]"
+    "--resize", type=click.Choice(RESIZES), help="How images are made square; none keeps their size.  [default: crop]"
 )
 interpolation = click.option(
-    "--interpolation", type=click.Choice(INTERPOLATIONS), help="Of resizing.  [default: the weights' own]"
+    "--interpolation", type=click.Choice(INTERPOLATIONS), help="Interpolation of resizing.  [default: the weights' own]"
 )
 bits = click.option(
     "--bits",
     type=click.IntRange(*BITS),
     metavar="N",
-    help="How many bits of 16-bit images count, such as 12.  [default: as the files say, else all]",
+    help="How many bits of 16-bit images are used, such as 12.  [default: what the files say, else all]",
 )
 crops = click.option(
     "--crops",
     type=click.Choice(CROPS),
     default=Views.crops,
     show_default=True,
-    help="Average the centre; and the corners; and their mirror images.",
+    help="Average features over the centre crop (1), the corners too (5), and their mirror images too (10).",
 )
-flip = click.option("--flip", is_flag=True, default=Views.flip, help="Average with mirror images.")
+flip = click.option("--flip", is_flag=True, default=Views.flip, help="Average features with those of the mirror image.")
 scales = click.option(
     "--scales",
     metavar="NUMBERS",
     callback=_scales,
     default=",".join(f"{scale:g}" for scale in Views.scales),
     show_default=True,
-    help="Average over sizes relative to the input's, such as 1,1.25.",
+    help="Average features over these multiples of the input size, such as 1,1.25.",
 )
-precision = choice("--precision", PRECISIONS, ExtractConfig.precision, "Of the arithmetic.")
-dtype = choice("--dtype", DTYPES, ExtractConfig.dtype, "Of the stored features.")
-on_error = choice("--on-error", ON_ERROR, ExtractConfig.on_error, "What a broken image does.")
+precision = choice("--precision", PRECISIONS, ExtractConfig.precision, "Precision of the arithmetic.")
+dtype = choice("--dtype", DTYPES, ExtractConfig.dtype, "Type of the stored features.")
+on_error = choice("--on-error", ON_ERROR, ExtractConfig.on_error, "Stop at a broken image, or leave it out.")
 device = click.option(
     "--device",
     metavar="NAME",
@@ -168,25 +171,25 @@ workers = click.option(
     "--workers",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Decoding threads.  [default: by the machine]",
+    help="Threads that decode images.  [default: by the machine]",
 )
 keep_weights = click.option(
-    "--keep-weights", is_flag=True, help="Copy the weights that the run stands on into its folder too."
+    "--keep-weights", is_flag=True, help="Also copy the weights that the run depends on into its folder."
 )
-limit = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N images a split.")
-per_class = click.option("--per-class", type=click.IntRange(min=1), metavar="N", help="Only N training images a class.")
+limit = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="N images of each split.")
+per_class = click.option("--per-class", type=click.IntRange(min=1), metavar="N", help="N training images per class.")
 seed = click.option(
     "--seed",
     type=click.IntRange(min=0),
     metavar="N",
     default=0,
     show_default=True,
-    help="Decides every random choice.",
+    help="Seed of every random choice.",
 )
 
 
 root = click.option(
-    "--root", metavar="DIR", help="The folder that a list's paths lie below.  [default: the list's own]"
+    "--root", metavar="DIR", help="The folder that a list's paths are relative to.  [default: the list's own]"
 )
 
 
@@ -224,9 +227,9 @@ def gather(
     return decorate
 
 
-train_split = click.option("--train-split", metavar="NAME", help="Split to learn from.  [default: train]")
+train_split = click.option("--train-split", metavar="NAME", help="Split to train on.  [default: train]")
 test_split = click.option(
-    "--test-split", metavar="NAME", help="Split to score.  [default: test, else val, else a tenth]"
+    "--test-split", metavar="NAME", help="Split to score on.  [default: test, else val, else a tenth]"
 )
 
 
@@ -241,19 +244,22 @@ class SplitOptions:
     root: str | None = None
 
 
-split_options = gather("split_options", SplitOptions, (train_split, test_split, limit, per_class, root))
+split_options = gather("split_options", SplitOptions, (under(ROWS, train_split, test_split, limit, per_class, root),))
 """--train-split, --test-split, --limit, --per-class, --root: the command gets `split_options`."""
 
-selection = gather("selection", RowSelection, (split, limit, per_class, seed, root))
+selection = gather("selection", RowSelection, (under(ROWS, split, limit, per_class, seed, root),))
 """--split, --limit, --per-class, --seed, --root: the command gets `selection`."""
 
 views = gather("views", Views, (crops, flip, scales))
 """--crops, --flip, --scales: the command gets `views`, a `Views`."""
 
-NETWORK = (stem, size, resize, interpolation, bits)
-"""How a network is looked up, beside its weights, for every command that looks at images through one."""
+resizing = under(IMAGES, size, resize, interpolation, bits)
 
-backbone_config = gather("network", BackboneConfig, (weights(), *NETWORK, views, mean, std))
+backbone_config = gather(
+    "network",
+    BackboneConfig,
+    (under(NETWORK, weights(), stem), resizing, under(IMAGES, views, mean, std)),
+)
 """All that says how a backbone is looked up: the command gets `network`, a `BackboneConfig`."""
 
 shapes = gather("wanted", BackboneConfig, (weights("random:0"), stem, size), ("weights", "stem", "size"))
@@ -263,12 +269,15 @@ extraction = gather(
     "config",
     ExtractConfig,
     (
-        precision,
-        dtype,
-        batch_size(text="Images a batch. Others round differently: in fp32 by a few 1e-6 of the largest value."),
-        device,
-        workers,
-        on_error,
+        under(
+            COMPUTATION,
+            precision,
+            dtype,
+            batch_size(text="Images per batch. It changes rounding: in fp32 by a few 1e-6 of the largest value."),
+            device,
+            workers,
+            on_error,
+        ),
     ),
 )
 """Everything that `featx.extraction.extract` is told: the command gets `config`, an `ExtractConfig`."""

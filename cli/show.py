@@ -28,7 +28,7 @@ OF_A_VIEW = ("weights", "stem", "size", "resize", "interpolation", "crops", "fli
 @options.gather(
     "network",
     BackboneConfig,
-    (options.weights("random:0"), *options.NETWORK, options.views),
+    (options.weights("random:0"), options.stem, options.resizing, options.views),
     ("weights", "stem", "size", "resize", "interpolation", "bits", "views"),
 )
 @options.common

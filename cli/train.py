@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featx.cli import options, repeats, train_options
+from featx.cli.headings import NETWORK, OUTPUT, SEEDS, under
 from featx.cli.opening import open_backbone, open_partition, tell_of_rows
 from featx.cli.output import Output
 from featx.cli.text import class_line, human_bytes
@@ -56,17 +57,13 @@ class TrainRequest:
 
 @click.command(cls=train_options.TrainCommand)
 @click.argument("source")
-@options.backbone()
+@under(NETWORK, options.backbone())
 @train_options.config
 @options.split_options
 @train_options.network
-@repeats.repeat
-@repeats.seeds
-@train_options.resume
-@options.keep_weights
-@train_options.against
-@train_options.tensorboard
-@train_options.bench
+@under(SEEDS, repeats.repeat, repeats.seeds)
+@under(train_options.HOW_LONG, train_options.resume)
+@under(OUTPUT, options.keep_weights, train_options.against, train_options.tensorboard, train_options.bench)
 @options.common
 def train(
     out: Output,

@@ -1,4 +1,4 @@
-"""The options of ``featx train``, in the order in which its help shows them."""
+"""The options of ``featx train``, in the order in which its help shows them, under its headings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from featx.cli import options
+from featx.cli.headings import COMPUTATION, IMAGES, NETWORK, SEEDS, Headed, under
 from featx.core.specs import BackboneConfig
 from featx.errors import OptionError
 from featx.training.config import AUGMENTS, CLASS_WEIGHTS, MODES, OPTIMIZERS, SCHEDULES, TrainConfig
@@ -31,57 +32,67 @@ def _rates(optimizer: str) -> str:
     return ", ".join(f"{TrainConfig.LR[optimizer][mode]:g}" for mode in MODES)
 
 
-WHAT_TRAINS = (
-    click.option("--mode", type=click.Choice(MODES), required=True, help="What trains: all anew, the head, or all on."),
-    click.option("--unfreeze-from", metavar="BLOCK", help="With finetune: only this block and those after it train."),
+HOW_LONG = "Length of the training"
+
+what_trains = under(
+    "What is trained",
+    click.option("--mode", type=click.Choice(MODES), required=True, help=(
+        "Train everything from scratch, the head alone, or a pretrained network further."
+    )),
+    click.option("--unfreeze-from", metavar="BLOCK", help="With finetune: train only this block and those after it."),
     click.option("--head", metavar="HEAD", default=TrainConfig.head, show_default=True, help=(
         "The new classifier: linear, mlp:256,128, on the network's features; flat-linear, "
         "flat-mlp:256,128:dropout=0.5, directly on its convolutional base."
     )),
-    click.option("--init-head", metavar="RUN", help="Begin with the head of a fit or frozen run."),
+    click.option("--init-head", metavar="RUN", help="Start from the head of a fit or of a frozen run."),
 )  # fmt: skip
-HOW_LONG = (
-    _number("--epochs", int, "Times that it sees each training image."),
-    _number("--patience", int, "Stop after N epochs without a better one."),
+how_long = under(
+    HOW_LONG,
+    _number("--epochs", int, "Times that each training image is seen."),
+    _number("--patience", int, "Stop after N epochs without improvement."),
     options.batch_size(TrainConfig.batch_size),
-    _number("--accumulate", int, "Batches a step."),
+    _number("--accumulate", int, "Batches per step."),
 )
-OPTIMIZER = (
-    _choice("--optimizer", OPTIMIZERS, "SGD is Nesterov's."),
+optimizer = under(
+    "Optimizer",
+    _choice("--optimizer", OPTIMIZERS, "SGD has Nesterov momentum."),
     _number("--lr", float, f"Peak learning rate.  [default: by mode {_rates('sgd')}; with Adam {_rates('adam')}]"),
-    _number("--head-lr-factor", float, "The head's learning rate is X times as high."),
-    _choice("--schedule", SCHEDULES, "Of the learning rate."),
-    _number("--warmup-epochs", int, "Epochs in which it rises."),
-    _number("--momentum", float, "Of SGD; Adam's beta 1."),
-    _number("--weight-decay", float, "Not of norms and biases.  [default: the optimizer's own]"),
-    _number("--clip", float, "Largest norm of the gradient."),
+    _number("--head-lr-factor", float, "Multiplies the head's learning rate."),
+    _choice("--schedule", SCHEDULES, "Learning rate schedule."),
+    _number("--warmup-epochs", int, "Epochs over which the learning rate rises."),
+    _number("--momentum", float, "Momentum of SGD; beta 1 of Adam."),
+    _number("--weight-decay", float, "Weight decay, except of norms and biases.  [default: the optimizer's own]"),
+    _number("--clip", float, "Clip the gradient to this norm."),
 )
-LOSS_AND_IMAGES = (
-    _number("--label-smoothing", float, "Share of the target spread over all classes."),
-    _choice("--class-weight", CLASS_WEIGHTS, "Rare classes weigh more.  [default: all rows alike]"),
+loss_and_images = under(
+    "Loss and augmentation",
+    _number("--label-smoothing", float, "Share of the target that is spread over all classes."),
+    _choice("--class-weight", CLASS_WEIGHTS, "Weigh rare classes more.  [default: all rows alike]"),
     _choice(
         "--augment",
         AUGMENTS,
-        "Random changes of images.  [default: crop-flip, or crop for digits and the like; none for frozen]",
+        "Random changes of the images.  [default: crop-flip, or crop for digits and the like; none for frozen]",
     ),
     _number("--mixup", float, "Blend images: Beta(X, X).", "X"),
     _number("--cutmix", float, "Paste parts of images: Beta(X, X)."),
 )
-MACHINE = (
+machine = under(
+    COMPUTATION,
     options.precision,
     options.device,
-    options.seed,
     options.on_error,
     _number("--checkpoint-minutes", float, "Time between checkpoints within an epoch."),
 )
 
-config = options.gather("config", TrainConfig, (*WHAT_TRAINS, *HOW_LONG, *OPTIMIZER, *LOSS_AND_IMAGES, *MACHINE))
+config = options.gather(
+    "config", TrainConfig, (what_trains, how_long, optimizer, loss_and_images, under(SEEDS, options.seed), machine)
+)
 """How to train: the command gets `config`, a `TrainConfig`."""
 
 network = options.gather(
     "network",
     BackboneConfig,
-    (options.weights(), *options.NETWORK, options.mean, options.std),
+    (under(NETWORK, options.weights(), options.stem), options.resizing, under(IMAGES, options.mean, options.std)),
     ("weights", "stem", "size", "resize", "interpolation", "bits", "mean", "std"),
 )
 """What is trained: the command gets `network`, a `BackboneConfig` of the plain view."""
@@ -90,7 +101,7 @@ RESUMES = ("go-on", "strict")
 """What ``--resume`` alone means, and ``--resume=strict``; see `featx.training.resume`."""
 
 
-class TrainCommand(click.Command):
+class TrainCommand(Headed):
     """A command whose ``--resume`` may have a value behind an equals sign, and takes no word that follows."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -102,11 +113,11 @@ class TrainCommand(click.Command):
 
 resume = click.option(
     "--resume", type=click.Choice(RESUMES), metavar="[=strict]",
-    help="Go on with this command's newest unfinished run, or begin anew; with =strict fail instead.",
+    help="Resume this command's newest unfinished run; without one start anew, or fail with =strict.",
 )  # fmt: skip
 against = click.option("--against", metavar="RUN", help="Compare with another run on the same test images.")
-bench = click.option("--bench", is_flag=True, help="Time the trained network's forward pass too: ms an image.")
-tensorboard = click.option("--tensorboard", is_flag=True, help="Write the history for TensorBoard too.")
+bench = click.option("--bench", is_flag=True, help="Also time the trained network's forward pass, in ms per image.")
+tensorboard = click.option("--tensorboard", is_flag=True, help="Also write the history for TensorBoard.")
 
 
 def check_kept(mode: str, keep_weights: bool) -> None:

@@ -74,7 +74,7 @@ def describe(command: click.Command, ctx: click.Context) -> Iterator[str]:
 
 
 def _context(command: click.Command, name: str, parent: click.Context | None = None) -> click.Context:
-    return click.Context(command, parent, name, **command.context_settings)
+    return command.context_class(command, parent, name, **command.context_settings)
 
 
 def _prose(text: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,7 +39,7 @@ def test_every_command_has_help_and_two_examples(name: str) -> None:
     assert command is not None
     nested = walk(command, (name,)) if isinstance(command, click.Group) else iter(())
     for path, each in [((name,), command), *nested]:
-        text = each.get_help(click.Context(each, info_name=" ".join(("featx", *path))))
+        text = each.get_help(each.context_class(each, info_name=" ".join(("featx", *path))))
         assert each.help, path
         examples = [line for line in text.splitlines() if line.strip().startswith(("featx ", "du "))]
         assert "Examples:" in text, path
@@ -62,6 +63,23 @@ def test_help_fits_80_columns(featx: Any) -> None:
     for path, _ in walk(cli):
         lines = featx(*path, "--help", terminal_width=80).stdout.splitlines()
         assert max(map(len, lines)) <= 80, path
+
+
+@pytest.mark.parametrize("name", ["extract", "fit", "train"])
+def test_options_stand_under_headings(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    text = command.get_help(command.context_class(command, info_name=f"featx {name}"))
+    _, *sections = re.split(r"\n\n(?=[A-Z][a-z ]+:\n  -)", text)
+    found = {section.split(":")[0]: re.findall(r"^  (?:-\w, )?(--[\w-]+)", section, re.M) for section in sections}
+    assert found.pop("Other options") == ["--home", "--json", "--quiet", "--debug", "--help"]
+    assert max(map(len, found.values())) <= 12
+    assert "--weights" in found["Network"]
+    assert "--size" in found["Images as the network sees them"]
+    flags = [flag for flags in found.values() for flag in flags]
+    given = {param.opts[-1] for param in command.params if isinstance(param, click.Option)}
+    assert {*flags} == given - {"--home", "--json", "--quiet", "--debug"}
+    assert len(flags) == len({*flags})
 
 
 def test_list_of_commands_imports_no_command_and_nothing_heavy() -> None:
