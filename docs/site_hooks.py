@@ -87,10 +87,15 @@ def _prose(text: str) -> Iterator[str]:
 
 
 def _options(command: click.Command, ctx: click.Context) -> Iterator[str]:
-    records = [record for option in command.get_params(ctx) if (record := option.get_help_record(ctx))]
-    if records:
-        yield "| option | meaning |\n| --- | --- |"
-        for names, text in records:
+    """Write a table of options for each heading, in the order of the command's help."""
+    tables: dict[str, list[tuple[str, str]]] = {}
+    for option in command.get_params(ctx):
+        record = option.get_help_record(ctx)
+        if record:
+            tables.setdefault(getattr(option, "heading", ""), []).append(record)
+    for heading in sorted(tables, key=lambda heading: not heading):  # those without one come last
+        yield f"| {heading or ('option' if len(tables) == 1 else 'Other options')} | meaning |\n| --- | --- |"
+        for names, text in tables[heading]:
             yield f"| <code>{html.escape(names).replace('|', '&#124;')}</code> | {_plain(text)} |"
         yield ""
 
