@@ -50,7 +50,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         What takes the place of the network's own classifier: ``linear``, ``mlp:256`` and others, see `HeadSpec`.
     init_head : str, optional
         Id or folder of the run whose softmax regression or trained head the head begins as; it is looked for in
-        featx's home. None draws the head at random.
+        `store`'s home, else in featx's own. None draws the head at random.
     epochs : int
         Rounds over the training images.
     batch_size : int

@@ -118,7 +118,7 @@ def prepare(
     store: FeatureStore | None,
     progress: Progress,
     checkpoints: Checkpoints | None,
-    runs: Runs | None,
+    runs: Runs,
 ) -> Task:
     """Check, build and load all that a training needs; parameters and errors as of `featx.training.train.train`."""
     clock, device = Clock(), pick_device(config.device)
@@ -155,12 +155,12 @@ def prepare(
     )
 
 
-def _build(partition: Partition, backbone: Backbone, config: TrainConfig, runs: Runs | None) -> TrainableModel:
+def _build(partition: Partition, backbone: Backbone, config: TrainConfig, runs: Runs) -> TrainableModel:
     """Build the network, its head begun as a run left it where that is asked for."""
     shape = image_shape(partition.train.source, backbone.preprocess)
     model = trainable_of(backbone, config, len(partition.classes), shape)
     if config.init_head is not None:
-        run = (runs or Runs()).open(config.init_head)
+        run = runs.open(config.init_head)
         begin_head(model, run, backbone, config.head, partition.classes, shape)
     return model
 

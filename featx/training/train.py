@@ -123,7 +123,7 @@ def train(
     checkpoints : Checkpoints, optional
         Where the state is saved, and gone on from where there is one.
     runs : Runs, optional
-        Where ``init_head`` is looked for.
+        Where ``init_head`` is looked for; else in `store`'s home, else in featx's own.
 
     Raises
     ------
@@ -137,6 +137,7 @@ def train(
     KeyboardInterrupt
         After the step was finished and the state saved.
     """
+    runs = runs or Runs(store.home if store else None)
     task = prepare(partition, backbone, config, store=store, progress=progress, checkpoints=checkpoints, runs=runs)
     parameters = count_parameters(task.model.network)
     loop = Loop(task)

@@ -132,3 +132,13 @@ def test_a_trained_network_goes_on_with_its_own_head(tmp_path: Path, head: str) 
     assert fresh.scores["test"].loss != pytest.approx(before["loss"]["test"], rel=1e-2)
     assert after.scores["test"].loss == pytest.approx(before["loss"]["test"], rel=1e-4)
     refuse(tmp_path, before["run"], cut, network(), "mode was scratch, now frozen", head=head)
+
+
+def test_a_head_is_looked_for_where_the_features_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATX_HOME", str(tmp_path / "elsewhere"))
+    cut, backbone = digits(), network()
+    before = trained(tmp_path, cut, backbone, replace(TINY, mode="frozen", augment="none"))
+    config = replace(TINY, init_head=before["run"])
+    assert train(cut, backbone, config, store=FeatureStore(tmp_path)).history
+    with pytest.raises(OptionError, match=before["run"]):
+        train(cut, backbone, config)
