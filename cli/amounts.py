@@ -30,7 +30,7 @@ def parse_bytes(text: str) -> int:
     match = _AMOUNT.fullmatch(text.strip())
     if match is None or match[2].lower() not in _UNITS:
         raise OptionError(
-            f"{text!r:.40} is no size, expected such as 50GB, 500MB or 1.5TiB", "give a number and a unit"
+            f"{text!r:.40} is not a size, expected for example 50GB, 500MB or 1.5TiB", "give a number and a unit"
         )
     return round(Decimal(match[1]) * _UNITS[match[2].lower()])
 
@@ -40,7 +40,7 @@ def parse_age(text: str) -> float:
     match = _AMOUNT.fullmatch(text.strip())
     if match is None or match[2].lower() not in SECONDS:
         raise OptionError(
-            f"{text!r:.40} is no age, expected such as 12h, 30d or 8w", "give a number and one of m, h, d, w"
+            f"{text!r:.40} is not an age, expected for example 12h, 30d or 8w", "give a number and one of m, h, d, w"
         )
     return float(match[1]) * SECONDS[match[2].lower()]
 

@@ -80,8 +80,8 @@ def bench(
 ) -> None:
     """Time a network's forward pass.
 
-    A trained run's network is timed whole, that of a `featx fit` run up to its layer. Decoding and copying to the
-    device are not counted; the median of many passes is, after a warm-up. Weights do not matter: none are downloaded.
+    A trained run's network is timed as a whole, that of a `featx fit` run up to its layer. The time is the median of
+    many passes after a warm-up, without decoding and copying to the device. No weights are downloaded.
 
     \b
     Examples:
@@ -126,7 +126,7 @@ def tell(out: Output, found: dict[str, Any]) -> None:
     channels, height, width = found["shape"]
     upto = f" up to {found['layer']}" if found["layer"] else ""
     out.say(
-        f"{found['backbone']}{upto}, {channels} x {height} x {width}: {human_count(found['macs'])} multiply-adds an "
+        f"{found['backbone']}{upto}, {channels} x {height} x {width}: {human_count(found['macs'])} multiply-adds per "
         f"image, {found['parameters']['total']:,} parameters, {human_bytes(found['bytes'])}"
     )
     threads = f", {counted(found['threads'], 'thread', 'threads')}" if found["threads"] else ""

@@ -11,8 +11,8 @@ COMMANDS = {
     "info": ("featx.cli.cache_look", "show_entry", "Show what a stored feature was computed from, and how."),
     "verify": ("featx.cli.cache_verify", "verify", "Check every byte of stored features."),
     "rm": ("featx.cli.cache_remove", "remove", "Remove stored features."),
-    "gc": ("featx.cli.cache_remove", "collect", "Remove what was not used for long."),
-    "merge": ("featx.cli.cache_merge", "merge", "Copy other stores' features into this one."),
+    "gc": ("featx.cli.cache_remove", "collect", "Remove the least recently used features."),
+    "merge": ("featx.cli.cache_merge", "merge", "Copy features from other stores into this one."),
     "export": ("featx.cli.cache_export", "export_keys", "Write stored features as one plain file."),
     "path": ("featx.cli.cache_look", "show_path", "Print the folder of the store, or of one key."),
 }
@@ -21,7 +21,7 @@ COMMANDS = {
 
 @click.group(cls=LazyGroup, table=COMMANDS)
 def cache() -> None:
-    """Look into the feature store and tidy it.
+    """Inspect and clean up the feature store.
 
     KEY is the beginning of a digest that `featx cache ls` shows.
 

@@ -25,12 +25,10 @@ if TYPE_CHECKING:
 
 @click.command("export")
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", required=True, help="Where the file goes."
-)
-@click.option("--format", "kind", metavar="FORMAT", help="h5, npz, npy or parquet.  [default: by FILE's suffix]")
-@click.option("--virtual", is_flag=True, help="An .h5 that reads the store's own files instead of copying them.")
-@click.option("--source", metavar="SOURCE", help="What the features were extracted from: gives labels and classes.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", required=True, help="File to write.")
+@click.option("--format", "kind", metavar="FORMAT", help="h5, npz, npy or parquet.  [default: from FILE's suffix]")
+@click.option("--virtual", is_flag=True, help="Write an .h5 that links to the store's files instead of copying them.")
+@click.option("--source", metavar="SOURCE", help="Source of the features; adds labels and classes.")
 @options.selection
 @options.common
 def export_keys(
@@ -45,14 +43,14 @@ def export_keys(
 ) -> None:
     """Write stored features as one plain file.
 
-    h5py, NumPy or pandas opens it without featx. An .h5 holds several keys, one data set a layer and split; .npz and
-    .parquet hold one. They have the ids, the key and, with --source, labels and classes: the store keeps no labels.
-    An .npy holds one key's features and nothing else.
+    h5py, NumPy or pandas open it without featx. An .h5 holds several keys, one data set per layer and split; .npz and
+    .parquet hold one. They contain the ids, the key and, with --source, labels and classes, which the store does not
+    keep. An .npy holds one key's features and nothing else.
 
-    A --virtual file is small and holds the way to the store relative to its own place. If either is moved or the
-    features are removed, HDF5 reads NaN for them and reports no error.
+    A --virtual file is small and links to the store by a relative path. If either is moved or the features are
+    removed, HDF5 reads NaN for them and reports no error.
 
-    --split, --limit, --per-class and --seed choose the source's rows; give them as they were given to extract.
+    --split, --limit, --per-class and --seed select the source's rows; give them as they were given to extract.
 
     \b
     Examples:
@@ -73,7 +71,7 @@ def export_keys(
     named = [open_table(store, digest, sources) for digest in digests]
     written = export(output, named, kind, virtual=virtual)
     if not sources and kind != "npy":
-        out.note("without labels: the store keeps none, --source SOURCE adds them")
+        out.note("written without labels, which the store does not keep; --source SOURCE adds them")
     tables = [
         {"digest": digest, "layer": layer, "split": split, "rows": len(table), "columns": table.shape[1]}
         for digest, (layer, split, table) in zip(digests, named, strict=True)
@@ -93,12 +91,12 @@ def open_sources(
     if source is None:
         if any(value is not None for value in (selection.split, selection.limit, selection.per_class, selection.root)):
             raise OptionError(
-                "--split, --limit, --per-class and --root choose rows of --source, which is not given", "add it"
+                "--split, --limit, --per-class and --root select rows of --source, which is not given", "add --source"
             )
-        refuse(["seed"], "an export without --source has")
+        refuse(["seed"], "without --source")
         return []
     if kind == "npy":
-        raise OptionError("an .npy file holds no labels, --source has no use", "write .npz, or leave --source out")
+        raise OptionError("an .npy file holds no labels, and --source was given", "write .npz, or leave --source out")
     from featx.data.sources import load_splits
 
     with opening_source(out) as progress:

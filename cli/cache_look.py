@@ -48,12 +48,12 @@ def list_entries(out: Output, home: Path) -> None:
 
 @click.command("info")
 @click.argument("keys", metavar="KEY [KEY]", nargs=-1, required=True)
-@click.option("--why", is_flag=True, help="Say in which parts two keys differ.")
+@click.option("--why", is_flag=True, help="Show where two keys differ.")
 @options.common
 def show_entry(out: Output, home: Path, keys: tuple[str, ...], why: bool) -> None:
     """Show what a stored feature was computed from, and how.
 
-    With --why, which parts of two keys differ: why the second could not be read from the first.
+    With --why, show where two keys differ, and so why the first could not be reused for the second.
 
     \b
     Examples:
@@ -99,7 +99,7 @@ def _compare(out: Output, store: FeatureStore, first: str, second: str) -> None:
     for line in lines:
         out.say(line)
     if not lines:
-        out.say("they are the same key")
+        out.say("the keys are the same")
     out.result({"keys": digests, "differences": lines})
 
 

@@ -17,11 +17,11 @@ from featx.cli.text import counted, human_bytes
 @click.option("--dry-run", is_flag=True, help="Check everything, copy nothing.")
 @options.common
 def merge(out: Output, home: Path, stores: tuple[str, ...], dry_run: bool) -> None:
-    """Copy other stores' features into this one.
+    """Copy features from other stores into this one.
 
-    STORE is the home of another store, such as that of one job of many that each computed some shards. Together they
-    must hold every shard of each key, computed under one plan. All is checked before the first file is written, and
-    the other stores stay as they are.
+    STORE is the home of another store, for example that of one of many jobs that each computed some shards. Together
+    they must hold every shard of each key, computed under one plan. Everything is checked before the first file is
+    written, and the other stores are not changed.
 
     \b
     Examples:
@@ -38,13 +38,13 @@ def merge(out: Output, home: Path, stores: tuple[str, ...], dry_run: bool) -> No
     with out.progress("MB") as progress:
         check_parts(parts, counter(lambda done: progress("check", done // MEGABYTE, total // MEGABYTE)))
         if not dry_run:
-            out.kept = "shards that were copied stay, the same command goes on from there"
+            out.kept = "copied shards are kept, the same command resumes from there"
             copy_parts(store, parts, counter(lambda done: progress("copy", done // MEGABYTE, total // MEGABYTE)))
     verb = "would copy" if dry_run else "copied"
     for part in parts:
         name = f"{part.digest[:12]}, {part.n_rows:,} rows"
         if part.whole:
-            out.say(f"kept {name}: it is whole already")
+            out.say(f"kept {name}: it is already complete")
         else:
             out.say(f"{verb} {counted(len(part.shards), 'shard', 'shards')} of {name}, {human_bytes(part.bytes)}")
     if not parts:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from featx.cache.store import FeatureStore
     from featx.cache.upkeep import Listed
 
-KEPT = "features that were not removed yet"
+KEPT = "features not removed yet remain"
 """What an interruption leaves."""
 
-dry_run_option = click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
@@ -69,24 +69,24 @@ def remove(out: Output, home: Path, keys: tuple[str, ...], everything: bool, dry
     "max_bytes",
     metavar="SIZE",
     callback=max_size,
-    help="What stays takes at most so much, such as 50GB or 1.5TiB.",
+    help="Keep at most this much, such as 50GB or 1.5TiB.",
 )
 @click.option(
     "--older-than",
     "age",
     metavar="AGE",
     callback=max_age,
-    help="Remove all that was not used for so long, such as 12h, 30d or 8w.",
+    help="Remove features not used for this long, such as 12h, 30d or 8w.",
 )
 @dry_run_option
 @yes_option
 @options.common
 def collect(out: Output, home: Path, max_bytes: int | None, age: float | None, dry_run: bool, yes: bool) -> None:
-    """Remove what was not used for long.
+    """Remove the least recently used features.
 
-    Least recently used features go first, whole or not; what a process is computing stays. What counts is what
-    `featx cache ls` adds up: stored features, not the remembered hashes of images (memo/) and not runs, of which
-    `featx runs gc` takes care. Files that killed processes left behind go too.
+    Complete or not, the least recently used go first; what a process is computing is kept. --max-size counts what
+    `featx cache ls` adds up: stored features, but not the cached hashes of images (memo/) and not runs, which
+    `featx runs gc` removes. Files left behind by killed processes are removed too.
 
     \b
     Examples:
@@ -113,7 +113,7 @@ def collect(out: Output, home: Path, max_bytes: int | None, age: float | None, d
     out.say(f"{counted(len(stays), *NOUN)}, {human_bytes(chosen.bytes_left)} {verb} in {home}")
     runs = _tell_of_runs(out, home)
     if max_bytes is not None and chosen.bytes_left > max_bytes:
-        out.note(f"that is more than {human_bytes(max_bytes)}: run it again when nothing is being computed")
+        out.note(f"this exceeds {human_bytes(max_bytes)}: run it again when nothing is being computed")
     out.result(
         {
             "home": home,
@@ -173,7 +173,7 @@ def confirm(command: str, entries: Sequence[Listed], sure: bool, noun: tuple[str
     what = f"{counted(len(entries), *noun)}, {human_bytes(sum(entry.bytes for entry in entries))}"
     if not is_asked():
         raise OptionError(
-            f"{command} asks before it removes {what}, and standard input is no terminal", "add --yes, or --dry-run"
+            f"{command} asks before removing {what}, and standard input is not a terminal", "add --yes or --dry-run"
         )
     if not click.confirm(f"remove {what}?", err=True):
         raise OptionError("nothing was removed")

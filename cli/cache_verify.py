@@ -29,15 +29,15 @@ Note = tuple[Path, str]
 
 @click.command("verify")
 @click.argument("keys", metavar="[KEY]...", nargs=-1)
-@click.option("--repair", "mend", is_flag=True, help="Drop what is damaged, so that it is computed again.")
-@click.option("--dry-run", is_flag=True, help="With --repair: only say what would be dropped.")
+@click.option("--repair", "mend", is_flag=True, help="Remove what is damaged, so that it is recomputed.")
+@click.option("--dry-run", is_flag=True, help="With --repair: only show what would be removed.")
 @options.common
 def verify(out: Output, home: Path, keys: tuple[str, ...], mend: bool, dry_run: bool) -> None:
     """Check every byte of stored features.
 
-    Keys, plans, ids, row hashes and receipts, the SHA-256 of each shard and the HDF5 in it. Exit code 4 when
-    something is damaged and was not dropped. With --repair a bad shard goes alone; a folder whose key, plan, ids or
-    row hashes are damaged goes as a whole.
+    Keys, plans, ids, row hashes and receipts, the SHA-256 of each shard and the HDF5 in it. Exit code 4 if
+    something is damaged and was not removed. With --repair, only damaged shards are removed; a folder whose key, plan,
+    ids or row hashes are damaged is removed as a whole.
 
     \b
     Examples:
@@ -47,7 +47,7 @@ def verify(out: Output, home: Path, keys: tuple[str, ...], mend: bool, dry_run: 
     from featx.cache.store import FeatureStore
 
     if dry_run and not mend:
-        raise OptionError("--dry-run says what --repair would drop", "add --repair, or leave --dry-run out")
+        raise OptionError("--dry-run shows what --repair would remove", "add --repair, or leave --dry-run out")
     store = FeatureStore(home)
     chosen = _chosen(store, keys)
     findings = _check(out, store, chosen)
@@ -55,14 +55,14 @@ def verify(out: Output, home: Path, keys: tuple[str, ...], mend: bool, dry_run: 
     faults = [fault for found in findings for fault in found.faults]
     shards = sum(found.shards for found in findings)
     _tell_findings(out, notes, faults)
-    state = f"{counted(len(faults), 'fault', 'faults')}" if faults else "all sound"
+    state = f"{counted(len(faults), 'fault', 'faults')}" if faults else "no faults"
     out.say(f"checked {counted(len(chosen), *NOUN)}, {counted(shards, 'shard', 'shards')} in {home}: {state}")
     repairs = _repair(out, store, findings, chosen, dry_run) if mend else []
     left = [item for repair in repairs for item in repair.left] if mend else faults
     if left or (dry_run and faults):
         out.exit_code = dict(EXIT_CODES)[CorruptStoreError]
     if faults and not mend:
-        out.note("`featx cache verify --repair` drops what is damaged, so that the next run computes it again")
+        out.note("`featx cache verify --repair` removes what is damaged, so that the next run recomputes it")
     lists = _lists(notes, faults, repairs)
     out.result({"home": home, "checked": len(chosen), "shards": shards, **lists, "dry_run": dry_run})
 
@@ -128,14 +128,14 @@ def _repair(
 ) -> list[Repair]:
     from featx.cache import upkeep
 
-    out.kept = "what was dropped is computed again by the next run"
+    out.kept = "what was removed is recomputed by the next run"
     repairs = []
     if not dry_run:
         upkeep.sweep(store)
     for entry, found in zip(entries, findings, strict=True):
         done = upkeep.repair(store, found, dry_run)
         repairs.append(done)
-        _tell(out, entry, done, "would drop" if dry_run else "dropped")
+        _tell(out, entry, done, "would remove" if dry_run else "removed")
     return repairs
 
 
@@ -147,9 +147,9 @@ def _tell(out: Output, entry: Entry, done: Repair, verb: str) -> None:
     for fault, why in done.left:
         out.say(f"left {fault.path}: {why}")
     if done.removed and entry.source and entry.backbone and entry.layer:
-        out.say(f"`{command_for(entry)}` with the options it had computes what is missing")
+        out.say(f"`{command_for(entry)}` with its original options computes what is missing")
     elif done.removed:
-        out.say("the command that computed it computes what is missing")
+        out.say("the command that computed it will compute what is missing")
 
 
 def command_for(entry: Entry) -> str:

@@ -21,13 +21,13 @@ PICTURE = "demo.png"
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help=f"Where the picture goes.  [default: {PICTURE} in featx's home]",
+    help=f"File to write the figure to.  [default: {PICTURE} in featx's home]",
 )
 @options.common
 def demo(out: Output, home: Path, output: Path | None) -> None:
-    """Run the whole comparison on built-in data, without network.
+    """Run the whole comparison offline, on built-in data.
 
-    A small network learns the digits 0 to 4, shown at random places of a larger image. The digits 5 to 9 are then
+    A small network is pretrained on the digits 0 to 4, placed at random in a larger image. The digits 5 to 9 are then
     learnt from a few images each: by softmax regression on raw pixels, on random features and on the network's
     frozen layers, by fine-tuning it, and by training it from scratch.
 

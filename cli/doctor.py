@@ -55,10 +55,10 @@ class Check:
 @click.command
 @options.common
 def doctor(out: Output, home: Path) -> None:
-    """Check what featx needs of this machine.
+    """Check that this machine has what featx needs.
 
-    One line a check: ok, warn (slower or tighter than it could be) or fail (featx will not work). Exit code 1
-    when a check fails. Nothing is kept on the disk.
+    One line per check: ok, warn (slow, or low on resources) or fail (featx will not work). The exit code is 1 if a
+    check fails. Nothing is left on the disk.
 
     \b
     Examples:
@@ -140,10 +140,10 @@ def bf16() -> Check:
     """Tell whether the processor multiplies bfloat16; only a hint for --precision."""
     flags = read_text(Path("/proc/cpuinfo"))
     if not flags:
-        return Check("bf16", OK, "unknown: the processor does not tell")
+        return Check("bf16", OK, "unknown: the processor does not report it")
     if re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags):
-        return Check("bf16", OK, "the processor has it: --precision bf16 can be faster")
-    return Check("bf16", OK, "the processor lacks it: --precision bf16 would not be faster")
+        return Check("bf16", OK, "supported by the processor: --precision bf16 can be faster")
+    return Check("bf16", OK, "not supported by the processor: --precision bf16 would not be faster")
 
 
 def devices() -> Check:
@@ -153,7 +153,7 @@ def devices() -> Check:
     except Exception as exc:
         return Check("cuda", FAIL, f"torch cannot be imported: {exc}")
     if not torch.cuda.is_available():
-        return Check("cuda", OK, f"none, the processor is used with {torch.get_num_threads()} threads")
+        return Check("cuda", OK, f"none, the CPU is used with {torch.get_num_threads()} threads")
     found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     return Check("cuda", OK, ", ".join(f"{device.name} {human_bytes(device.total_memory)}" for device in found))
 
@@ -161,7 +161,7 @@ def devices() -> Check:
 def places(home: Path) -> Iterable[Check]:
     """Check the home folder: writable, room, file locks. It is not created."""
     folder = next(path for path in (home, *home.parents) if os.path.lexists(path))
-    where = str(home) if folder == home else f"{home} (to be made in {folder})"
+    where = str(home) if folder == home else f"{home} (to be created in {folder})"
     writable = attempt("home", lambda: try_writing(folder), f"writable: {where}")
     yield writable
     yield disk(folder)
@@ -180,7 +180,7 @@ def attempt(name: str, action: Callable[[], None], fine: str) -> Check:
 
 def locks(folder: Path) -> Check:
     """Check that a file's lock keeps other processes out; featx works without, only less well."""
-    name, cost = "file locks", "several featx on one home may compute the same features twice"
+    name, cost = "file locks", "several processes with the same home may compute the same features twice"
     try:
         kept_out = try_locking(folder)
     except OSError as exc:

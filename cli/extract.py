@@ -46,10 +46,10 @@ def extract(
     """Compute a backbone's features and store them.
 
     SOURCE is a data set's name (digits, cifar10, flowers102, ...), a folder, a .zip or .tar, a list (.csv, .tsv), a
-    .parquet file, or a file of arrays (.npz, .npy, .h5). What the store has already is read back, not computed; an
-    interrupted extraction goes on where it stopped.
+    .parquet file, or a file of arrays (.npz, .npy, .h5). What the store already has is reused; an interrupted
+    extraction resumes where it stopped.
 
-    FILE is .h5 with all layers and splits, or .npz, .npy (the features alone) or .parquet with a single one.
+    FILE is .h5 with all layers and splits, or .npz, .npy (the features alone) or .parquet with one of each.
 
     \b
     Examples:
@@ -65,7 +65,7 @@ def extract(
     from featx.extraction import extract as engine
 
     if backbone == PIXELS:
-        refuse(OF_A_NETWORK, "raw pixels have")
+        refuse(OF_A_NETWORK, "on raw pixels")
     if output is not None:
         check_target(output, source)
         format_of(output)
@@ -86,7 +86,7 @@ def extract(
     if config.on_error == "raise":  # all at once, and before hours of work
         check_readable(sources.values())
     opened = open_backbone(out, backbone, network, next(iter(sources.values())).channels, memo)
-    out.kept = "finished shards stay in the store, the same command goes on from there"
+    out.kept = "finished shards are kept in the store, the same command resumes from there"
     with out.progress() as progress:
         found = engine.extract(sources, opened, layers, FeatureStore(home), config, progress)
     classes = next(iter(sources.values())).classes

@@ -60,12 +60,14 @@ def explain(exc: BaseException, session: Session) -> Failure:
     if isinstance(exc, Terminated):
         return Failure("terminated", _kept(session), kind, 128 + signal.SIGTERM)
     if _is_out_of_memory(exc):
-        return Failure("memory ran out", "try a smaller --batch-size, or --limit", kind, 6)
+        return Failure("out of memory", "try a smaller --batch-size, or --limit", kind, 6)
     if isinstance(exc, OSError) and exc.strerror:
         return _explain_os(exc)
     about = str(exc).strip().splitlines()
     said = f": {about[0]}" if about else ""
-    return Failure(f"unexpected {kind}{said}", "a defect of featx: run again with --debug for its traceback", kind, 1)
+    return Failure(
+        f"unexpected {kind}{said}", "this is a bug in featx: run again with --debug for the traceback", kind, 1
+    )
 
 
 def _explain_os(exc: OSError) -> Failure:
@@ -102,10 +104,10 @@ def _usage_hint(exc: click.ClickException) -> str:
         return ""
     if isinstance(exc, NoSuchOption):
         if exc.option_name in COMMON:
-            return f"{exc.option_name} is given after the command's name"
+            return f"{exc.option_name} goes after the command's name"
         if exc.possibilities:
             return f"did you mean {', '.join(exc.possibilities)}?"
-    return getattr(exc, "hint", "") or f"`{exc.ctx.command_path} --help` tells what it takes"
+    return getattr(exc, "hint", "") or f"`{exc.ctx.command_path} --help` lists its options"
 
 
 def report(exc: BaseException, session: Session) -> int:

@@ -76,8 +76,8 @@ def fit(
     """Fit softmax regression on stored features or raw pixels.
 
     Features that the store lacks are extracted first. A tenth of the training rows is held out for
-    validation; the test split is scored once. Of several layers, the one that predicts the validation rows best
-    is the result, and the others' test scores are not shown.
+    validation; the test split is scored once. Of several layers, the one with the best validation score is the
+    result, and the others' test scores are not shown.
 
     \b
     Examples:
@@ -91,10 +91,10 @@ def fit(
     fit_options.check_head(probe)
     name, wanted = _what(backbone, layers, pixels)
     if name == PIXELS:
-        refuse(OF_A_NETWORK, "raw pixels have")
+        refuse(OF_A_NETWORK, "on raw pixels")
     fit_options.check_machine(probe.head, config.device, pixels=name == PIXELS, note=out.note)
     if keep_weights and probe.head == "knn":
-        raise OptionError("--head knn keeps no model that could need the weights", "leave --keep-weights out")
+        raise OptionError("--head knn keeps no model, --keep-weights would have no effect", "leave --keep-weights out")
     several = len(wanted) > 1 or wanted[0].is_pattern
     numbers = repeats.seeds_of(probe.seed, repeat, seeds)
     if output is not None:
@@ -136,7 +136,7 @@ def _one(out: Output, home: Path, request: FitRequest, probe: FitConfig) -> dict
     memo, config = Memo(home), request.extraction
     chosen = open_partition(out, request.source, request.split_options, probe.seed, memo, config.on_error)
     network = open_backbone(out, request.backbone, request.network, chosen.train.source.channels, memo)
-    out.kept = "finished shards stay in the store, the same command goes on from there"
+    out.kept = "finished shards are kept in the store, the same command resumes from there"
     with new_run(home, "fit", ["featx", *sys.argv[1:]]) as run:
         with out.progress() as progress:
             results = fit_layers(chosen, network, request.layers, FeatureStore(home), config, probe, progress)
@@ -151,19 +151,19 @@ def _check_picture(output: Path, source: str, *, drawable: bool, one: bool) -> N
     """Raise OptionError where there is nothing to draw, or no place to draw it, before anything is computed."""
     if not drawable:
         raise OptionError(
-            "there is nothing to draw: one layer and no sweep", "give several --layer, or --sweep, or leave -o out"
+            "nothing to plot: one layer and no sweep", "give several --layer, or --sweep, or leave -o out"
         )
     if not one:
-        raise OptionError("-o draws one fit, and there are several seeds", "give one --seed, or leave -o out")
+        raise OptionError("-o plots one fit, and several seeds were given", "give one --seed, or leave -o out")
     if not picture_kind(output) and not is_device(output):
-        raise OptionError(f"the picture goes to {output.name}, expected a name in {PICTURE_NAMES}")
+        raise OptionError(f"--output is {output.name}, expected a name ending in {PICTURE_NAMES}")
     check_target(output, source)
 
 
 def _what(backbone: str | None, layers: tuple[LayerSpec, ...], pixels: bool) -> tuple[str, tuple[LayerSpec, ...]]:
     if pixels:
         if backbone or layers:
-            raise OptionError("--pixels goes without --backbone and --layer", "leave one or the other out")
+            raise OptionError("--pixels was given with --backbone or --layer", "leave one or the other out")
         return PIXELS, (LayerSpec(PIXELS),)
     if not backbone:
         raise OptionError("nothing to fit on, expected -b BACKBONE -l LAYER, or --pixels", "for example --pixels")
@@ -217,7 +217,7 @@ def tell(out: Output, record: dict[str, Any]) -> None:
         why = f"the best of {len(search['values'])} on the validation rows" if search["accuracy"] else "as published"
         out.say(f"{search['over']} = {search['chosen']:g}, {why}")
     if draws:
-        out.say(f"means of {record['draws']} draws of {record['shots']} rows a class, with 95 % t-intervals")
+        out.say(f"means of {record['draws']} draws of {record['shots']} rows per class, with 95 % t-intervals")
     out.say(f"{_certificate(record)}{record['columns']} columns, {human_bytes(record['bytes'])}")
     stages = ", ".join(f"{stage} {seconds[stage]:.2f} s" for stage in ("extract", "read", "fit", "score"))
     out.say(f"{stages}; {record['computed']} rows computed, {record['reused']} reused")

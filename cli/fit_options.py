@@ -116,7 +116,7 @@ def check_sweep(config: FitConfig) -> None:
     """Raise OptionError where an option was given that the sweep decides."""
     given = [flag for name, flag in OF_THE_SWEEP.items() if is_given(name)]
     if config.sweep and given:
-        raise OptionError(f"--sweep {config.sweep} decides {', '.join(given)}", "leave one or the other out")
+        raise OptionError(f"--sweep {config.sweep} chooses {', '.join(given)} itself", "leave one or the other out")
 
 
 def _fitted_by(*heads: str) -> Callable[[FitConfig], bool]:
@@ -135,17 +135,17 @@ APPLIES: dict[str, Callable[[FitConfig], bool]] = {
     "max_iter": lambda config: config.head in ("softmax", "svm") and config.sweep not in RECIPES,
     "draws": lambda config: config.shots is not None,
 }
-"""Option -> whether the fit has a use for it; all others always have one, or are checked by `FitConfig`."""
+"""Option -> whether it has an effect on the fit; all others always have one, or are checked by `FitConfig`."""
 
 
 def check_head(config: FitConfig) -> None:
-    """Raise OptionError where an option was given that the fit has no use for."""
+    """Raise OptionError if an option was given that has no effect on the fit."""
     idle = [name for name, applies in APPLIES.items() if is_given(name) and not applies(config)]
     if idle:
         beside = f", --penalty {config.penalty}" if config.head == "softmax" else ""
         beside += f", --sweep {config.sweep}" if config.sweep else ""
         beside += "" if config.shots else ", without --shots" if "draws" in idle else ""
-        raise OptionError(f"--head {config.head}{beside} has no use for {flags(idle)}", "leave it out")
+        raise OptionError(f"{flags(idle)} would have no effect with --head {config.head}{beside}", "leave it out")
 
 
 def check_machine(head: str, device: str, *, pixels: bool, note: Callable[[str], None]) -> None:
@@ -153,5 +153,5 @@ def check_machine(head: str, device: str, *, pixels: bool, note: Callable[[str],
     if device in ("auto", "cpu") or head in ON_DEVICE:
         return
     if pixels:
-        raise OptionError(f"--head {head} on raw pixels has no use for --device {device}", "leave it out")
+        raise OptionError(f"--device {device} would have no effect with --head {head} on raw pixels", "leave it out")
     note(f"--device {device} computes the features; --head {head} is fitted on the CPU")

@@ -1,4 +1,4 @@
-"""Which options stand on the command line, so that one without a use is refused, and not ignored."""
+"""Which options are given on the command line, so that one without effect is refused, not ignored."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from click.core import ParameterSource
 from featx.errors import OptionError
 
 OF_A_NETWORK = ("weights", "stem", "precision", "keep_weights")
-"""Options without a use where no network runs."""
+"""Options without effect where no network runs."""
 
 
 def is_given(name: str) -> bool:
-    """Tell whether an option of this command stands on the command line."""
+    """Tell whether an option of this command is given on the command line."""
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
@@ -24,8 +24,8 @@ def flags(names: Sequence[str]) -> str:
     return ", ".join(spelled[name] for name in names)
 
 
-def refuse(names: Sequence[str], who: str) -> None:
-    """Raise OptionError where one of these options is given; `who` has no use for it."""
+def refuse(names: Sequence[str], where: str) -> None:
+    """Raise OptionError if one of these options is given, which would have no effect `where`."""
     given = [name for name in names if is_given(name)]
     if given:
-        raise OptionError(f"{who} no use for {flags(given)}", "leave it out")
+        raise OptionError(f"{flags(given)} would have no effect {where}", f"leave out {flags(given)}")

@@ -30,9 +30,8 @@ FLOAT32 = 4
 def layers(out: Output, home: Path, backbone: str, wanted: BackboneConfig) -> None:
     """List what can be extracted from a backbone.
 
-    For each node: its shape, the float32 bytes of a row as it is (flat) and pooled over space (avg, max), and
-    the multiply-adds of one image up to it. The default layer is what the classifier sees. Random weights do for
-    that: nothing is downloaded.
+    For each node: its shape, the float32 bytes per row, flat and pooled over space (avg, max), and the multiply-adds
+    per image up to it. The default layer is the classifier's input. Random weights are used: nothing is downloaded.
 
     \b
     Examples:
@@ -48,7 +47,7 @@ def layers(out: Output, home: Path, backbone: str, wanted: BackboneConfig) -> No
     opened = open_backbone(out, backbone, of_shapes(backbone, wanted), None, Memo(home))
     px = opened.preprocess.crop
     if px is None:
-        raise OptionError(f"{backbone} takes images of any size", "say which with --size, such as --size 32")
+        raise OptionError(f"{backbone} takes images of any size, expected --size", "for example --size 32")
     module = opened.module()
     traced = read_network(module, opened.left_out)
     nodes = traced.describe((opened.preprocess.channels, px, px), whole=False)
@@ -56,9 +55,9 @@ def layers(out: Output, home: Path, backbone: str, wanted: BackboneConfig) -> No
     found = [describe(node) for node in nodes.values()]
     columns = ("layer", ">shape", ">flat", ">pooled", ">multiply-adds")
     out.table(columns, [cells(entry) for entry in found])
-    out.say(f"default layer: {default}, which the classifier sees" if default else "no default layer")
+    out.say(f"default layer: {default}, the classifier's input" if default else "no default layer")
     if nodes.unfit:
-        out.note(f"{len(nodes.unreached)} later layers are left out: {nodes.unfit}")
+        out.note(f"{len(nodes.unreached)} later layers are not listed: {nodes.unfit}")
     about = {"backbone": opened.name, "size": px, "default_layer": default, "unfit": nodes.unfit or None}
     out.result({**about, "layers": found})
 

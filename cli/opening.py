@@ -67,7 +67,7 @@ def tell_of_rows(out: Output, record: Mapping[str, Any]) -> None:
     for line in missing_lines(record["missing_classes"], len(record["classes"])):
         out.say(line)
     if record["shared_with_test"]:
-        out.note(f"warning: {record['shared_with_test']} test images also stand in the training rows")
+        out.note(f"warning: {record['shared_with_test']} test images are also among the training rows")
 
 
 def of_shapes(backbone: str, how: BackboneConfig) -> BackboneConfig:

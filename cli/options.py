@@ -102,7 +102,7 @@ def batch_size(
 def picture(default: str) -> Callable[[Command], Command]:
     """``-o/--output FILE``, where a command that draws writes its PNG; the command gets `output`, a Path."""
     kind: dict[str, Any] = {"type": click.Path(path_type=Path), "metavar": "FILE", "default": Path(default)}
-    return click.option("-o", "--output", show_default=True, help="Where the picture goes.", **kind)
+    return click.option("-o", "--output", show_default=True, help="File to write the figure to.", **kind)
 
 
 def choice(flag: str, choices: tuple[str, ...], default: str, text: str) -> Callable[[Command], Command]:
@@ -288,7 +288,7 @@ def _check_folder() -> None:
     try:
         os.getcwd()
     except FileNotFoundError:
-        raise FeatxError("the folder that this shell is in was deleted", "cd to a folder that is there") from None
+        raise FeatxError("the current folder was deleted, expected one that exists", "cd to another folder") from None
 
 
 def common(function: Command) -> Command:

@@ -142,7 +142,7 @@ class Output:
         for image in images[:NAMED]:
             tell(f"skipped {image['id']}: {image['reason']}")
         if len(images) > NAMED:
-            tell(f"skipped {len(images)} images in all, {len(images) - NAMED} more than named here; --json lists all")
+            tell(f"skipped {len(images)} images in total, of which {NAMED} are listed here; --json lists all")
 
     def result(self, document: Mapping[str, Any]) -> None:
         """Print the one JSON document, under ``--json`` only; call it once, at the end.

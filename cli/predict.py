@@ -30,15 +30,15 @@ FORMATS = ("text", "csv")
 @click.command
 @click.argument("run", shell_complete=complete_run)
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
-@click.option("--top", type=click.IntRange(min=1), metavar="K", default=1, show_default=True, help="Classes an image.")
-@options.choice("--format", FORMATS, "text", "Of the table.")
+@click.option("--top", type=click.IntRange(min=1), metavar="K", default=1, show_default=True, help="Classes per image.")
+@options.choice("--format", FORMATS, "text", "Format of the table.")
 @options.split
 @options.root
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N images, as the shares of classes are.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N images, in the classes' proportions.")
 @click.option(
     "--weights",
     metavar="FILE",
-    help="Where the network's weights lie now that the run was fitted on; they must be the same.",
+    help="File with the weights that the run was fitted on, if they have moved; they must be the same.",
 )
 @options.batch_size()
 @options.device
@@ -64,9 +64,9 @@ def predict(
     """Predict the classes of images with a run's model.
 
     RUN is the id, or the folder, of a run of `featx fit` or `featx train`; IMAGE an image file, a folder, an archive
-    or any other source. Images are prepared as the run's were. Where a source tells labels that the run knows, the
-    accuracy is given. A run that stands on a weights file looks for it where it lay; --weights tells where it lies now
-    (also run:ID).
+    or any other source. Images are preprocessed as the run's were. If a source has labels that the run knows, the
+    accuracy is shown. A run that depends on a weights file expects it at its old path; --weights gives a new one (also
+    run:ID).
 
     \b
     Examples:
@@ -92,7 +92,7 @@ def predict(
         check_readable(sources)
     left_out = offered - sum(map(len, sources))
     if left_out:
-        out.note(f"{offered - left_out} of {counted(offered, 'image', 'images')}, as --limit asks")
+        out.note(f"{offered - left_out} of {counted(offered, 'image', 'images')}, limited by --limit")
     top = min(top, len(predictor.classes))
     tally = Tally(frozenset(predictor.classes))
     with out.progress() as progress:
@@ -117,9 +117,11 @@ def predict(
 
 
 def check_device(predictor: Predictor, run: str, device: str) -> None:
-    """Raise OptionError where a device is asked for that the run's model has no use for."""
+    """Raise OptionError if a device is given that the run's model does not use."""
     if device not in ("auto", "cpu") and not predictor.uses_device:
-        raise OptionError(f"run {run} was fitted on pixels, which need no --device {device}", "leave --device out")
+        raise OptionError(
+            f"run {run} was fitted on pixels, --device {device} would have no effect", "leave --device out"
+        )
 
 
 class Tally:

@@ -13,18 +13,18 @@ from featx.cli.groups import LazyGroup
 from featx.cli.streams import settle_notes, settle_streams
 
 COMMANDS = {
-    "demo": ("featx.cli.demo", "demo", "Run the whole comparison on built-in data, without network."),
+    "demo": ("featx.cli.demo", "demo", "Run the whole comparison offline, on built-in data."),
     "layers": ("featx.cli.layers", "layers", "List what can be extracted from a backbone."),
-    "show": ("featx.cli.show", "show", "Write a sheet of images, as a network sees them."),
+    "show": ("featx.cli.show", "show", "Draw a sheet of images as a network sees them."),
     "extract": ("featx.cli.extract", "extract", "Compute a backbone's features and store them."),
     "fit": ("featx.cli.fit", "fit", "Fit softmax regression on stored features or raw pixels."),
     "train": ("featx.cli.train", "train", "Train a network end to end."),
     "predict": ("featx.cli.predict", "predict", "Predict the classes of images with a run's model."),
     "report": ("featx.cli.report", "report", "Show runs side by side."),
-    "cache": ("featx.cli.cache", "cache", "Look into the feature store and tidy it."),
+    "cache": ("featx.cli.cache", "cache", "Inspect and clean up the feature store."),
     "bench": ("featx.cli.bench", "bench", "Time a network's forward pass."),
-    "doctor": ("featx.cli.doctor", "doctor", "Check what featx needs of this machine."),
-    "runs": ("featx.cli.runs", "runs", "Look through the runs and tidy them."),
+    "doctor": ("featx.cli.doctor", "doctor", "Check that this machine has what featx needs."),
+    "runs": ("featx.cli.runs", "runs", "List, inspect and clean up runs."),
 }
 """Name -> module, attribute, help in one line: the command's own first line."""
 

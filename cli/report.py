@@ -45,16 +45,16 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write the report to a file instead; with --confusion, draw a .png, .svg or .pdf.",
+    help="Write the report to a file instead; with --confusion, plot a .png, .svg or .pdf.",
 )
 @click.option("--columns", metavar="A,B,C", callback=_names, help="Only these columns, such as 'layer,test accuracy'.")
-@click.option("--over-seeds", is_flag=True, help="Runs that differ in their seed only on one line, as means.")
-@click.option("--confusion", is_flag=True, help="Of one run: the confusion matrix, and recall by class.")
+@click.option("--over-seeds", is_flag=True, help="Show runs that differ only in their seed on one line, as means.")
+@click.option("--confusion", is_flag=True, help="Show one run's confusion matrix and recall per class.")
 @click.option(
     "--curves",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Draw the trainings over each other: .png, .svg, .pdf.",
+    help="Plot the learning curves of all trainings: .png, .svg, .pdf.",
 )
 @options.common
 def report(
@@ -70,9 +70,9 @@ def report(
 ) -> None:
     """Show runs side by side.
 
-    RUN is a run's id, its beginning, or its folder; without any, all runs are shown, oldest first. With
-    --over-seeds, scores come with half the width of their 95 % interval (Student's, over the seeds); runs are put
-    together where nothing that their numbers depend on differs but the seed.
+    RUN is a run's id, the beginning of one, or a run's folder; without any, all runs are shown, oldest first. With
+    --over-seeds, runs that differ only in their seed, among everything their numbers depend on, are one row, and
+    scores have half the width of their 95 % interval (Student's t, over the seeds).
 
     \b
     Examples:
@@ -92,7 +92,9 @@ def report(
         _check_alone(runs)
         return show_confusion(out, wanted(out, home, runs)[0], style, output)
     if output is not None and picture_kind(output):
-        raise OptionError(f"--output {output.name} is a picture's name", "give --confusion, or --curves instead")
+        raise OptionError(
+            f"--output {output.name} is a picture, expected a report", "add --confusion, or use --curves instead"
+        )
     found = wanted(out, home, runs)
     if curves is not None:
         _draw(out, found, curves)
@@ -111,9 +113,9 @@ def _check_alone(runs: tuple[str, ...]) -> None:
     """Raise OptionError where a confusion matrix is asked for with what does not belong to one run."""
     given = [flag for name, flag in ALONE.items() if click.get_current_context().params.get(name)]
     if given:
-        raise OptionError(f"--confusion is of one run, and {', '.join(given)} was given", "leave one of them out")
+        raise OptionError(f"--confusion is for one run, and {', '.join(given)} was given", "leave one of them out")
     if len(runs) != 1:
-        raise OptionError(f"--confusion is of one run, and {len(runs)} were named", "`featx report` lists the runs")
+        raise OptionError(f"--confusion is for one run, and {len(runs)} were given", "`featx report` lists the runs")
 
 
 def _together(out: Output, home: Path, runs: list[Run]) -> list[dict[str, Any]]:
@@ -124,7 +126,7 @@ def _together(out: Output, home: Path, runs: list[Run]) -> list[dict[str, Any]]:
     rows = over_seeds.over_seeds(rows_of(runs), rows_of(_readable(Runs(home).list())))
     older = [name for row in rows for name in row["left_out"]]
     if older:
-        said = f"{counted(len(older), 'run', 'runs')} of a seed that a newer one repeats: {first_few(older)}"
+        said = f"{counted(len(older), 'run', 'runs')} with the seed of a newer one: {first_few(older)}"
         out.note(f"left out {said}")
     return rows
 
@@ -143,7 +145,7 @@ def _draw(out: Output, runs: list[Run], file: Path) -> None:
 
     kind = picture_kind(file)
     if not kind:
-        raise OptionError(f"curves go to {file.name}, expected a name in {PICTURE_NAMES}")
+        raise OptionError(f"--curves is {file.name}, expected a name ending in {PICTURE_NAMES}")
     trained = [(run, history) for run in runs if (history := _history(run))]
     if not trained:
         raise OptionError("none of these runs has a history to draw", "`featx train` makes one")

@@ -8,7 +8,7 @@ from featx.cli.groups import LazyGroup
 
 COMMANDS = {
     "ls": ("featx.cli.runs_look", "list_runs", "List the runs, finished or not, with their sizes."),
-    "info": ("featx.cli.runs_look", "show_run", "Show what a run is of, and what it keeps."),
+    "info": ("featx.cli.runs_look", "show_run", "Show what a run recorded, and its files."),
     "rm": ("featx.cli.runs_remove", "remove", "Remove runs."),
     "gc": ("featx.cli.runs_remove", "collect", "Remove the oldest runs."),
 }
@@ -17,9 +17,9 @@ COMMANDS = {
 
 @click.group(cls=LazyGroup, table=COMMANDS)
 def runs() -> None:
-    """Look through the runs and tidy them.
+    """List, inspect and clean up runs.
 
-    RUN is an id that `featx runs ls` shows, or its beginning. Stored features are `featx cache`'s.
+    RUN is an id that `featx runs ls` shows, or the beginning of one. For stored features, see `featx cache`.
 
     \b
     Examples:

@@ -31,7 +31,7 @@ TOLD = ("command", "created", "source", "backbone", "weights", "weights_file", "
 def list_runs(out: Output, home: Path) -> None:
     """List the runs, finished or not, with their sizes.
 
-    The newest comes first. A run in part was interrupted, or is at work; what it holds is counted too.
+    The newest comes first. An unfinished run was interrupted, or is still running; its files are counted too.
 
     \b
     Examples:
@@ -54,7 +54,7 @@ def list_runs(out: Output, home: Path) -> None:
 @click.argument("run", shell_complete=complete_any_run)
 @options.common
 def show_run(out: Output, home: Path, run: str) -> None:
-    """Show what a run is of, and what it keeps.
+    """Show what a run recorded, and its files.
 
     \b
     Examples:

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from featx.core.run_folder import Runs
     from featx.runs.entries import RunEntry
 
-KEPT = "runs that were not removed yet"
+KEPT = "runs not removed yet remain"
 """What an interruption leaves."""
 
 
 @click.command("rm")
 @click.argument("names", metavar="[RUN]...", nargs=-1, shell_complete=complete_any_run)
 @click.option("--all", "everything", is_flag=True, help="All runs.")
-@click.option("--force", is_flag=True, help="Even those that others stand on, and cannot predict or go on without.")
+@click.option("--force", is_flag=True, help="Even those that other runs need to predict or to resume.")
 @dry_run_option
 @yes_option
 @options.common
@@ -71,7 +71,7 @@ def _check_needed(every: Sequence[RunEntry], going: Sequence[str]) -> None:
 
     for base, needing in dependents(every, going).items():
         raise OptionError(
-            f"run {base} is what {counted(len(needing), *NOUN)} cannot do without: {first_few(needing)}",
+            f"run {base} is needed by {counted(len(needing), *NOUN)}: {first_few(needing)}",
             "remove those too, or add --force",
         )
 
@@ -82,14 +82,14 @@ def _check_needed(every: Sequence[RunEntry], going: Sequence[str]) -> None:
     "max_bytes",
     metavar="SIZE",
     callback=max_size,
-    help="What stays takes at most so much, such as 5GB or 500MB.",
+    help="Keep at most this much, such as 5GB or 500MB.",
 )
 @click.option(
     "--older-than",
     "age",
     metavar="AGE",
     callback=max_age,
-    help="Remove all that was written so long ago, such as 12h, 30d or 8w.",
+    help="Remove runs written this long ago or earlier, such as 12h, 30d or 8w.",
 )
 @dry_run_option
 @yes_option
@@ -97,8 +97,8 @@ def _check_needed(every: Sequence[RunEntry], going: Sequence[str]) -> None:
 def collect(out: Output, home: Path, max_bytes: int | None, age: float | None, dry_run: bool, yes: bool) -> None:
     """Remove the oldest runs.
 
-    The oldest go first, finished or not; what a process is working on stays, and so does what a run that stays
-    cannot do without. Files that killed processes left behind go too.
+    The oldest go first, finished or not. What a process is working on is kept, and so is what a kept run needs. Files
+    left behind by killed processes are removed too.
 
     \b
     Examples:
@@ -119,7 +119,7 @@ def collect(out: Output, home: Path, max_bytes: int | None, age: float | None, d
     gone, busy = _remove_all(out, runs, [(e, f": written {_ago(now - e.last_used)}") for e, _ in chosen.going], dry_run)
     chosen.busy += busy
     for entry in chosen.busy:
-        why = "another run stands on it" if entry.digest in needed else "in use by another process"
+        why = "another run needs it" if entry.digest in needed else "in use by another process"
         out.say(f"kept {name_of(entry)}, {human_bytes(entry.bytes)}: {why}")
     stays = [*chosen.staying, *chosen.busy]
     out.say(
@@ -127,7 +127,7 @@ def collect(out: Output, home: Path, max_bytes: int | None, age: float | None, d
         f"{'would stay' if dry_run else 'stay'} in {home}"
     )
     if max_bytes is not None and chosen.bytes_left > max_bytes:
-        out.note(f"that is more than {human_bytes(max_bytes)}")
+        out.note(f"this exceeds {human_bytes(max_bytes)}")
     out.result(
         {
             "home": home,

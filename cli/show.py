@@ -44,11 +44,11 @@ def show(
     seed: int,
     network: BackboneConfig,
 ) -> None:
-    """Write a sheet of images, as a network sees them.
+    """Draw a sheet of images as a network sees them.
 
     With --backbone they are resized and cropped as for that network, without it they are shown as decoded.
-    Labels stand under them. Where several views are averaged, each is shown, a label under the first. No weights
-    are needed; --weights only says whose preprocessing is meant.
+    Labels are shown below. If several views are averaged, each is shown, with a label below the first. No weights
+    are loaded; --weights only selects the preprocessing.
 
     \b
     Examples:
@@ -57,7 +57,7 @@ def show(
     """
     check_target(output, source)
     if backbone is None:
-        refuse(OF_A_VIEW, "without --backbone images are shown as decoded, which has")
+        refuse(OF_A_VIEW, "without --backbone: images are shown as decoded")
     from featx.cache.memo import Memo
     from featx.core.outputs import write_output
     from featx.data.contact_sheet import draw_sheet, shown_images

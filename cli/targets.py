@@ -59,5 +59,5 @@ def picture_kind(path: Path) -> str:
     """
     kind = path.suffix.removeprefix(".").lower()
     if path.suffix.lower() in OTHER_PICTURES:
-        raise OptionError(f"a picture goes to {path.name}, expected a name in {PICTURE_NAMES}", "give another name")
+        raise OptionError(f"--output is {path.name}, expected a name ending in {PICTURE_NAMES}", "give another name")
     return kind if kind in PICTURES else ""

@@ -84,7 +84,7 @@ def train(
     """Train a network end to end.
 
     A tenth of the training rows is held out and chooses the epoch whose weights are kept; the test split is
-    scored once. A frozen base without augmentation runs once, and its features stay in the store.
+    scored once. A frozen base without augmentation runs once, and its features are kept in the store.
 
     \b
     Examples:
@@ -144,12 +144,12 @@ def _one(out: Output, home: Path, request: TrainRequest, how: How) -> dict[str, 
         for line in job.notes:
             out.note(line)
         if job.finished:
-            out.note(f"run {run.id} of this command is finished already")
+            out.note(f"run {run.id} of this command has already finished")
             record = run.read()
         else:
             if how.resume:
-                out.note(f"going on with run {run.id}" if job.resumed else "nothing to resume: a new run begins")
-            out.kept = f"run {run.id} is kept as it is; the same command with --resume goes on from there"
+                out.note(f"resuming run {run.id}" if job.resumed else "nothing to resume: starting a new run")
+            out.kept = f"run {run.id} is kept; the same command with --resume resumes it"
             with board(run.path / "tensorboard" if how.tensorboard else None) as write, out.progress() as progress:
                 result = run_training(
                     chosen,
@@ -172,7 +172,7 @@ def _tell_of_head(out: Output, request: TrainRequest) -> None:
     """Say that a trained network begins with a new head, which other tools would have kept."""
     held = next((name for name in (request.backbone, request.network.weights) if is_run(name)), None)
     if held and request.config.init_head is None and request.config.mode != "scratch":
-        out.note(f"the head begins anew; with --init-head {held.removeprefix(RUN)} the run's own goes on learning")
+        out.note(f"starting with a new head; --init-head {held.removeprefix(RUN)} starts with the run's own")
 
 
 def _tell_of_mirrors(out: Output, chosen: Partition, config: TrainConfig) -> None:
@@ -205,7 +205,7 @@ def tell(out: Output, record: dict[str, Any]) -> None:
     out.table(columns, [_epoch(line) for line in record["history"]])
     accuracy, loss = record["accuracy"], record["loss"]
     best = f"best epoch {record['best_epoch']} by validation; its weights are kept"
-    out.say(best if "val" in accuracy else "no rows to validate on: the last epoch's weights are kept")
+    out.say(best if "val" in accuracy else "no validation rows: the last epoch's weights are kept")
     parts = [part for part in PARTS if part in accuracy]
     out.say(", ".join(f"{part} accuracy {accuracy[part]:.4f} loss {loss[part]:.4f}" for part in parts))
     count, size = record["parameters"], record["parameter_bytes"]
@@ -217,7 +217,7 @@ def tell(out: Output, record: dict[str, Any]) -> None:
     timing = record.get("inference")
     if timing:
         ms, rate = timing["ms_per_image"], timing["images_per_second"]
-        speed = "memory ran out" if ms is None else f"{ms:.4f} ms an image, {rate:.0f} images/s"
+        speed = "out of memory" if ms is None else f"{ms:.4f} ms per image, {rate:.0f} images/s"
         out.say(f"forward pass alone, batch of {timing['batch_size']}, {timing['precision']}: {speed}")
     tell_of_rows(out, record)
     for line in record.get("notes") or ():  # absent in records of earlier versions
@@ -235,7 +235,7 @@ def _against(out: Output, records: list[dict[str, Any]], tests: list[dict[str, A
     """Say how each run compares with another one, image by image."""
     for record, test in zip(records, tests, strict=True):
         out.say(
-            f"run {record['run']}: {test['only_first']} test images right that the other has wrong, "
-            f"{test['only_second']} the other way; McNemar's exact p {test['p_exact']:.3g}, mid-p {test['p_mid']:.3g}"
+            f"run {record['run']}: {test['only_first']} test images correct that the other run gets wrong, "
+            f"{test['only_second']} vice versa; McNemar's exact p {test['p_exact']:.3g}, mid-p {test['p_mid']:.3g}"
         )
     return {"tests": tests}

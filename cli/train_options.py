@@ -37,7 +37,7 @@ HOW_LONG = "Length of the training"
 what_trains = under(
     "What is trained",
     click.option("--mode", type=click.Choice(MODES), required=True, help=(
-        "Train everything from scratch, the head alone, or a pretrained network further."
+        "Train everything from scratch, only the head, or fine-tune a pretrained network."
     )),
     click.option("--unfreeze-from", metavar="BLOCK", help="With finetune: train only this block and those after it."),
     click.option("--head", metavar="HEAD", default=TrainConfig.head, show_default=True, help=(
@@ -48,7 +48,7 @@ what_trains = under(
 )  # fmt: skip
 how_long = under(
     HOW_LONG,
-    _number("--epochs", int, "Times that each training image is seen."),
+    _number("--epochs", int, "Passes over the training images."),
     _number("--patience", int, "Stop after N epochs without improvement."),
     options.batch_size(TrainConfig.batch_size),
     _number("--accumulate", int, "Batches per step."),
@@ -61,12 +61,12 @@ optimizer = under(
     _choice("--schedule", SCHEDULES, "Learning rate schedule."),
     _number("--warmup-epochs", int, "Epochs over which the learning rate rises."),
     _number("--momentum", float, "Momentum of SGD; beta 1 of Adam."),
-    _number("--weight-decay", float, "Weight decay, except of norms and biases.  [default: the optimizer's own]"),
+    _number("--weight-decay", float, "Weight decay, except for norms and biases.  [default: the optimizer's own]"),
     _number("--clip", float, "Clip the gradient to this norm."),
 )
 loss_and_images = under(
     "Loss and augmentation",
-    _number("--label-smoothing", float, "Share of the target that is spread over all classes."),
+    _number("--label-smoothing", float, "Label smoothing: share of the target spread over all classes."),
     _choice("--class-weight", CLASS_WEIGHTS, "Weigh rare classes more.  [default: all rows alike]"),
     _choice(
         "--augment",
@@ -113,7 +113,7 @@ class TrainCommand(Headed):
 
 resume = click.option(
     "--resume", type=click.Choice(RESUMES), metavar="[=strict]",
-    help="Resume this command's newest unfinished run; without one start anew, or fail with =strict.",
+    help="Resume this command's newest unfinished run; without one, start over, or fail with =strict.",
 )  # fmt: skip
 against = click.option("--against", metavar="RUN", help="Compare with another run on the same test images.")
 bench = click.option("--bench", is_flag=True, help="Also time the trained network's forward pass, in ms per image.")
@@ -123,4 +123,4 @@ tensorboard = click.option("--tensorboard", is_flag=True, help="Also write the h
 def check_kept(mode: str, keep_weights: bool) -> None:
     """Raise OptionError where a run keeps all of its weights anyway."""
     if keep_weights and mode != "frozen":
-        raise OptionError(f"--keep-weights keeps a frozen base, and mode {mode} keeps all weights", "leave it out")
+        raise OptionError(f"--keep-weights is for a frozen base, mode {mode} keeps all weights anyway", "leave it out")

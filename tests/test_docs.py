@@ -98,7 +98,7 @@ def test_blocks_are_read_as_a_shell_reads_them(tmp_path: Path) -> None:
     [
         ("fit digits --pixles", "No such option"),
         ("cache lst", "no such command"),
-        ("cache gc --max-size 5XB", "no size"),
+        ("cache gc --max-size 5XB", "not a size"),
         ("train digits -b lenet5 --mode scartch", "scartch"),
     ],
 )

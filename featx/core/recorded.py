@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featx.core.backbone_names import is_factory
 from featx.core.paths import recorded_path
 from featx.core.specs import PreprocessSpec
-from featx.errors import OptionError
 
 KEPT_FILE = "weights.safetensors"
 """The file in a run's folder that holds the tensors of the network that it stands on, where they were to be kept."""
@@ -63,14 +61,6 @@ class Recorded:
         """Where the weights lay, if they were asked for as a file; None for published ones, and those of a run."""
         asked = self.file is not None and Path(self.weights).name == Path(self.file).name
         return self.file if asked else None
-
-    def check_origin(self) -> None:
-        """Raise OptionError where the network is a user's own, and nothing may say where its code is."""
-        if is_factory(self.name) and not self.origin:
-            raise OptionError(
-                f"run {self.run} was made with {self.name}, and a run from elsewhere may not name code to run",
-                f"name it yourself: -b FILE.py:FACTORY --weights run:{self.run}",
-            )
 
     @property
     def wish(self) -> str:

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from featx.cache.memo import Memo
 from featx.core.paths import expanded
@@ -27,9 +28,33 @@ from featx.data.source import FileSource, Source
 from featx.errors import SourceError
 
 Splits = Mapping[str, Source]
-Loader = Callable[[str, Memo | None], Splits]
-NamedLoader = Callable[[str, Memo | None, Progress], Splits]
-"""Opens a set that may have to be downloaded first."""
+
+
+class Loader(Protocol):
+    """What opens a kind of file."""
+
+    def __call__(self, spec: str, memo: Memo | None, /) -> Splits:
+        """Return the source at a path, by the names of its splits, ``all`` where it has none.
+
+        Parameters
+        ----------
+        spec : str
+            The path as it was given, which errors name; `featx.core.paths.expanded` says where it leads.
+        memo : Memo or None
+            Remembers content hashes.
+
+        Raises
+        ------
+        SourceError
+            It cannot be read.
+        """
+
+
+class NamedLoader(Protocol):
+    """What opens a data set by its name; it may have to be downloaded first."""
+
+    def __call__(self, spec: str, memo: Memo | None, progress: Progress, /) -> Splits:
+        """Return the data set's splits by their names, as `Loader`; `progress` is told of the download."""
 
 
 def _archive(make: Callable[[Path, Memo | None], ArchiveFiles]) -> Loader:

@@ -7,22 +7,45 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from featx.cache.memo import Memo
-from featx.core.backbone_names import versions
 from featx.core.specs import ExtractConfig, LayerSpec, Progress, no_progress
 from featx.core.types import RowNumbers
-from featx.data.batch_loader import Batch, image_shape, load_batches
+from featx.data.batch_loader import Batch, Shape, image_shape, load_batches
 from featx.data.sources import Source
 from featx.errors import FeatureError, FeatxWarning, OptionError, first_few
 from featx.models.backbones import Backbone
+from featx.models.families import versions
 
 if TYPE_CHECKING:
     from featx.extraction.forward import BatchSizeBackoff, Network
+
+
+class Networks:
+    """A backbone's network for each shape of images, built, which takes torch, once it is asked for.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Of all of them.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+        self._built: dict[Shape, Network] = {}
+
+    def of(self, shape: Shape) -> Network:
+        """Return the one for prepared images (C, H, W)."""
+        from featx.extraction.forward import Network
+
+        if shape not in self._built:
+            self._built[shape] = Network(self.backbone, shape)
+        return self._built[shape]
 
 
 def parse_layers(layers: Sequence[LayerSpec | str]) -> list[LayerSpec]:
@@ -33,16 +56,16 @@ def parse_layers(layers: Sequence[LayerSpec | str]) -> list[LayerSpec]:
     return list(dict.fromkeys(specs))
 
 
-def expand_layers(layers: Sequence[LayerSpec | str], source: Source, backbone: Backbone, memo: Memo) -> list[LayerSpec]:
+def expand_layers(specs: Sequence[LayerSpec], source: Source, networks: Networks, memo: Memo) -> list[LayerSpec]:
     """Return the layers with each pattern replaced by what it means, in the order of the network's graph.
 
     Parameters
     ----------
-    layers : sequence of LayerSpec or str
+    specs : sequence of LayerSpec
         Wanted; patterns need the network, unless the memo knows them.
     source : Source
         Its first image tells the size, where the preprocessing leaves that alone.
-    backbone : Backbone
+    networks : Networks
         Whose nodes are meant.
     memo : Memo
         Remembers what a pattern means.
@@ -52,27 +75,27 @@ def expand_layers(layers: Sequence[LayerSpec | str], source: Source, backbone: B
     OptionError
         For a pattern that no node matches, or with a pooling that fits none.
     """
-    specs = parse_layers(layers)
     if not any(spec.is_pattern for spec in specs):
-        return specs
-    shape = image_shape(source, backbone.preprocess)
-    network: Network | None = None
-    found: list[LayerSpec] = []
-    for spec in specs:
-        about = _pattern_facts(spec, backbone, shape)
-        known = memo.get("layers", about) if spec.is_pattern else [str(spec)]
-        if known is None:
-            from featx.extraction.forward import Network
-
-            network = network or Network(backbone, shape)
-            known = [str(s) for s in _expanded(spec, network)]
-            if not _nameless(spec, network):  # what is left out is to be told each time
-                memo.put("layers", about, known)
-        found += map(LayerSpec.parse, known)
-    return list(dict.fromkeys(found))
+        return list(specs)
+    shape = image_shape(source, networks.backbone.preprocess)
+    found = (_meaning(spec, shape, networks, memo) if spec.is_pattern else [spec] for spec in specs)
+    return list(dict.fromkeys(chain.from_iterable(found)))
 
 
-def _pattern_facts(spec: LayerSpec, backbone: Backbone, shape: tuple[int, int, int]) -> dict[str, Any]:
+def _meaning(pattern: LayerSpec, shape: Shape, networks: Networks, memo: Memo) -> list[LayerSpec]:
+    """Return the layers that a pattern stands for, from the memo, which holds texts, or from the network."""
+    about = _pattern_facts(pattern, networks.backbone, shape)
+    known = memo.get("layers", about)
+    if known is not None:
+        return [LayerSpec.parse(text) for text in known]
+    network = networks.of(shape)
+    found = _expanded(pattern, network)
+    if not _nameless(pattern, network):  # what is left out is to be told each time
+        memo.put("layers", about, [str(spec) for spec in found])
+    return found
+
+
+def _pattern_facts(spec: LayerSpec, backbone: Backbone, shape: Shape) -> dict[str, Any]:
     """Return everything that a pattern's meaning depends on."""
     return {
         "layer": str(spec),
@@ -150,27 +173,25 @@ def compute(
     from featx.extraction.forward import Network
 
     config = replace(config or ExtractConfig(), on_error="skip" if on_skip else "raise")
-    specs = parse_layers(layers)
-    shape = image_shape(source, backbone.preprocess)
-    network = Network(backbone, shape)
-    specs = layers_of(specs, network)
-    found = {str(s): np.empty((len(source), network.columns(s)), config.dtype) for s in specs}
+    network = Network(backbone, image_shape(source, backbone.preprocess))
+    specs = layers_of(parse_layers(layers), network)
+    found = [np.empty((len(source), network.columns(spec)), config.dtype) for spec in specs]
     rows = np.arange(len(source), dtype=np.int64)
     batches = np.split(rows, range(config.batch_size, len(rows), config.batch_size))
-    for batch, features, _ in activations(source, network, shape, specs, (), batches, config):
-        for spec, X in zip(specs, features, strict=True):
-            found[str(spec)][batch.rows] = check_and_cast(X, batch, source, spec, config)
+    for batch, features, _ in activations(source, network, network.shape, specs, (), batches, config):
+        for spec, X, kept in zip(specs, features, found, strict=True):
+            kept[batch.rows] = check_and_cast(X, batch, source, spec, config)
         if on_skip is not None:
             for row, reason in batch.skipped:
                 on_skip(row, reason)
         progress("extract", int(batch.rows[-1]) + 1, len(source))
-    return found
+    return {str(spec): kept for spec, kept in zip(specs, found, strict=True)}
 
 
 def activations(
     source: Source,
     network: Network,
-    shape: tuple[int, int, int],
+    shape: Shape,
     specs: Sequence[LayerSpec],
     keep: Sequence[LayerSpec],
     batches: Iterable[RowNumbers],
@@ -206,8 +227,8 @@ def check_and_cast(
         rows: npt.NDArray[Any] = X.astype(config.dtype, copy=False)
     # The sum is finite unless a value is not, or the values are so large that they are looked at one by one.
     if not np.isfinite(rows.sum(dtype=np.float64)):
-        broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-        bad = [int(i) for i in broken if int(batch.rows[i]) not in dict(batch.skipped)]
+        broken, skipped = np.flatnonzero(~np.isfinite(rows).all(axis=1)), dict(batch.skipped)
+        bad = [int(i) for i in broken if int(batch.rows[i]) not in skipped]
         if len(bad):
             hint = (
                 "use --dtype float32"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from featx.cache.key import FeatureKey
@@ -13,7 +13,7 @@ from featx.cache.store import FeatureStore, FeatureTable
 from featx.core.specs import ExtractConfig, LayerSpec, Progress, no_progress
 from featx.data.sources import Source
 from featx.errors import ImageError
-from featx.extraction.compute import expand_layers, parse_layers
+from featx.extraction.compute import Networks, expand_layers, parse_layers
 from featx.extraction.fill_store import Filling
 from featx.models.backbones import Backbone
 
@@ -61,6 +61,11 @@ class ExtractResult:
         self.device, self.batch_size = filling.device, filling.batch_size
         self.seconds, self.images_per_second = filling.seconds, filling.images_per_second
         self.notes, self.why = filling.notes, filling.why
+
+    def only(self, layer: str) -> ExtractResult:
+        """Return the part of one layer."""
+        tables = {at: table for at, table in self.tables.items() if at[1] == layer}
+        return replace(self, tables=tables, layers=[line for line in self.layers if line["layer"] == layer])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON-able part."""
@@ -119,15 +124,15 @@ def extract(
     """
     config = config or ExtractConfig()
     began = time.perf_counter()
-    specs = parse_layers(layers)
+    specs, networks = parse_layers(layers), Networks(backbone)
     for source in sources.values():  # all are prepared alike: the first tells what a pattern means
-        specs = expand_layers(specs, source, backbone, Memo(store.home))
+        specs = expand_layers(specs, source, networks, Memo(store.home))
     keys = {(s, spec): feature_key(src, backbone, spec, config) for s, src in sources.items() for spec in specs}
     lacking = {at for at, key in keys.items() if not store.is_complete(key)}
     result = ExtractResult(config.precision)
     computed: dict[tuple[str, LayerSpec], int] = {}
     if lacking:
-        filling = Filling(backbone, store, config, progress)
+        filling = Filling(networks, store, config, progress)
         for split, source in sources.items():
             missing = {spec: keys[split, spec] for spec in specs if (split, spec) in lacking}
             if missing:
@@ -136,8 +141,8 @@ def extract(
     for (split, spec), key in keys.items():
         table = store.open(key, sources[split])
         _check_skipped(table, config)
-        result.tables[split, str(spec)] = table
-        result.layers.append(_line(split, str(spec), table, computed.get((split, spec), 0), store, key))
+        result.tables[split, key.layer] = table
+        result.layers.append(_line(split, table, computed.get((split, spec), 0), store, key))
     result.skipped = list(
         {name: {"id": name, "reason": why} for t in result.tables.values() for _, name, why in t.skipped}.values()
     )
@@ -145,12 +150,10 @@ def extract(
     return result
 
 
-def _line(
-    split: str, layer: str, table: FeatureTable, computed: int, store: FeatureStore, key: FeatureKey
-) -> dict[str, Any]:
+def _line(split: str, table: FeatureTable, computed: int, store: FeatureStore, key: FeatureKey) -> dict[str, Any]:
     rows, columns = table.shape
     return {
-        "layer": layer,
+        "layer": key.layer,
         "split": split,
         "key": key.digest,
         "rows": rows,

@@ -18,13 +18,12 @@ from featx.cache.copies import ReusableRows, is_reused
 from featx.cache.key import FeatureKey
 from featx.cache.schema import Plan, plan_shard_rows
 from featx.cache.store import FeatureStore, FeatureWriter
-from featx.core.backbone_names import versions
 from featx.core.specs import ExtractConfig, LayerSpec, Progress
 from featx.data.batch_loader import image_shape
 from featx.data.sources import Source
-from featx.extraction.compute import activations, check_and_cast
+from featx.extraction.compute import Networks, activations, check_and_cast
 from featx.extraction.scheduler import Pass, passes
-from featx.models.backbones import Backbone
+from featx.models.families import versions
 
 if TYPE_CHECKING:
     from featx.extraction.forward import Network
@@ -52,15 +51,15 @@ class Filling:
         As `ExtractResult`.
     """
 
-    def __init__(self, backbone: Backbone, store: FeatureStore, config: ExtractConfig, progress: Progress) -> None:
-        self.backbone, self.store, self.config, self.progress = backbone, store, config, progress
+    def __init__(self, networks: Networks, store: FeatureStore, config: ExtractConfig, progress: Progress) -> None:
+        self.networks, self.backbone = networks, networks.backbone
+        self.store, self.config, self.progress = store, config, progress
         self.seconds = {"read": 0.0, "forward": 0.0, "write": 0.0}
         self.images_per_second: float | None = None
         self.device = ""
         self.batch_size: int | None = None
         self.notes: list[str] = []
         self.why: list[str] = []
-        self._networks: dict[tuple[int, int, int], Network] = {}
         self._room: Any = None
         self._images = 0
         self._elapsed = 0.0
@@ -113,14 +112,11 @@ class Filling:
 
     def _network(self, source: Source) -> Network:
         from featx.core.device import pick_device  # torch
-        from featx.extraction.forward import BatchSizeBackoff, Network  # torch
+        from featx.extraction.forward import BatchSizeBackoff  # torch
 
         self.device = str(pick_device(self.config.device))
         self._room = self._room or BatchSizeBackoff(notes=self.notes)
-        shape = image_shape(source, self.backbone.preprocess)
-        if shape not in self._networks:
-            self._networks[shape] = Network(self.backbone, shape)
-        return self._networks[shape]
+        return self.networks.of(image_shape(source, self.backbone.preprocess))
 
     def _writer(
         self, split: str, source: Source, key: FeatureKey, plan: Plan, reusable: Sequence[ReusableRows]
@@ -159,10 +155,9 @@ class Filling:
         if first is None:
             return
         began = time.perf_counter()
-        network, shape = self._network(source), image_shape(source, self.backbone.preprocess)
-        specs, todo = list(group.writers), chain([first], batches)
+        network, specs, todo = self._network(source), list(group.writers), chain([first], batches)
         for batch, features, seconds in activations(
-            source, network, shape, specs, group.layers, todo, self.config, self._room
+            source, network, network.shape, specs, group.layers, todo, self.config, self._room
         ):
             clock = time.perf_counter()
             kept = {s: check_and_cast(X, batch, source, s, self.config) for s, X in zip(specs, features, strict=True)}

@@ -14,6 +14,7 @@ import torch
 
 from featx.core.device import arithmetic, memory_errors
 from featx.core.specs import LayerSpec, PreprocessSpec
+from featx.data.batch_loader import Shape
 from featx.data.decoding import Pixels, view_sizes
 from featx.errors import FeatxWarning, OptionError, OutOfMemoryError, spoken
 from featx.graph.hooked import read_network
@@ -84,8 +85,8 @@ class Network:
         (C, H, W) of a prepared image.
     """
 
-    def __init__(self, backbone: Backbone, shape: tuple[int, int, int]) -> None:
-        self.backbone = backbone
+    def __init__(self, backbone: Backbone, shape: Shape) -> None:
+        self.backbone, self.shape = backbone, shape
         self.traced = read_network(backbone.module(), backbone.left_out)
         self.nodes = self.traced.describe(shape, whole=False)
         spec, size = backbone.preprocess, (shape[1], shape[2])
@@ -125,7 +126,7 @@ class Forward:
         Where it runs.
     precision : str
         ``fp32``, ``bf16`` or ``fp16``.
-    room : Room, optional
+    room : BatchSizeBackoff, optional
         What is known about the memory.
     """
 

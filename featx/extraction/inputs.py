@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featx.cache.store import FeatureStore
-from featx.core.backbone_names import check_backbone, is_factory, is_run
+from featx.core.backbone_names import check_backbone, is_run
 from featx.core.paths import expanded
 from featx.data.arrays import ArraySource
 from featx.data.files import PathFiles
@@ -21,6 +21,7 @@ from featx.data.in_memory import images_in, is_image, listed
 from featx.data.sources import FileSource, Source, load_source
 from featx.errors import FeatxWarning, OptionError, SourceError
 from featx.models.backbones import Backbone
+from featx.models.families import family_of
 
 Images = Source | npt.NDArray[Any] | Sequence[Any] | str | os.PathLike[str] | Any
 """What stands for images, see `as_source`; tensors and PIL images are not named, so that nothing need be loaded."""
@@ -83,7 +84,7 @@ def opened(
         How many bits of 16-bit images count, where the caller says it; else as the network was trained.
     """
     check_backbone(name)
-    if is_factory(name) or is_run(name):
+    if is_run(name) or family_of(name).is_users_code:
         backbone = look_up(None)
         return as_source(X, backbone.preprocess.channels, backbone.preprocess.bits), backbone
     source = as_source(X, bits=bits)

@@ -25,6 +25,8 @@ class Pass:
 
     Attributes
     ----------
+    layers : list of LayerSpec
+        All layers that were begun together, present or not.
     claims : int
         Number of blocks that were claimed so far.
     """
@@ -32,14 +34,10 @@ class Pass:
     def __init__(self, writers: Mapping[LayerSpec, FeatureWriter]) -> None:
         self.writers = writers
         self.plan = next(iter(writers.values())).plan
+        self.layers = [LayerSpec.parse(layer) for layer in self.plan.layers]
         self._todo = next(iter(writers.values())).todo
         self.claims = 0
         self._claimed: dict[int, list[LayerSpec]] = {}
-
-    @property
-    def layers(self) -> list[LayerSpec]:
-        """All layers that were begun together, present or not."""
-        return [LayerSpec.parse(layer) for layer in self.plan.layers]
 
     def blocks(self) -> list[int]:
         """Return the blocks that lack a shard of some layer, as far as is known here."""

@@ -77,17 +77,16 @@ class Hooked(Readable):
             "between them have no names"
         )
         self._left_out = left_out
-        self._record: Record | None = None
-        self._paths = [path for path, _ in module.named_modules() if path]
+        self._paths = dict.fromkeys(path for path, _ in module.named_modules() if path)
+        self._settle(None)
 
     def names(self) -> list[str]:
         """Return the names of the nodes and module paths, in the order in which they run."""
-        seen = [name for name, _ in self._pairs()]
-        return [*seen, *(path for path in self._paths if path not in {*seen, *self._lost()})]
+        return list(self._names)
 
     def check(self, name: str) -> None:
         """Raise OptionError, with the nearest names, for a name that means no node."""
-        check_name(name, self.names(), self._lost())
+        check_name(name, self._names, self._lost)
 
     def before(self, head: str) -> str:
         """Return the node whose values a module takes; see `Readable.before`."""
@@ -119,7 +118,7 @@ class Hooked(Readable):
 
     def until(self, name: str) -> HookedBase:
         """Return the network without what runs later, its modules and weights shared, that gives a value."""
-        value = self._seen.seen[dict(self._pairs())[name]]
+        value = self._seen.seen[self._real[name]]
         late = {path for path, times in self._seen.began.items() if times[0] > value.at}
         # Only what holds a late module is copied: all else stays the same object, as when a graph is cut.
         whole = [m for path, m in self.module.named_modules() if not any(_is_within(p, path) for p in late)]
@@ -137,10 +136,10 @@ class Hooked(Readable):
         device = device_of(self.module)
         record = watch(self.module, noise(input_shape, device))
         if self._record is None or self._record.failure is not None or record.failure is None:
-            self._record = record  # a run to the end tells the most
+            self._settle(record)  # a run to the end tells the most
         larger = watch(self.module, noise((channels, height + 64, width + 64), device)).seen
         found = Nodes()
-        for name, real in self._pairs_of(record):
+        for name, real in self._real_names(record).items():
             value = record.seen[real]
             big = larger[real].shape if real in larger else None
             layout, grows = space_of(value.shape, big, height == width)
@@ -149,7 +148,7 @@ class Hooked(Readable):
             found[name] = NodeInfo(name, value.shape, layout, value.macs, value.token, grows)
         if record.failure is not None:
             found.unfit = f"the network cannot take {height} x {width} px: {reason(record.failure)}"
-            found.unreached = frozenset({*self.names()} - {*found})
+            found.unreached = frozenset({*self._names} - {*found})
             if whole or not found:
                 raise OptionError(found.unfit, "give another --size") from record.failure
         return found
@@ -162,34 +161,35 @@ class Hooked(Readable):
         """
         for spec in specs:
             self.columns(spec, nodes)
-        real = dict(self._pairs())
-        reads = {real[spec.node]: self._seen.seen[real[spec.node]].read for spec in specs}
+        reads = {spec: self._seen.seen[self._real[spec.node]].read for spec in specs}
         # The network ends by itself, unless it cannot: then as soon as all is there.
         counts = {path: len(times) for path, times in self._seen.ended.items()} if nodes.unfit else None
         layouts = {spec: nodes[spec.node].layout for spec in specs}
-        return HookedRows(self.module, [(spec, reads[real[spec.node]], layouts[spec]) for spec in specs], counts)
+        return HookedRows(self.module, [(spec, reads[spec], layouts[spec]) for spec in specs], counts)
 
     @property
     def _seen(self) -> Record:
         assert self._record is not None, "a network is described first"
         return self._record
 
-    def _pairs(self) -> list[tuple[str, str]]:
-        return [] if self._record is None else self._pairs_of(self._record)
+    def _settle(self, record: Record | None) -> None:
+        """Let a run, or none yet, say which names there are, which have no weights, and what they mean."""
+        self._record = record
+        self._lost = set(self._left_out) if record is None else self._lost_in(record)
+        self._real = {} if record is None else self._real_names(record)
+        known = {*self._real, *self._lost}
+        self._names = [*self._real, *(path for path in self._paths if path not in known)]
 
-    def _pairs_of(self, record: Record) -> list[tuple[str, str]]:
-        """Return each name with that of the value that it means: containers mean what ran last in them."""
-        lost = self._lost()
-        seen = [name for name in record.seen if name not in lost]
+    def _real_names(self, record: Record) -> dict[str, str]:
+        """Return the name of the value that each name means: containers mean what ran last in them."""
+        seen = [name for name in record.seen if name not in self._lost]
         # Keys are no containers: what there is of several values has its own name.
-        return [(path, name) for path, name in with_containers(seen) if path == name or path in self._paths]
+        return {path: name for path, name in with_containers(seen) if path == name or path in self._paths}
 
-    def _lost(self) -> set[str]:
+    def _lost_in(self, record: Record) -> set[str]:
         """Return the names of what a module without weights had a part in."""
-        if self._record is None:
-            return set(self._left_out)
-        began = [times[0] for path in self._left_out if (times := self._record.began.get(path))]
-        return {name for name, value in self._record.seen.items() if began and value.at > min(began)}
+        began = [times[0] for path in self._left_out if (times := record.began.get(path))]
+        return {name for name, value in record.seen.items() if began and value.at > min(began)}
 
 
 def _is_within(path: str, outer: str) -> bool:

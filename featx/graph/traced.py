@@ -44,13 +44,13 @@ class Traced(Readable):
         missing = {node for name, node in self._nodes.items() if name in left_out}
         lost = {name for name, node in self._nodes.items() if missing & self._sources[node]}
         pairs = with_containers(list(self._nodes))
-        self._names = [(path, name) for path, name in pairs if name not in lost]
+        self._named = {path: self._nodes[name] for path, name in pairs if name not in lost}
         self._lost = {path for path, name in pairs if name in lost}
 
     def node(self, name: str) -> fx.Node:
         """Return the graph node of a name; OptionError, with the nearest names, where there is none."""
         self.check(name)
-        return self._nodes[dict(self._names)[name]]
+        return self._named[name]
 
     def check(self, name: str) -> None:
         """Raise OptionError, with the nearest names, for a name that means no node."""
@@ -58,7 +58,7 @@ class Traced(Readable):
 
     def names(self) -> list[str]:
         """Return the names of the nodes and module paths, in the order in which they run."""
-        return [name for name, _ in self._names]
+        return list(self._named)
 
     def before(self, head: str) -> str:
         """Return the node whose values a module takes; see `Readable.before`."""
@@ -111,8 +111,7 @@ class Traced(Readable):
         run = measure(self.graph_module, input_shape)
         found = Nodes()
         found.effects = run.effects
-        for name, graph_name in self._names:
-            node = self._nodes[graph_name]
+        for name, node in self._named.items():
             if node.name in run.shapes:
                 needed = self._sources[node]
                 macs = sum(run.cost[n.name] for n in needed)
@@ -121,7 +120,7 @@ class Traced(Readable):
                 found[name] = NodeInfo(name, run.shapes[node.name], run.layouts[node.name], macs, token, grows)
         if run.failure is not None:
             found.unfit = f"the network cannot take {height} x {width} px: {reason(run.failure)}"
-            found.unreached = frozenset(n for n, node in self._names if self._nodes[node].name not in run.reached)
+            found.unreached = frozenset(name for name, node in self._named.items() if node.name not in run.reached)
             if whole or not found:
                 raise OptionError(found.unfit, "give another --size") from run.failure
         return found

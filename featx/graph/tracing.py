@@ -60,8 +60,9 @@ def with_containers(names: list[str]) -> list[tuple[str, str]]:
         for level in range(1, len(parts)):
             last[".".join(parts[:level])] = name
     ending: dict[str, list[str]] = {}
+    nodes = set(names)
     for path, name in last.items():
-        if path not in names:
+        if path not in nodes:
             ending.setdefault(name, []).append(path)
     return [(n, name) for name in names for n in (name, *sorted(ending.get(name, []), key=len, reverse=True))]
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from featx.cache.memo import Memo
-from featx.core.backbone_names import PIXELS
 from featx.core.specs import BackboneConfig
 from featx.errors import WeightsError
 from featx.models import factories
@@ -70,7 +69,7 @@ class Backbone(NetworkFacts):
         from featx.models.state_dict import state_hash  # heavy
 
         module = self._build()
-        if self.name != PIXELS and state_hash(module) != self.weights_sha256:
+        if state_hash(module) != self.weights_sha256:
             raise WeightsError(f"the weights of {self.name} changed while featx was running", "run it again")
         return module.eval().requires_grad_(False)
 

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from featx.cache.memo import Memo
-from featx.core.backbone_names import (
-    ALIASES,
-    DRAWN,
-    PIXELS,
-    check_backbone,
-    check_stem,
-    check_weights,
-    is_factory,
-    is_timm,
-    versions,
-)
-from featx.core.specs import BackboneConfig, Interpolation, PreprocessSpec, Resize, Stem, Views
-from featx.models import factories
+from featx.core.backbone_names import ALIASES, DRAWN, check_backbone, check_weights
+from featx.core.specs import BackboneConfig, Interpolation, Resize, Stem, Views
 from featx.models.backbone import Backbone, remembered
 from featx.models.facts import Inspection
+from featx.models.families import check_stem, family_of, versions
+from featx.models.family import Asked
 from featx.models.preprocessing import adjusted
 from featx.models.standing import look_up_held
 from featx.models.trained_run import TrainedRun, find_held
@@ -129,36 +119,29 @@ def look_up(name: str, how: BackboneConfig, channels: int | None, memo: Memo | N
         found = look_up_held(held, memo, resolve)
     else:
         check_stem(name, stem)
-        found = _pixels(channels or 3) if name == PIXELS else _look_up(name, weights, stem, channels, size, memo)
+        found = _look_up(name, weights, stem, channels, size, memo)
     return replace(found, preprocess=adjusted(found.preprocess, how), asked=how)
-
-
-def _pixels(channels: int) -> Backbone:
-    mean, std = (0.0,) * channels, (1.0,) * channels
-    plain = PreprocessSpec(None, None, channels, mean=mean, std=std)
-    return Backbone(PIXELS, "none", hashlib.sha256(b"").hexdigest(), plain)
 
 
 def _look_up(
     name: str, weights: str, stem: str | None, channels: int | None, size: int | None, memo: Memo | None
 ) -> Backbone:
     """Return a network with its weights' own preprocessing, as the memo knows it or as it is found to be."""
-    taken = 1 if name == "lenet5" and channels == 1 else 3
-    own = is_factory(name)
+    family = family_of(name)
+    own, is_file = family.is_users_code, is_weights_file(weights)
+    asked = Asked(name, weights, stem, is_file, family.channels(channels), size if family.takes_size else None)
     about = {
         "backbone": name,
         "weights": weights,
         "stem": stem,
-        "channels": taken,
-        "size": size if is_timm(name) else None,
+        "channels": asked.channels,
+        "size": asked.size,
         "looks": LOOKS,
-        "folder": str(Path.cwd()) if own or is_weights_file(weights) else "",
+        "folder": str(Path.cwd()) if own or is_file else "",
         "path": sys.path if own else [],
         "versions": versions(name),
     }
-    # What a factory loads from elsewhere has no stamp: such weights are looked at each time.
-    seen = not own or weights != BackboneConfig.weights
-    return remembered(about, name if own else None, memo, seen, lambda: _inspect(name, weights, stem, taken, size))
+    return remembered(about, name if own else None, memo, family.can_remember(weights), lambda: _inspect(asked))
 
 
 def _drawn_anew(held: TrainedRun, weights: str, memo: Memo | None) -> Backbone:
@@ -168,14 +151,10 @@ def _drawn_anew(held: TrainedRun, weights: str, memo: Memo | None) -> Backbone:
     return replace(anew, preprocess=held.preprocess)
 
 
-def _inspect(name: str, weights: str, stem: str | None, channels: int, size: int | None) -> Inspection:
-    from featx.models import inspection  # heavy
+def _inspect(asked: Asked) -> Inspection:
+    from featx.models.inspection import inspect  # heavy
 
-    if is_timm(name):
-        return inspection.inspect_timm(name, weights, is_weights_file(weights), size)
-    if is_factory(name):
-        return inspection.inspect_own(factories.parse(name), weights, is_weights_file(weights))
-    return inspection.inspect_named(name, weights, stem, is_weights_file(weights), channels)
+    return inspect(asked)
 
 
 def is_weights_file(weights: str) -> bool:

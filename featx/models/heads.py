@@ -77,3 +77,9 @@ def count_parameters(module: nn.Module) -> dict[str, int]:
     total = sum(p.numel() for p in module.parameters())
     trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
     return {"total": total, "trainable": trainable, "frozen": total - trainable}
+
+
+def head_width(head: nn.Module) -> int:
+    """Return how many values a classifier takes."""
+    width = head.in_channels if isinstance(head, nn.Conv2d) else head.in_features
+    return int(width)  # type: ignore[arg-type]

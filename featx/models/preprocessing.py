@@ -1,11 +1,25 @@
-"""A network's own preprocessing, adjusted as the user asks."""
+"""A network's own preprocessing, or a plain one where nobody published any, adjusted as the user asks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from featx.core.specs import BackboneConfig, PreprocessSpec
+from featx.core.specs import IMAGENET_MEAN, IMAGENET_STD, BackboneConfig, PreprocessSpec
+
+
+def plain_preset(px: int, channels: int) -> PreprocessSpec:
+    """Return the preprocessing of a network whose own nobody published: ImageNet's statistics.
+
+    A grey image has the mean of the three channels' statistics; of other channels none are known, and values stay 0
+    to 1.
+    """
+    mean, std = (0.0,) * channels, (1.0,) * channels
+    if channels == 3:
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
+    elif channels == 1:
+        mean, std = (round(sum(IMAGENET_MEAN) / 3, 3),), (round(sum(IMAGENET_STD) / 3, 3),)
+    return PreprocessSpec(resize=px, crop=px, channels=channels, mean=mean, std=std)
 
 
 def adjusted(spec: PreprocessSpec, how: BackboneConfig) -> PreprocessSpec:

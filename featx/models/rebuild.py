@@ -7,16 +7,16 @@ from pathlib import Path
 
 from torch import nn
 
-from featx.core.backbone_names import is_timm
 from featx.errors import CorruptStoreError, OptionError, WeightsError
 from featx.graph.hooked import read_network
-from featx.models import factories, torchvision_models
-from featx.models.builders import batch_notes, find_head, init_random
-from featx.models.factories import Factory
+from featx.models import factories
+from featx.models.assembly import batch_notes, draw
 from featx.models.facts import Inspection, NetworkFacts, stamps_of
+from featx.models.families import check_known, family_of
+from featx.models.family import Blueprint
 from featx.models.flat import flat_network
 from featx.models.head_spec import HeadSpec
-from featx.models.heads import attach, make_head
+from featx.models.heads import attach, head_width, make_head
 from featx.models.source_hash import code_of
 from featx.models.state_dict import StateDict, load_into, read_state, state_hash
 from featx.models.trained_run import TrainedRun
@@ -49,7 +49,7 @@ class Rebuilt:
 
 
 def inspect_trained(held: TrainedRun, base: nn.Module | None = None) -> Inspection:
-    """Build a run's network once, and return as `featx.models.inspection.inspect_named` does; `base` as for `rebuild`.
+    """Build a run's network once, and return as `featx.models.inspection.inspect` does; `base` as for `rebuild`.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def inspect_trained(held: TrainedRun, base: nn.Module | None = None) -> Inspecti
     notes = []
     if found.left_out:
         notes = [f"{held.run} has a head of its own, in place of {', '.join(found.left_out)[:200]} of {held.name}"]
-    if held.code is not None or is_timm(held.name):
+    if not family_of(held.name).is_always_traced:
         notes += [note] if (note := read_network(found.network).note) else []
     notes += batch_notes(found.network)
     facts = NetworkFacts(
@@ -102,10 +102,10 @@ def rebuild(held: TrainedRun, base: nn.Module | None = None) -> Rebuilt:
         The record describes no network.
     """
     network = _untrained(held)
-    place = find_head(held.name, network)
+    place = family_of(held.name).find_head(network)
     if not place:
         raise CorruptStoreError(f"{held.run} holds {held.name}, which has no classifier", "train it again")
-    width, spec = torchvision_models.head_width(network.get_submodule(place)), HeadSpec.parse(held.head)
+    width, spec = head_width(network.get_submodule(place)), HeadSpec.parse(held.head)
     state = read_state(Path(held.file), lambda: _names(network, place, spec, alone=base is not None))
     if spec.flat:
         whole: nn.Module = _flat(held, network, place, spec, state)
@@ -138,18 +138,15 @@ def _together(whole: nn.Module, head: StateDict, base: nn.Module, prefix: str) -
 
 
 def _untrained(held: TrainedRun) -> nn.Module:
-    own: Factory | None = None
-    if held.code is not None:
-        own = factories.parse(held.origin)
-        if code_of(factories.sources(own)) != held.code:
-            raise OptionError(
-                f"the code of {held.name} changed since {held.run} was trained",
-                f"to load its weights into the new code, give -b {held.origin} --weights {held.file}",
-            )
-    elif not is_timm(held.name):
-        torchvision_models.check_name(held.name)
+    if held.code is not None and code_of(factories.sources(factories.parse(held.origin))) != held.code:
+        raise OptionError(
+            f"the code of {held.name} changed since {held.run} was trained",
+            f"to load its weights into the new code, give -b {held.origin} --weights {held.file}",
+        )
+    check_known(held.name)
+    family, plan = family_of(held.name), Blueprint(held.name, held.options, held.origin, held.code)
     try:
-        return init_random(held.name, "random:0", held.options, own, held.code).eval()
+        return draw("random:0", lambda: family.build(plan)).eval()
     except TypeError as exc:  # keywords that the builder does not know
         raise CorruptStoreError(f"the record of {held.run} is damaged: {exc}", "train it again") from exc
 

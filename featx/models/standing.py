@@ -7,12 +7,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from featx.cache.memo import Memo
-from featx.core.backbone_names import RUN, is_run, versions
+from featx.core.backbone_names import RUN, is_run
 from featx.core.recorded import Recorded
 from featx.core.run_folder import MODEL_FILE, RECORD_FILE
 from featx.errors import CorruptStoreError, OptionError, WeightsError
 from featx.models.backbone import Backbone, remembered
 from featx.models.facts import Inspection
+from featx.models.families import family_of, versions
 from featx.models.trained_run import TrainedRun, find_held
 
 Resolve = Callable[..., Backbone]
@@ -79,7 +80,7 @@ def look_up_recorded(found: Recorded, memo: Memo | None, resolve: Resolve, weigh
     CorruptStoreError
         Runs that stand on each other in a circle, which somebody made up.
     """
-    found.check_origin()
+    _check_origin(found)
     given = weights or found.kept
     try:
         network = _as_given(found, given, memo, resolve) if given else _as_named(found, memo, resolve)
@@ -97,6 +98,15 @@ def look_up_recorded(found: Recorded, memo: Memo | None, resolve: Resolve, weigh
             raise WeightsError(f"{found.wish}, and {given} holds others, {other}", _where(found))
         raise WeightsError(f"{found.wish}: they are no longer those, but {other}", _where(found))
     return replace(network, preprocess=found.preprocess)
+
+
+def _check_origin(found: Recorded) -> None:
+    """Raise OptionError where the network is a user's own, and nothing may say where its code is."""
+    if family_of(found.name).is_users_code and not found.origin:
+        raise OptionError(
+            f"run {found.run} was made with {found.name}, and a run from elsewhere may not name code to run",
+            f"name it yourself: -b FILE.py:FACTORY --weights run:{found.run}",
+        )
 
 
 def _put_back(base: Recorded) -> str:

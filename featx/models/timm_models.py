@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -16,14 +17,69 @@ from featx.core.backbone_names import TIMM
 from featx.core.rng import isolated_rng
 from featx.core.specs import INTERPOLATIONS, PreprocessSpec, Resize
 from featx.errors import OptionError, WeightsError, suggest
+from featx.graph.hooked import read_network
+from featx.models.assembly import draw, facts_with, read_tensors
+from featx.models.facts import Inspection, stamps_of
+from featx.models.family import Asked, Blueprint
 from featx.models.hub import fetch_from_hub
 from featx.models.state_dict import READABLE, StateDict, fetch_url
+from featx.models.weights import PUBLISHED, existing, is_seed
 
 _FITS: dict[str, Resize] = {"center": "crop", "squash": "squash", "border": "pad"}
 """timm's names of how an image becomes square."""
 
 if TYPE_CHECKING:
     from timm.models import PretrainedCfg
+
+
+def inspect(asked: Asked) -> Inspection:
+    """Build a network once; as `featx.models.family.Family.inspect`. The name gets its tag."""
+    name, weights = full_name(asked.name), asked.weights
+    preset, said = preset_of(name)
+    file = locate(name, asked)
+    stamps = stamps_of([file])
+    plan = Blueprint(name, size_options(name, asked.size))
+    module = draw(weights, lambda: build(name, plan.options))
+    state = None if file is None else tensors(module, plan, weights, file)
+    facts = facts_with(state, module, name, weights, plan.options, find_head(module))
+    read = read_network(module.eval()).note
+    notes = (*(f"{name}: {note}" for note in said), *([read] if read else []), *facts.notes)
+    return Inspection(replace(facts, preprocess=preset, file=file, notes=notes), stamps)
+
+
+def locate(name: str, asked: Asked) -> str | None:
+    """Return the file of a network's weights, downloaded where they are published; None for those that a seed draws.
+
+    Parameters
+    ----------
+    name : str
+        From `full_name`.
+    asked : Asked
+        Which weights.
+
+    Raises
+    ------
+    OptionError, WeightsError
+        For weights that cannot be had.
+    """
+    if is_seed(asked.weights):
+        return None
+    if asked.is_file:
+        return existing(asked.weights)
+    if asked.weights != PUBLISHED:
+        raise OptionError(
+            f"{name} has no weights {asked.weights[:80]!r}, expected {PUBLISHED}, random:SEED or a file",
+            "timm's tags belong to the name: -b timm:resnet18.a1_in1k",
+        )
+    return str(fetch(name))
+
+
+def tensors(module: nn.Module, plan: Blueprint, weights: str, file: str) -> StateDict:
+    """Read a file's tensors, as `featx.models.family.Family.tensors`."""
+    state = read_tensors(module, file)
+    if weights == PUBLISHED:
+        return fitted(plan.name, state, module.state_dict(), plan.options)
+    return resampled(state, module) if plan.options else state
 
 
 def names() -> list[str]:

@@ -1,17 +1,24 @@
-"""Networks by name: torchvision's classifiers, LeNet-5, and the identity that raw pixels go through."""
+"""torchvision's classifiers: built, with the preprocessing and the weights that were published, or those of a file."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
 from torch import nn
 
-from featx.core.specs import IMAGENET_MEAN, IMAGENET_STD, PreprocessSpec
-from featx.errors import OptionError, suggest
+from featx.core.specs import PreprocessSpec
+from featx.errors import OptionError, either
+from featx.models.assembly import draw, facts_with
+from featx.models.facts import Inspection, stamps_of
+from featx.models.family import Asked
+from featx.models.state_dict import StateDict, fetch, match_published, published, read_state
+from featx.models.weights import existing, is_seed
 
 AUXILIARY = ("aux1", "aux2", "AuxLogits")
 """Heads that only help training; evaluation never runs them."""
@@ -20,82 +27,101 @@ RESCALING = ("googlenet", "inception_v3")
 """Networks whose published weights expect the older TensorFlow scaling of the input."""
 
 
-class LeNet5(nn.Module):
-    """LeNet-5 (LeCun et al., 1998) for 32 x 32 px, with ReLU and max pooling in place of tanh and means.
+@dataclass(frozen=True)
+class Located:
+    """Weights that torchvision's networks can have.
 
     Parameters
     ----------
-    num_classes : int
-        Outputs of the last layer.
-    channels : int
-        1 (grey) or 3 (colour).
+    enum : WeightsEnum or None
+        torchvision's own description, where they are published.
+    file : str or None
+        Where they lie; None for those that a seed draws.
+    notes : tuple of str
+        What the user should be told.
     """
 
-    def __init__(self, num_classes: int = 10, channels: int = 1) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, 6, 5)  # 32 -> 28 px
-        self.relu1 = nn.ReLU()
-        self.pool1 = nn.MaxPool2d(2)  # 14 px
-        self.conv2 = nn.Conv2d(6, 16, 5)  # 10 px
-        self.relu2 = nn.ReLU()
-        self.pool2 = nn.MaxPool2d(2)  # 5 px
-        self.flatten = nn.Flatten()
-        self.fc1 = nn.Linear(16 * 5 * 5, 120)
-        self.relu3 = nn.ReLU()
-        self.fc2 = nn.Linear(120, 84)
-        self.relu4 = nn.ReLU()
-        self.fc3 = nn.Linear(84, num_classes)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits (n, k) for images of shape (n, C, 32, 32)."""
-        x = self.pool1(self.relu1(self.conv1(x)))
-        x = self.pool2(self.relu2(self.conv2(x)))
-        x = self.relu4(self.fc2(self.relu3(self.fc1(self.flatten(x)))))
-        out: torch.Tensor = self.fc3(x)
-        return out
+    enum: Any = None
+    file: str | None = None
+    notes: tuple[str, ...] = ()
 
 
-class Pixels(nn.Module):
-    """The identity; its one node is ``pixels``."""
+def inspect(asked: Asked) -> Inspection:
+    """Build a network once; as `featx.models.family.Family.inspect`."""
+    name, weights = asked.name, asked.weights
+    found = locate(asked)
+    stamps = stamps_of([found.file])
+    state = None if found.file is None else read_state(Path(found.file), lambda: tensor_names(name))
+    options, preset = _made_for(name, found.enum, state, asked.stem)
+    module = draw(weights, lambda: build(name, options))
+    facts = facts_with(state, module, name, weights, options, find_head(module))
+    notes = (*found.notes, *facts.notes)
+    return Inspection(replace(facts, preprocess=preset, file=found.file, notes=notes), stamps)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.pixels = nn.Identity()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the images as they are."""
-        out: torch.Tensor = self.pixels(x)
-        return out
+def locate(asked: Asked) -> Located:
+    """Find the weights of a network; published ones are downloaded.
+
+    Raises
+    ------
+    OptionError, WeightsError
+        For weights that cannot be had.
+    """
+    name, weights, stem = asked.name, asked.weights, asked.stem
+    if is_seed(weights):
+        return Located()
+    if asked.is_file:
+        return _local_file(name, weights)
+    enum = published(name, weights)
+    if stem is not None:
+        raise OptionError(
+            f"{name}'s published weights {weights} have a 7 x 7 conv1, and --stem {stem} has a 3 x 3 one",
+            "use --weights random:0, a file of a network with that stem, or "
+            + either("`featx train --mode scratch`", "EndToEndClassifier(mode='scratch')"),
+        )
+    return Located(enum, str(fetch(enum)))
 
 
-OWN: dict[str, Callable[..., nn.Module]] = {"lenet5": LeNet5, "pixels": Pixels}
+def _local_file(name: str, weights: str) -> Located:
+    file = existing(weights)
+    # A copy under another name is to be used as the published weights are: these expect another scaling.
+    if name in RESCALING and (known := match_published(name, Path(file))) is not None:
+        return Located(known, file, (f"{weights} is {known}: its own preprocessing is used",))
+    return Located(None, file)
+
+
+def _made_for(name: str, enum: Any, state: StateDict | None, stem: str | None) -> tuple[dict[str, Any], PreprocessSpec]:
+    """Return the builder's keywords for weights, and the preprocessing that these expect."""
+    options = builder_options(
+        name,
+        loaded=state is not None,
+        published=enum is not None,
+        auxiliary=state is None or any(key.startswith(AUXILIARY) for key in state),
+    )
+    preset = preset_of(name, enum)
+    if name.startswith("vit_"):
+        px = vit_size(state or {}) or preset.crop
+        return {"image_size": px}, preset if px == preset.crop else replace(preset, resize=px, crop=px)
+    if stem is not None:
+        return {"stem": stem}, replace(preset, resize=STEM_PX, crop=STEM_PX)
+    return options, preset
 
 
 def names() -> list[str]:
-    """Return every network that featx can build by name, timm's apart."""
-    return sorted([*OWN, *torchvision.models.list_models(module=torchvision.models)])
+    """Return every classifier's name."""
+    return sorted(torchvision.models.list_models(module=torchvision.models))
 
 
-def check_name(name: str) -> None:
-    """Raise OptionError, with the nearest names, unless the network exists."""
-    known = names()
-    if name not in known:
-        hint = suggest(name, known) or "`python -c 'import torchvision; print(torchvision.models.list_models())'`"
-        raise OptionError(f"there is no backbone {name[:80]!r}, expected one of {len(known)} names", hint)
-
-
-def build(name: str, options: dict[str, Any]) -> nn.Module:
+def build(name: str, options: Mapping[str, Any]) -> nn.Module:
     """Build a network with freshly drawn weights.
 
     Parameters
     ----------
     name : str
         One of `names`.
-    options : dict
+    options : mapping
         The builder's own keywords, for example ``num_classes``; and ``stem``, see `cifar_stem`.
     """
-    if name in OWN:
-        return OWN[name](**options)
     keywords = {key: value for key, value in options.items() if key != "stem"}
     found: nn.Module = torchvision.models.get_model(name, weights=None, **keywords)
     return cifar_stem(found) if "stem" in options else found
@@ -152,7 +178,7 @@ def vit_size(state: Mapping[str, torch.Tensor]) -> int | None:
     return math.isqrt(max(0, positions.shape[1] - 1)) * patches.shape[-1] or None
 
 
-def preset_of(name: str, weights: Any = None, channels: int = 3) -> PreprocessSpec:
+def preset_of(name: str, weights: Any = None) -> PreprocessSpec:
     """Return the preprocessing that published weights were trained with.
 
     Parameters
@@ -160,8 +186,6 @@ def preset_of(name: str, weights: Any = None, channels: int = 3) -> PreprocessSp
     weights : torchvision weights enum, optional
         Without it, the network's default size, with ImageNet's mean and standard deviation.
     """
-    if name == "lenet5":
-        return plain_preset(32, channels)
     known = weights or next(iter(torchvision.models.get_model_weights(name)), None)
     if known is None:
         return PreprocessSpec(resize=256, crop=224)
@@ -184,20 +208,6 @@ def preset_of(name: str, weights: Any = None, channels: int = 3) -> PreprocessSp
     )
 
 
-def plain_preset(px: int, channels: int) -> PreprocessSpec:
-    """Return the preprocessing of a network whose own nobody published: ImageNet's statistics.
-
-    A grey image has the mean of the three channels' statistics; of other channels none are known, and values stay 0
-    to 1.
-    """
-    mean, std = (0.0,) * channels, (1.0,) * channels
-    if channels == 3:
-        mean, std = IMAGENET_MEAN, IMAGENET_STD
-    elif channels == 1:
-        mean, std = (round(sum(IMAGENET_MEAN) / 3, 3),), (round(sum(IMAGENET_STD) / 3, 3),)
-    return PreprocessSpec(resize=px, crop=px, channels=channels, mean=mean, std=std)
-
-
 def channels_last(module: nn.Module) -> nn.Module:
     """Lay the four-dimensional weights out channels last in memory, and return the network, which is changed.
 
@@ -207,12 +217,6 @@ def channels_last(module: nn.Module) -> nn.Module:
         if tensor.ndim == 4:
             tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
     return module
-
-
-def head_width(head: nn.Module) -> int:
-    """Return how many values a classifier takes."""
-    width = head.in_channels if isinstance(head, nn.Conv2d) else head.in_features
-    return int(width)  # type: ignore[arg-type]
 
 
 def find_head(module: nn.Module) -> str:

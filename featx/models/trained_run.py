@@ -6,12 +6,13 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
-from featx.core.backbone_names import DRAWN, RUN, is_factory, is_run
+from featx.core.backbone_names import DRAWN, RUN, is_run
 from featx.core.recorded import HEAD, Recorded, recorded
 from featx.core.run_folder import MODEL_FILE, Run, Runs
 from featx.core.specs import BackboneConfig, PreprocessSpec
 from featx.errors import CorruptStoreError, OptionError, WeightsError
 from featx.models import factories
+from featx.models.families import family_of
 from featx.models.head_spec import HeadSpec
 
 
@@ -92,7 +93,7 @@ def find_held(name: str, weights: str, stem: str | None, home: str | os.PathLike
 
 def _as_named(name: str, held: TrainedRun) -> TrainedRun:
     """Check that the network asked for is the run's; a user's own is taken from where it was named."""
-    own = factories.parse(name) if is_factory(name) else None
+    own = factories.parse(name) if family_of(name).is_users_code else None
     asked = own.label if own else name
     # A network of timm's may be named without the tag of its weights.
     if asked != held.name and not held.name.startswith(f"{asked}."):
@@ -136,7 +137,7 @@ def _read(name: str, run: Run, record: dict[str, Any], ours: bool) -> TrainedRun
         preprocess=PreprocessSpec.from_dict(record["preprocess"]),
         head=str(HeadSpec.parse(record["head"])),
         n_classes=len(record["classes"]),
-        code=str(code) if is_factory(record["backbone"]) else None,
+        code=str(code) if family_of(record["backbone"]).is_users_code else None,
         origin=str(record.get("origin") or "") if ours else "",
         base=recorded(run.id, run.path, record, ours=ours) if record.get("kept") == HEAD else None,
     )

@@ -66,7 +66,8 @@ def validated(
     """Return X, and y where it was given, once shapes, types and values are right: scikit-learn's `validate_data`.
 
     float32 and float64 stay what they are; `reset` says whether the estimator learns its columns from X, `stream`
-    whether X may come back as what is read piece by piece (`is_streamed`).
+    whether X may come back as what is read piece by piece (`is_streamed`). The values of such an X are not looked at
+    here, which would read all of it: its first reader does (`check_finite`).
 
     Raises
     ------
@@ -86,7 +87,6 @@ def _validated_stream(estimator: Any, X: Any, y: Any, reset: bool) -> Any:
     if len(X.shape) != 2 or X.dtype.kind != "f":
         raise OptionError(f"X is {X.dtype} {X.shape}, expected floating-point numbers (n, d)")
     _check_n_features(estimator, X, reset=reset)
-    check_finite(X)
     if isinstance(y, str):
         return X
     y = column_or_1d(y, warn=True)
@@ -105,18 +105,30 @@ def rows_a_block(X: Any) -> int:
     return max(1, BLOCK_VALUES // max(1, int(X.shape[1])))
 
 
-def check_finite(X: Any) -> None:
-    """Raise OptionError, naming the first bad row, where X (an array or a CSR matrix) holds NaN or infinity."""
+def check_finite(X: Any, first: int = 0) -> None:
+    """Raise OptionError, naming the first bad row, where X (an array or a CSR matrix) holds NaN or infinity.
+
+    Parameters
+    ----------
+    X : array of shape (n, d)
+        Looked at block by block.
+    first : int
+        The number of its first row, where it is a part of what is spoken of.
+    """
     step = rows_a_block(X)
     for start in range(0, X.shape[0], step):
         block = dense(X[start : start + step])
-        if np.isfinite(block.sum(dtype=np.float64)):  # one number for a whole block: fast where all is well
+        if is_finite(block):
             continue
-        bad = np.argwhere(~np.isfinite(block))
-        if len(bad):
-            row, column = bad[0].tolist()
-            value = "NaN" if np.isnan(block[row, column]) else "infinity"
-            raise OptionError(f"row {start + row} of X holds {value} in column {column}, expected finite numbers")
+        row, column = np.argwhere(~np.isfinite(block))[0].tolist()
+        value = "NaN" if np.isnan(block[row, column]) else "infinity"
+        raise OptionError(f"row {first + start + row} of X holds {value} in column {column}, expected finite numbers")
+
+
+def is_finite(block: NDArray[Any]) -> bool:
+    """Tell whether all values are finite."""
+    # One number for a whole block: fast where all is well. It may be too large, though none of the values is.
+    return bool(np.isfinite(block.sum(dtype=np.float64)) or np.isfinite(block).all())
 
 
 def dense(X: Any) -> NDArray[Any]:

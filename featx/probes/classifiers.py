@@ -1,11 +1,13 @@
-"""The classifiers that `featx fit --head` puts on stored features, each made from the options by one function."""
+"""The classifiers that `featx fit --head` puts on stored features.
+
+A new one is a function here and its line in `HEADS`; `featx.probes.config` names it and the options it takes.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,16 +64,41 @@ def _ridge(config: FitConfig, device: str) -> Pipeline:
     return _scaled(config, RidgeClassifier(alpha=1 / (2 * config.C), fit_intercept=config.fit_intercept))
 
 
-HEADS: dict[str, Callable[[FitConfig, str], Any]] = {
-    "softmax": _softmax,
-    "knn": _knn,
-    "centroid": _centroid,
-    "lda": _lda,
-    "svm": _svm,
-    "ridge": _ridge,
+class MakeClassifier(Protocol):
+    """How a head's classifier is made."""
+
+    def __call__(self, config: FitConfig, device: str) -> Any:
+        """Return an unfitted classifier with scikit-learn's `fit` and `predict`, which runs on `device` if it can.
+
+        Fitted, it is linear (`linear_parts`), or is nearest neighbours.
+        """
+
+
+@dataclass(frozen=True)
+class Head:
+    """A kind of classifier on stored features.
+
+    Parameters
+    ----------
+    make : MakeClassifier
+        Makes one from the options.
+    is_probabilistic : bool
+        Whether `predict_proba` gives probabilities, so that there is a log loss.
+    """
+
+    make: MakeClassifier
+    is_probabilistic: bool
+
+
+HEADS: dict[str, Head] = {
+    "softmax": Head(_softmax, is_probabilistic=True),
+    "knn": Head(_knn, is_probabilistic=True),
+    "centroid": Head(_centroid, is_probabilistic=False),
+    "lda": Head(_lda, is_probabilistic=True),
+    "svm": Head(_svm, is_probabilistic=False),
+    "ridge": Head(_ridge, is_probabilistic=False),
 }
-PROBABILISTIC = ("softmax", "knn", "lda")
-"""Heads with a log loss: the others give no probabilities."""
+"""By what ``--head`` calls them."""
 
 
 def make_classifier(config: FitConfig, device: str = "cpu") -> Any:
@@ -81,7 +108,7 @@ def make_classifier(config: FitConfig, device: str = "cpu") -> Any:
     ``alpha = 1 / (2 C)``; ``centroid`` and ``lda`` have no penalty. They are standardised and normalised as
     softmax regression is. ``knn`` compares directions, and takes features as they are.
     """
-    return HEADS[config.head](config, device)
+    return HEADS[config.head].make(config, device)
 
 
 def _scaled(config: FitConfig, classifier: Any) -> Pipeline:
@@ -95,7 +122,7 @@ def _scaled(config: FitConfig, classifier: Any) -> Pipeline:
 
 def score_classifier(head: str, model: Any, X: Any, y: NDArray[np.int64], n_classes: int) -> Scores:
     """Score a fitted classifier whose classes are numbers below `n_classes`; loss and probabilities may be NaN."""
-    if head in PROBABILISTIC:
+    if HEADS[head].is_probabilistic:
         return score(full_logits(model, X, n_classes), y, n_classes)
     found = score(np.eye(n_classes)[model.predict(X)], y, n_classes)
     return replace(found, loss=math.nan, probability=np.full(len(found.predicted), np.nan))

@@ -21,7 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from featx.core.validation import check_choice, check_positive
 from featx.errors import FeatxWarning, OptionError
 from featx.portable import read_model, write_model
-from featx.probes.check_array import dense, is_streamed, labels_of, rows_a_block, validated
+from featx.probes.check_array import check_finite, dense, is_streamed, labels_of, rows_a_block, validated
 from featx.probes.config import BALANCED, NORMALIZE
 from featx.probes.streaming import Stream
 
@@ -100,7 +100,10 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X = validated(self, X, reset=False, accept_sparse="csr", stream=True)
         logits = np.empty((X.shape[0], len(self.coef_)))
         for rows in row_slices(X):
-            logits[rows] = logits_of(self._normalized(dense(X[rows])), self.coef_, self.intercept_)
+            block = dense(X[rows])
+            if is_streamed(X):
+                check_finite(block, rows.start)
+            logits[rows] = logits_of(self._normalized(block), self.coef_, self.intercept_)
         return logits[:, 0] if len(self.coef_) == 1 else logits
 
     def predict(self, X: Any) -> NDArray[Any]:

@@ -125,8 +125,8 @@ def fit_layers(
     found = extract(partition.sources(), backbone, layers, store, extraction, progress)
     seconds = time.perf_counter() - start
     device = str(pick_device(extraction.device))
-    names = dict.fromkeys(line["layer"] for line in found.layers)
-    return {name: _fit_layer(partition, name, found, config, device, seconds) for name in names}
+    names = dict.fromkeys(layer for _, layer in found.tables)
+    return {name: _fit_layer(partition, found.only(name), config, device, seconds) for name in names}
 
 
 def best_layer(results: Mapping[str, ProbeResult]) -> str:
@@ -143,12 +143,14 @@ def best_layer(results: Mapping[str, ProbeResult]) -> str:
 
 
 def _fit_layer(
-    partition: Partition, name: str, found: ExtractResult, config: FitConfig, device: str, extracting: float
+    partition: Partition, found: ExtractResult, config: FitConfig, device: str, extracting: float
 ) -> ProbeResult:
+    """Fit on the one layer that `found` is of."""
     clock = [time.perf_counter()]
-    tables = {split: table for (split, layer), table in found.tables.items() if layer == name}
+    tables = {split: table for (split, _), table in found.tables.items()}
+    kept = {use: _kept(tables[part.source.split], part) for use, part in partition.parts().items()}
     streams = config.head == "softmax" and config.sweep is None
-    data = {use: _read(tables[part.source.split], part, streams) for use, part in partition.parts().items()}
+    data = {use: _read(tables[part.source.split], part, streams) for use, part in kept.items()}
     classes = len(np.unique(data["train"][1]))
     if classes < 2:
         raise SourceError(
@@ -161,16 +163,15 @@ def _fit_layer(
     found = replace(found, notes=[*found.notes, *_notes(fitted, config)])
     read, fit = np.diff(clock).tolist()
     seconds = {"extract": extracting, "read": read, "fit": fitted.fit_seconds, "score": fit - fitted.fit_seconds}
-    lines = [line for line in found.layers if line["layer"] == name]
     return ProbeResult(
         fitted.model,
         fitted.scores,
         next(iter(tables.values())).shape[1],
-        sum(line["bytes"] for line in lines),
-        replace(found, layers=lines, tables={key: table for key, table in found.tables.items() if key[1] == name}),
+        sum(line["bytes"] for line in found.layers),
+        found,
         seconds | {"total": sum(seconds.values())},
         fitted.config,
-        {use: _kept(tables[part.source.split], part) for use, part in partition.parts().items()},
+        kept,
         fitted.search,
         fitted.draws,
     )
@@ -193,10 +194,9 @@ def _notes(fitted: HeadFit, config: FitConfig) -> list[str]:
 
 
 def _read(table: FeatureTable, part: Part, streams: bool) -> tuple[Any, npt.NDArray[np.int64]]:
-    """Return a part's features and labels; rows whose image was skipped are left out of both.
+    """Return the features and labels of a part without skipped images.
 
     What is larger than `featx.probes.check_array.HELD_BYTES` stays on the disk for a head that streams it.
     """
-    part = _kept(table, part)
     X = table.X.subset(np.searchsorted(table.rows, part.rows))
     return X if streams and is_streamed(X) else np.asarray(X, np.float32), part.labels

@@ -191,10 +191,14 @@ class SoftmaxRegression(LinearClassifier):
         sklearn.exceptions.ConvergenceWarning
             `tol` was not reached.
         """
-        device = self._check_parameters()
-        rows = self._rows(X, y, sample_weight)
+        self._check_parameters()
+        return self._fit_rows(self._rows(X, y, sample_weight))
+
+    def _fit_rows(self, rows: TrainingRows) -> SoftmaxRegression:
+        """Fit on what was found fit to learn from, with parameters that were."""
         if self.penalty in ("l1", "elasticnet"):
             return self._fit_saga(rows)
+        device = torch_device(self.device)
         same_classes = np.array_equal(rows.classes, getattr(self, "classes_", []))
         with fitting_on(device, rows.X):
             problem = self._problem(rows, device)
@@ -213,7 +217,7 @@ class SoftmaxRegression(LinearClassifier):
         if self._has_no_minimum(rows):
             self.converged_ = False
         if not self.converged_:
-            warnings.warn(self._why_not(), NotConvergedWarning, stacklevel=2)
+            warnings.warn(self._why_not(), NotConvergedWarning, stacklevel=3)
         return self
 
     @available_if(_takes_minibatches)  # type: ignore[untyped-decorator]
@@ -388,7 +392,7 @@ class SoftmaxRegression(LinearClassifier):
         self._state = None
         if not found.converged:
             said = f"saga did not converge in {found.n_iter} epochs, expected changes of at most {self.tol:g}"
-            warnings.warn(f"{said} (raise max_iter or tol, or standardize)", NotConvergedWarning, stacklevel=3)
+            warnings.warn(f"{said} (raise max_iter or tol, or standardize)", NotConvergedWarning, stacklevel=4)
         return self
 
 

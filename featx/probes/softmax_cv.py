@@ -190,7 +190,9 @@ class SoftmaxRegressionCV(LinearClassifier):
             missed = int((~self.path_converged_).sum())
             said = f"{missed} of the path's {self.path_converged_.size} fits did not converge"
             warnings.warn(f"{said} (raise max_iter, or standardize)", NotConvergedWarning, stacklevel=2)
-        self._refit(X, y, sample_weight)
+        model = SoftmaxRegression(self.C_, **{name: getattr(self, name) for name in SHARED})._fit_rows(rows)
+        for name in LEARNT:
+            setattr(self, name, getattr(model, name))
         if named is not None:  # the columns' names, which the rows together no longer carry
             self.feature_names_in_ = named
         return self
@@ -264,12 +266,6 @@ class SoftmaxRegressionCV(LinearClassifier):
                 score = np.average(right, weights=rows.weight[split.val] if rows.weight[split.val].any() else None)
                 found.append((float(score), solution.converged))
         return found
-
-    def _refit(self, X: Any, y: Any, sample_weight: Any) -> None:
-        shared = {name: getattr(self, name) for name in SHARED}
-        model = SoftmaxRegression(self.C_, **shared).fit(X, y, sample_weight)
-        for name in LEARNT:
-            setattr(self, name, getattr(model, name))
 
 
 SHARED = ("fit_intercept", "class_weight", "tol", "max_iter", "standardize", "normalize", "device")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -25,6 +26,56 @@ LBFGS_STEPS = 100
 
 SAFE_INFLATION = 1e3
 """Columns that explain each other by more than this need the Hessian's products in float64."""
+
+
+class Solver(Protocol):
+    """A way to solve Newton's equation, for the problems that it suits."""
+
+    def suits(self, problem: Problem) -> bool:
+        """Tell whether the problem may be solved so."""
+
+    def step(self, problem: Problem, theta: Tensor, at: Evaluation, metrics: CurvatureMetrics) -> NewtonStep:
+        """Return the step at a point.
+
+        Parameters
+        ----------
+        problem : Problem
+            In float64.
+        theta : Tensor of shape (k, p)
+            The point, in working units.
+        at : Evaluation
+            The objective there.
+        metrics : CurvatureMetrics
+            Of this problem, kept from step to step.
+        """
+
+
+class ByProducts:
+    """Conjugate gradients on products with the Hessian: for problems of any size."""
+
+    def suits(self, problem: Problem) -> bool:
+        """See `Solver`."""
+        return True
+
+    def step(self, problem: Problem, theta: Tensor, at: Evaluation, metrics: CurvatureMetrics) -> NewtonStep:
+        """See `Solver`."""
+        return _truncated_step(problem, theta, at.gradient, metrics(problem, theta, at.curvature), metrics)
+
+
+class ByRoot:
+    """A square root of the Hessian, formed whole: see `featx.probes.root_steps`."""
+
+    def suits(self, problem: Problem) -> bool:
+        """See `Solver`."""
+        return has_root(problem)
+
+    def step(self, problem: Problem, theta: Tensor, at: Evaluation, metrics: CurvatureMetrics) -> NewtonStep:
+        """See `Solver`."""
+        return root_step(problem, theta)
+
+
+SOLVERS: dict[str, Solver] = {"products": ByProducts(), "root": ByRoot()}
+"""What `refine` chooses from: of those that suit the problem the last, so that the more particular stand below."""
 
 
 def fit_softmax(
@@ -72,14 +123,13 @@ def fit_softmax(
 def refine(problem: Problem, solution: Solution, *, tol: float, max_iter: int) -> Solution:
     """Go on from a solution by Newton steps in float64, to another `tol` of the true Hessian's gradient norm.
 
-    Small problems' steps are those of `featx.probes.root_steps`. Of the two points, the better one is returned.
+    The steps are those of the last of `SOLVERS` that suits the problem. Of the two points, the better one is returned.
     """
     fine, metrics = replace(problem, dtype=torch.float64), CurvatureMetrics()
+    solver = [solver for solver in SOLVERS.values() if solver.suits(fine)][-1]
 
     def step_at(theta: Tensor, at: Evaluation) -> NewtonStep:
-        if has_root(problem):
-            return root_step(fine, theta)
-        return _truncated_step(fine, theta, at.gradient, metrics(fine, theta, at.curvature), metrics)
+        return solver.step(fine, theta, at, metrics)
 
     found = _by_newton(problem, solution, step_at, tol, max_iter)
     return found if found.value <= solution.value else solution

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from featx.errors import OutOfMemoryError
+from featx.probes.check_array import check_finite, is_finite
 from featx.probes.problem import row_blocks
 
 Array = np.ndarray[Any, Any]
@@ -34,6 +35,9 @@ class Matrix(Protocol):
 class Stream:
     """A matrix of features that need not fit into memory, as `featx.probes.objective` takes it.
 
+    Until all rows were read once, each that is read is looked at: the pass that gathers statistics is the one that
+    finds NaN and infinity, and none is made for that alone.
+
     Parameters
     ----------
     matrix : Matrix of shape (n, d)
@@ -41,7 +45,7 @@ class Stream:
     device : torch.device
         Where the blocks are wanted.
     prepare : callable, optional
-        Is given each piece (m, d), and returns it changed.
+        Is given each piece (m, d), all finite, and returns it changed.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Stream:
         n, d = matrix.shape
         self.shape = (int(n), int(d))
         self.dtype = torch.float64 if matrix.dtype.itemsize > 4 else torch.float32
+        self._is_finite = False  # as far as is known
 
     def on(self, device: torch.device) -> Stream:
         """Return the same rows for another device."""
@@ -69,11 +74,18 @@ class Stream:
         return self._read(row, row + 1)[0]
 
     def blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Yield (rows, block (rows, d)), in order, while the next ones are read in a thread."""
+        """Yield (rows, block (rows, d)), in order, while the next ones are read in a thread.
+
+        Raises
+        ------
+        OptionError
+            In the first pass: a value is NaN or infinite; names the first row that holds one.
+        """
         d = self.shape[1]
         for start, piece in self._pieces(max(1, READ_BYTES // max(1, d * self._matrix.dtype.itemsize))):
             for rows in row_blocks(len(piece), d, self.device):
                 yield slice(start + rows.start, start + rows.stop), piece[rows]
+        self._is_finite = True
 
     def _pieces(self, size: int) -> Iterator[tuple[int, Tensor]]:
         starts = iter(range(0, self.shape[0], size))
@@ -90,6 +102,8 @@ class Stream:
     def _read(self, start: int, stop: int) -> Tensor:
         wide = np.float64 if self.dtype == torch.float64 else np.float32
         piece = self._matrix[start:stop]
+        if not (self._is_finite or is_finite(piece)):
+            check_finite(self._matrix)  # a row before these may be the first
         # Of its own memory: a slice of a memory map would be read by the one who uses it, not by this thread.
         piece = np.require(piece if self._prepare is None else self._prepare(piece), wide, ["C", "O", "W"])
         return torch.from_numpy(piece).to(self.device)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from featx.core.backbone_names import versions
 from featx.core.device import processor_name
 from featx.core.hashing import digest_of
 from featx.core.metrics import Scores
@@ -27,6 +26,7 @@ from featx.data.missing_classes import missing_classes
 from featx.data.splits import Part, Partition
 from featx.extraction.benchmark import Timing
 from featx.models.backbones import Backbone
+from featx.models.families import versions
 from featx.probes.probe import ProbeResult
 from featx.reports.identity import label_digest
 from featx.reports.predictions import save_predictions

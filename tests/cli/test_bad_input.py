@@ -228,7 +228,7 @@ def with_weights(path: object) -> list[list[object]]:
 
 
 def lenet_state(channels: int = 1) -> dict[str, torch.Tensor]:
-    from featx.models.torchvision_models import LeNet5
+    from featx.models.built_in_networks import LeNet5
 
     return LeNet5(channels=channels).state_dict()
 
@@ -312,7 +312,8 @@ def test_impossible_penalty(refused: Refused, home: Path, c: str) -> None:
 def test_impossible_numbers_and_choices(featx_json: Any, home: Path, options: tuple[str, ...]) -> None:
     code, document = featx_json("fit", "digits", *POOL2, *options)
     assert code == 2
-    assert document["hint"] or document["error"]
+    assert options[0].removeprefix("--") in document["error"]
+    assert document["hint"]
     assert not list(home.glob("runs/*"))
 
 
@@ -419,7 +420,7 @@ def test_interrupted_extraction_goes_on_where_it_stopped(
     assert child.returncode == 130, stderr
     assert stdout == ""
     assert "Traceback" not in stderr
-    assert "goes on from there" in stderr.splitlines()[-1]
+    assert "resumes from there" in stderr.splitlines()[-1]
     kept = {path: path.read_bytes() for path in home.glob("features/*/shards/*")}
     assert set(receipts) <= set(kept)
     assert len(kept) in (2, 4)  # one shard or two, each with its receipt

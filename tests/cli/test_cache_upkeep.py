@@ -50,7 +50,7 @@ def test_the_list_says_what_each_command_says_of_itself(name: str) -> None:
 def test_verify_of_a_sound_store(featx: Any, featx_json: Any, stored: dict[str, str], home: Path) -> None:
     result = featx("cache", "verify")
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[-1] == f"checked 2 entries, 3 shards in {home}: all sound"
+    assert result.stdout.splitlines()[-1] == f"checked 2 entries, 3 shards in {home}: no faults"
     code, document = featx_json("cache", "verify", stored["layer3:avg"][:8])
     assert code == 0
     assert (document["checked"], document["shards"], document["corrupt"]) == (1, 2, [])
@@ -179,7 +179,7 @@ def test_merge_brings_jobs_together(
     assert result.exit_code == 0
     assert result.stdout.startswith("copied 2 shards")
     assert featx("cache", "verify", "--home", target).exit_code == 0
-    assert "whole already" in featx("cache", "merge", home, "--home", target).stdout
+    assert "already complete" in featx("cache", "merge", home, "--home", target).stdout
 
 
 def test_merge_of_a_damaged_store_is_corrupt(featx: Any, stored: dict[str, str], home: Path, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_info_why_says_which_parts_differ(featx: Any, featx_json: Any, stored: d
     code, document = featx_json("cache", "info", "--why", a, b)
     assert code == 0
     assert document == {"keys": [a, b], "differences": ["layer layer3:avg -> layer4"]}
-    assert featx("cache", "info", "--why", a, a).stdout == "they are the same key\n"
+    assert featx("cache", "info", "--why", a, a).stdout == "the keys are the same\n"
 
 
 @pytest.mark.parametrize("count", [(True, 1), (True, 3), (False, 2)])

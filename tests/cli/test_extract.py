@@ -93,7 +93,7 @@ def test_broken_image_is_an_error_that_names_it(featx: Any, photos: Path) -> Non
 def test_unknown_split_and_layer_are_usage_errors(featx: Any) -> None:
     result = featx(*DIGITS, "-l", "conv1", "--split", "trian")
     assert result.exit_code == 2
-    assert "all" in result.stderr
+    assert "there is no split 'trian', expected one of: all\n" in result.stderr
     result = featx(*DIGITS, "-l", "cnv1")
     assert result.exit_code == 2
     assert "did you mean" in result.stderr

@@ -111,7 +111,7 @@ def test_images_that_test_and_train_are_warned_of(featx: Any, tmp_path: Path, pn
     [
         (("fit", "digits"), "--pixels"),
         (("fit", "digits", "-b", "lenet5"), "layer"),
-        ((*LENET, "-l", "pool2", "-o", "map.png"), "nothing to draw"),
+        ((*LENET, "-l", "pool2", "-o", "map.png"), "nothing to plot"),
         ((*PIXELS, "--sweep", "dinov2", "--C", "2"), "--sweep dinov2 decides --C"),
         ((*PIXELS, "--sweep", "dinov2", "--no-standardize"), "decides --standardize"),
         ((*PIXELS, "--sweep", "dino"), "dinov2"),

@@ -39,7 +39,7 @@ def test_bad_images_among_many(featx: Any, featx_json: Any, tmp_path: Path, kind
     assert all(entry["id"] in entry["reason"] for entry in document["skipped"])
     told = featx("extract", source, *LENET, "--on-error", "skip").stdout.splitlines()
     assert len([line for line in told if line.startswith("skipped ")]) == 11
-    assert "more than named here" in told[-1]
+    assert "listed here" in told[-1]
     assert "--json" in told[-1]
     for name in broken:
         (folder / name).unlink()

@@ -73,7 +73,7 @@ def test_head_of_other_classes_is_a_layer_like_others(featx: Any, trained: Any, 
     assert X.shape == (4, 3)
     result = featx("layers", f"run:{run}", "--size", "64")
     assert result.exit_code == 0, result.stderr
-    assert "avgpool, which the classifier sees" in result.stdout
+    assert "avgpool, the classifier's input" in result.stdout
     assert [line.split()[1] for line in result.stdout.splitlines() if line.startswith("fc ")] == ["3"]
 
 
@@ -215,4 +215,4 @@ def test_a_new_head_on_a_trained_network_is_told(featx: Any, trained: Any) -> No
     assert f"--init-head {run}" in featx(*again).stderr
     kept = featx(*again, "--init-head", run)
     assert kept.exit_code == 0, kept.stderr
-    assert "begins anew" not in kept.stderr
+    assert "starting with a new head" not in kept.stderr

@@ -8,14 +8,20 @@ from typing import Any
 from PIL import Image
 
 
+def greys_of(path: Path) -> int:
+    """How many grey levels a picture has."""
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        return len(set(picture.convert("L").getdata()))
+
+
 def test_sheet_is_written_as_the_network_sees_it(featx_json: Any, tmp_path: Path) -> None:
-    target = tmp_path / "sheet.png"
+    target, decoded = tmp_path / "sheet.png", tmp_path / "decoded.png"
     code, document = featx_json("show", "digits", "-b", "lenet5", "-n", 5, "-o", target)
     assert code == 0
     assert document == {"output": str(target), "images": 5, "split": "all", "skipped": []}
-    with Image.open(target) as picture:
-        picture.load()
-        assert picture.format == "PNG"
+    assert featx_json("show", "digits", "-n", 5, "-o", decoded)[0] == 0
+    assert greys_of(target) > 1.2 * greys_of(decoded)  # the digits' seventeen levels, and those between them
 
 
 def test_bad_image_is_named_and_exits_with_3(featx_json: Any, tmp_path: Path) -> None:

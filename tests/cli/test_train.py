@@ -89,7 +89,7 @@ def test_classes_without_training_images_and_missing_validation_are_told(featx: 
     result = featx("train", file, "-b", "lenet5", "--mode", "scratch", "--epochs", "1", "--per-class", "1")
     assert result.exit_code == 0, result.stderr
     assert "1 of 3 classes have no training images: 2" in result.stderr
-    assert "no rows to validate on: the last epoch's weights are kept" in result.stdout
+    assert "no validation rows: the last epoch's weights are kept" in result.stdout
 
 
 def test_scratch_refuses_weights_that_it_would_ignore(featx: Any, home: Path) -> None:

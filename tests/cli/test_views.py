@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from featx.core.run_folder import Runs
 
@@ -97,10 +98,16 @@ def test_training_has_no_such_options(featx: Any) -> None:
 
 
 def test_sheet_shows_views(featx_json: Any, tmp_path: Path) -> None:
-    args = ("show", "digits", "-b", "lenet5", *VIEWS, "-n", "2", "-o", tmp_path / "sheet.png")
-    code, document = featx_json(*args)
-    assert (code, document["images"]) == (0, 2)
-    assert (tmp_path / "sheet.png").stat().st_size > 1000
+    heights = []
+    for views in ((), VIEWS[2:4], VIEWS[2:]):  # none, ten of one scale, ten of each of two
+        args = ("show", "digits", "-b", "lenet5", "--size", "32", *views, "-n", "2", "-o", tmp_path / "sheet.png")
+        code, document = featx_json(*args)
+        assert (code, document["images"]) == (0, 2)
+        with Image.open(tmp_path / "sheet.png") as sheet:
+            heights.append(sheet.height)
+    one_row = heights[1] - heights[0]  # two images side by side are a row, two of ten views are two
+    assert one_row > 100
+    assert heights[2] - heights[1] == pytest.approx(2 * one_row, abs=20)
 
 
 def test_memory_that_runs_out_is_said_in_one_line(featx: Any, short_of_memory: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,11 @@ def size_of(png: bytes) -> tuple[int, int]:
     with Image.open(io.BytesIO(png)) as picture:
         picture.load()
         return picture.size
+
+
+def colours_of(png: bytes) -> Counter[tuple[int, ...]]:
+    """How often each colour is in a picture."""
+    return Counter(map(tuple, np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).reshape(-1, 3).tolist()))
 
 
 @pytest.mark.parametrize("count", [1, COLUMNS, COLUMNS + 1, 3 * COLUMNS])
@@ -50,9 +56,16 @@ def test_equal_requests_give_equal_bytes_and_another_seed_other_images() -> None
 
 
 def test_strange_names_are_drawn_as_they_are() -> None:
-    names = ("$\\frac{", "tab\tand\nline", "x" * 300, "$a$")
-    source = ArraySource(np.zeros((4, 5, 5), np.uint8), np.arange(4), classes=names)
-    assert size_of(draw_sheet(source, None, images=4, seed=0, title="$\\broken{")[0])
+    def sheet(name: str = "cat", title: str = "cats") -> bytes:
+        source = ArraySource(np.zeros((1, 5, 5), np.uint8), np.zeros(1, np.int64), classes=(name,))
+        return draw_sheet(source, None, images=1, seed=0, title=title)[0]
+
+    # A formula knows no blanks, and this one could not be drawn.
+    for formula in ("$a b$", "$\\fra c{"):
+        assert sheet(name=formula) != sheet(name=formula.replace(" ", ""))
+        assert sheet(title=formula) != sheet(title=formula.replace(" ", ""))
+    assert sheet("tab\tand\nline") == sheet("tab?and?line")
+    assert sheet("x" * 300) == sheet("x" * 17 + "…")
 
 
 def test_image_that_cannot_be_decoded_is_named_and_does_not_stop_the_others(tmp_path: Path, png) -> None:  # type: ignore[no-untyped-def]
@@ -61,6 +74,11 @@ def test_image_that_cannot_be_decoded_is_named_and_does_not_stop_the_others(tmp_
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(png(i) if i != 1 else b"no picture")
     sheet, skipped = draw_sheet(load_source(tmp_path), None, images=3, seed=0, title="cats")
-    assert size_of(sheet)
+    shown = colours_of(sheet)
+    assert shown[0xAA, 0x33, 0x33] > 100  # the cross
+    for i in (0, 2):
+        assert set(colours_of(png(i))) <= set(shown)
+    path.with_name("1.png").write_bytes(png(1))
+    assert colours_of(draw_sheet(load_source(tmp_path), None, images=3, seed=0, title="cats")[0])[0xAA, 0x33, 0x33] < 10
     assert [line["id"] for line in skipped] == ["cats/1.png"]
     assert "no known image format" in skipped[0]["reason"]

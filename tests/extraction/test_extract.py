@@ -28,6 +28,7 @@ from featx.extraction.extract import ExtractResult, extract
 from featx.extraction.forward import Forward, Network
 from featx.models import torchvision_models
 from featx.models.backbones import Backbone, resolve
+from featx.models.built_in_networks import LeNet5
 
 LENET = {"channels": 3, "weights": "random:0"}
 
@@ -225,7 +226,7 @@ def test_no_readable_image_leaves_no_rows(tmp_path: Path) -> None:
 
 
 def test_nan_weights_are_named_by_layer_and_image(tmp_path: Path) -> None:
-    state = torchvision_models.build("lenet5", {"channels": 3}).state_dict()
+    state = LeNet5(channels=3).state_dict()
     state["conv2.bias"][5] = float("nan")
     torch.save(state, tmp_path / "nan.pth")
     broken = resolve("lenet5", weights=str(tmp_path / "nan.pth"), channels=3)

@@ -26,12 +26,13 @@ from featx.extraction.forward import Network
 from featx.graph.traced import Traced
 from featx.models import torchvision_models
 from featx.models.backbones import Backbone, resolve
+from featx.models.built_in_networks import LeNet5
 
 
 def lenet_file(path: Path, seed: int = 0, **options: Any) -> Path:
     """Save a LeNet-5 as .pth or .safetensors."""
     torch.manual_seed(seed)
-    state = torchvision_models.build("lenet5", options).state_dict()
+    state = LeNet5(**options).state_dict()
     if path.suffix == ".safetensors":
         safetensors.torch.save_file(state, path)
     else:
@@ -94,7 +95,7 @@ def test_random_weights_are_their_seed() -> None:
     assert same[0].weights_sha256 == same[1].weights_sha256
     assert same[0].weights_sha256 != resolve("lenet5", weights="random:8").weights_sha256
     torch.manual_seed(7)
-    drawn = torchvision_models.build("lenet5", {"channels": 3}).get_parameter("fc3.weight")
+    drawn = LeNet5(channels=3).get_parameter("fc3.weight")
     assert torch.equal(same[0].module().get_parameter("fc3.weight"), drawn)
 
 

@@ -20,11 +20,12 @@ from torch import nn
 from featx.core.http import DOWNLOAD_SECONDS
 from featx.errors import OptionError, WeightsError
 from featx.models import state_dict, torchvision_models
+from featx.models.built_in_networks import LeNet5
 
 
 @pytest.fixture
 def lenet() -> nn.Module:
-    return torchvision_models.build("lenet5", {})
+    return LeNet5()
 
 
 @pytest.fixture
@@ -190,7 +191,7 @@ def test_half_precision_file_loads_as_float32(
     half = {key: value.to(dtype) for key, value in lenet.state_dict().items()}
     save = torch.save if suffix == ".pth" else safetensors.torch.save_file
     save(half, tmp_path / f"half{suffix}")
-    fresh = torchvision_models.build("lenet5", {})
+    fresh = LeNet5()
     assert state_dict.load_into(fresh, state_dict.read_state(tmp_path / f"half{suffix}"), "fc3", "half") == ()
     assert same(fresh.state_dict(), {key: value.float() for key, value in half.items()})
 
@@ -252,7 +253,7 @@ def test_whole_saved_module_is_refused(tmp_path: Path, lenet: nn.Module) -> None
 def test_another_networks_weights_name_the_keys() -> None:
     state = torchvision_models.build("alexnet", {}).state_dict()
     with pytest.raises(WeightsError, match=r"mine\.pth is made for another network") as caught:
-        state_dict.load_into(torchvision_models.build("lenet5", {}), state, "fc3", "mine.pth")
+        state_dict.load_into(LeNet5(), state, "fc3", "mine.pth")
     assert "conv1.bias is missing" in caught.value.message
     assert "and 21 more" in caught.value.message
 
@@ -286,7 +287,7 @@ def test_unknown_tensor_is_refused(lenet: nn.Module) -> None:
 
 
 def test_classifier_of_other_classes_is_left_out(lenet: nn.Module) -> None:
-    other = torchvision_models.build("lenet5", {"num_classes": 3})
+    other = LeNet5(num_classes=3)
     assert state_dict.load_into(lenet, other.state_dict(), "fc3", "mine.pth") == ("fc3",)
     assert torch.equal(lenet.get_submodule("fc2").weight, other.get_submodule("fc2").weight)
     assert isinstance(lenet.get_submodule("fc3"), nn.Identity)
@@ -300,8 +301,8 @@ def test_old_files_without_batch_counts_load() -> None:
 
 def test_hash_is_of_names_types_shapes_and_values(lenet: nn.Module) -> None:
     before = state_dict.state_hash(lenet)
-    assert state_dict.state_hash(torchvision_models.build("lenet5", {})) != before
-    clone = torchvision_models.build("lenet5", {})
+    assert state_dict.state_hash(LeNet5()) != before
+    clone = LeNet5()
     clone.load_state_dict(lenet.state_dict())
     clone.to(memory_format=torch.channels_last)  # another order in memory, the same values
     assert state_dict.state_hash(clone) == before

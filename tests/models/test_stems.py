@@ -55,7 +55,7 @@ def test_key_and_options_tell_it_apart() -> None:
 
 
 def test_published_weights_are_refused_before_anything_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featx.models.weights.fetch", lambda enum: pytest.fail("looked for the file"))
+    monkeypatch.setattr("featx.models.torchvision_models.fetch", lambda enum: pytest.fail("looked for the file"))
     for weights in ("DEFAULT", "IMAGENET1K_V1"):
         with pytest.raises(OptionError, match="7 x 7 conv1") as caught:
             resolve("resnet18", weights=weights, stem="cifar")

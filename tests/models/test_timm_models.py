@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from lively import compare_default_layer
 from PIL import Image
 
 from featx.cache.memo import Memo
-from featx.core import backbone_names
 from featx.core.specs import ExtractConfig, LayerSpec
 from featx.data.arrays import ArraySource
 from featx.data.decoding import prepare
@@ -27,7 +25,7 @@ from featx.training.end_to_end import EndToEndClassifier
 
 timm = pytest.importorskip("timm", reason="NO TIMM: pip install 'featx[timm]'")
 
-from featx.models import timm_models  # noqa: E402
+from featx.models import families, timm_models  # noqa: E402
 
 SMALL = "timm:mobilenetv3_small_050"
 FULL = "timm:mobilenetv3_small_050.lamb_in1k"
@@ -102,11 +100,11 @@ def test_absent_timm_is_told_how_to_install(monkeypatch: pytest.MonkeyPatch) -> 
             raise PackageNotFoundError(name)
         return "1"
 
-    monkeypatch.setattr(backbone_names, "version", version)
+    monkeypatch.setattr(families, "version", version)
     with pytest.raises(OptionError, match="needs timm") as caught:
         resolve(SMALL, weights="random:0")
     assert caught.value.hint == "pip install 'featx[timm]'"
-    assert backbone_names.versions("resnet18").keys() == {"featx", "torch", "torchvision"}
+    assert families.versions("resnet18").keys() == {"featx", "torch", "torchvision"}
 
 
 @pytest.mark.parametrize(
@@ -224,9 +222,9 @@ def test_weights_by_tag_are_part_of_the_name() -> None:
 def test_memo_depends_on_timms_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     memo = Memo(tmp_path)
     first = resolve(SMALL, weights="random:0", memo=memo)
-    monkeypatch.setattr("featx.models.inspection.inspect_timm", lambda *_: pytest.fail("looked again"))
+    monkeypatch.setattr("featx.models.timm_models.inspect", lambda *_: pytest.fail("looked again"))
     assert resolve(SMALL, weights="random:0", memo=memo) == first
-    monkeypatch.setattr(backbone_names, "version", lambda name: "99")
+    monkeypatch.setattr(families, "version", lambda name: "99")
     with pytest.raises(pytest.fail.Exception, match="looked again"):
         resolve(SMALL, weights="random:0", memo=memo)
 
@@ -259,10 +257,3 @@ def test_default_layer_is_what_the_classifier_is_given(name: str, layer: str, co
     found = compare_default_layer(name)
     assert (found.layer, found.columns) == (layer, columns)
     assert found.difference < 1e-5
-
-
-def test_names_need_no_timm_to_be_recognised() -> None:
-    assert backbone_names.is_timm("timm:x")
-    assert not backbone_names.is_factory("timm:x")
-    assert backbone_names.is_factory("timm.models:resnet18")
-    assert "timm" in sys.modules  # the suite has it

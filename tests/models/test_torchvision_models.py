@@ -12,6 +12,7 @@ from torch import nn
 from featx.core.specs import IMAGENET_MEAN, IMAGENET_STD
 from featx.errors import OptionError
 from featx.models import torchvision_models
+from featx.models.heads import head_width
 
 
 def on_paper(name: str, **options: Any) -> nn.Module:
@@ -23,18 +24,10 @@ def on_paper(name: str, **options: Any) -> nn.Module:
 def test_every_torchvision_classifier_has_its_name() -> None:
     known = torchvision_models.names()
     assert known == sorted(known)
-    assert {"lenet5", "pixels", "alexnet", "vgg16", "googlenet", "resnet18", "vit_b_16", "swin_t"} <= set(known)
+    assert {"alexnet", "vgg16", "googlenet", "resnet18", "vit_b_16", "swin_t"} <= set(known)
     assert not [name for name in known if "rcnn" in name or "quantized" in name or "raft" in name]
-    for name in set(known) - set(torchvision_models.OWN):
+    for name in known:
         assert torchvision.models.get_model_weights(name), name
-
-
-@pytest.mark.parametrize(("typed", "meant"), [("resnet81", "resnet18"), ("vgg_16", "vgg16"), ("lenet", "lenet5")])
-def test_mistyped_name_is_told_the_right_one(typed: str, meant: str) -> None:
-    with pytest.raises(OptionError, match=typed) as caught:
-        torchvision_models.check_name(typed)
-    assert meant in caught.value.hint
-    torchvision_models.check_name(meant)
 
 
 @pytest.mark.parametrize(
@@ -48,14 +41,13 @@ def test_mistyped_name_is_told_the_right_one(typed: str, meant: str) -> None:
         ("squeezenet1_1", "classifier.1", 512),
         ("swin_t", "head", 768),
         ("vit_b_16", "heads.head", 768),
-        ("lenet5", "fc3", 84),
     ],
 )
 def test_head_is_the_layer_that_gives_the_classes(name: str, head: str, width: int) -> None:
     module = on_paper(name, num_classes=7)
     assert torchvision_models.find_head(module) == head
     layer = module.get_submodule(head)
-    assert torchvision_models.head_width(layer) == width
+    assert head_width(layer) == width
     assert (layer.out_channels if isinstance(layer, nn.Conv2d) else layer.out_features) == 7
 
 
@@ -79,19 +71,6 @@ def test_only_googlenet_and_inception_are_built_specially() -> None:
     assert options == {"init_weights": False, "transform_input": True, "aux_logits": False}
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_lenet5_is_lecuns(channels: int) -> None:
-    network = torchvision_models.build("lenet5", {"channels": channels})
-    assert network(torch.zeros(2, channels, 32, 32)).shape == (2, 10)
-    # 61,706 parameters in grey: 6*(25+1), 16*(6*25+1), 120*(400+1), 84*(120+1), 10*(84+1).
-    assert sum(p.numel() for p in network.parameters()) == 61_706 + 150 * (channels - 1)
-
-
-def test_pixels_is_the_identity() -> None:
-    x = torch.randn(2, 3, 4, 5)
-    assert torch.equal(torchvision_models.build("pixels", {})(x), x)
-
-
 @pytest.mark.parametrize(
     "weights",
     ["ResNet18_Weights.IMAGENET1K_V1", "ResNet50_Weights.IMAGENET1K_V2", "ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1",
@@ -113,16 +92,6 @@ def test_random_weights_take_the_networks_size_and_imagenets_statistics() -> Non
     spec = torchvision_models.preset_of("inception_v3")
     assert (spec.resize, spec.crop) == (342, 299)
     assert (spec.mean, spec.std) == (IMAGENET_MEAN, IMAGENET_STD)
-
-
-def test_lenet5_takes_the_sources_channels() -> None:
-    grey, colour = (
-        torchvision_models.preset_of("lenet5", channels=1),
-        torchvision_models.preset_of("lenet5", channels=3),
-    )
-    assert (grey.resize, grey.crop, grey.channels) == (32, 32, 1)
-    assert grey.mean == (pytest.approx(sum(IMAGENET_MEAN) / 3, abs=1e-3),)
-    assert colour.mean == IMAGENET_MEAN
 
 
 @pytest.mark.parametrize("px", [224, 384])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler, normalize
 
-from featx.probes.classifiers import HEADS, PROBABILISTIC, linear_parts, make_classifier, score_classifier
+from featx.probes.classifiers import HEADS, linear_parts, make_classifier, score_classifier
 from featx.probes.config import HEADS as NAMES
 from featx.probes.config import FitConfig
 
@@ -51,7 +51,7 @@ def test_only_probabilistic_heads_have_a_loss(head: str) -> None:
     model = make_classifier(FitConfig(head=head)).fit(X, y)
     scores = score_classifier(head, model, X, y, 4)  # a fourth class that nobody has seen
     assert scores.accuracy == pytest.approx((model.predict(X) == y).mean())
-    assert np.isfinite(scores.loss) == (head in PROBABILISTIC)
+    assert np.isfinite(scores.loss) == HEADS[head].is_probabilistic
     assert scores.confusion.sum() == len(y)
 
 

@@ -82,5 +82,5 @@ def test_defaults_are_those_of_the_published_recipe() -> None:
 
 @pytest.mark.parametrize("bad", [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}])
 def test_parameters_that_cannot_be_worked_with(bad: dict[str, Any]) -> None:
-    with pytest.raises(OptionError):
+    with pytest.raises(OptionError, match=f"^{next(iter(bad))} is 0"):
         SGDProbe(**bad).fit(*clouds())

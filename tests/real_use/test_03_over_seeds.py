@@ -222,7 +222,7 @@ def test_runs_that_a_newer_one_of_the_same_seed_replaces_are_counted_aloud() -> 
     both = [featx(*PIXELS)["run"] for _ in range(2)]
     first = min(both)  # ids sort by time, and by chance within a second
     result = CliRunner().invoke(cli, ["report", "--over-seeds"])
-    assert f"left out 1 run of a seed that a newer one repeats: {first}" in result.stderr
+    assert f"left out 1 run with the seed of a newer one: {first}" in result.stderr
     assert featx("report", "--over-seeds")["rows"][0]["left_out"] == [first]
 
 

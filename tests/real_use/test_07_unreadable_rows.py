@@ -127,7 +127,7 @@ def test_rows_that_cannot_be_read_do_not_count_as_shared_with_the_test_rows(
         spoil(path, f"{split}/cat/1.png", 1, 0)
     done = CliRunner().invoke(cli, ["fit", str(path), "--pixels", "--on-error", "skip"])
     assert done.exit_code == 3, done.output
-    assert "also stand in the training rows" not in done.stderr
+    assert "also among the training rows" not in done.stderr
 
 
 def test_a_damaged_row_of_an_hdf5_file_is_one_skipped_image(tmp_path: Path) -> None:

@@ -56,18 +56,28 @@ def test_an_option_of_fit_without_a_use_is_a_usage_error(args: tuple[str, ...]) 
 
 
 @pytest.mark.parametrize(
-    "args",
+    ("args", "recorded"),
     [
-        ("--head", "knn", "--k", "3"),
-        ("--head", "svm", "--C", "0.1", "--max-iter", "200", "--no-fit-intercept"),
-        ("--head", "ridge", "--C", "0.1", "--no-standardize"),
-        ("--head", "lda", "--normalize", "l2", "--shots", "3", "--draws", "2"),
-        ("--penalty", "elasticnet", "--l1-ratio", "0.3", "--max-iter", "20"),
-        ("--head", "centroid", "--device", "cpu"),
+        (("--head", "knn", "--k", "3"), {"head": "knn", "k": 3}),
+        (
+            ("--head", "svm", "--C", "0.1", "--max-iter", "200", "--no-fit-intercept"),
+            {"head": "svm", "C": 0.1, "max_iter": 200, "fit_intercept": False},
+        ),
+        (("--head", "ridge", "--C", "0.1", "--no-standardize"), {"head": "ridge", "C": 0.1, "standardize": False}),
+        (
+            ("--head", "lda", "--normalize", "l2", "--shots", "3", "--draws", "2"),
+            {"head": "lda", "normalize": "l2", "shots": 3, "draws": 2},
+        ),
+        (
+            ("--penalty", "elasticnet", "--l1-ratio", "0.3", "--max-iter", "20"),
+            {"penalty": "elasticnet", "l1_ratio": 0.3, "max_iter": 20},
+        ),
+        (("--head", "centroid", "--device", "cpu"), {"head": "centroid"}),
     ],
 )
-def test_options_with_a_use_are_taken(args: tuple[str, ...]) -> None:
-    document(*FIT, *args)
+def test_options_with_a_use_are_taken(args: tuple[str, ...], recorded: dict[str, Any]) -> None:
+    record = Runs().open(document(*FIT, *args)["run"]).read()
+    assert {name: record.get(name, "not recorded") for name in recorded} == recorded
 
 
 def test_a_head_that_is_fitted_on_the_cpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

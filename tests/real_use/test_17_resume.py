@@ -29,7 +29,7 @@ def test_it_goes_on_whatever_else_lies_there() -> None:
     interrupted("--lr", "0.001")
     result = featx(*TRAIN, *RATE, "--resume")
     assert result.exit_code == 0
-    assert f"going on with run {mine}" in result.stderr
+    assert f"resuming run {mine}" in result.stderr
     assert Runs().open(mine)
 
 
@@ -39,7 +39,7 @@ def test_it_begins_anew_with_a_note_where_only_others_were_begun() -> None:
     assert result.exit_code == 0, result.output
     assert other in result.stderr
     assert "lr was 0.02, now 0.05" in result.stderr
-    assert "a new run begins" in result.stderr
+    assert "starting a new run" in result.stderr
     assert [run.id for run in Runs().list()] != [other]
     assert folder_of(other).exists()
 
@@ -61,7 +61,7 @@ def test_a_damaged_checkpoint_begins_anew_and_strictly_fails(name: str) -> None:
     document(*TRAIN, "--resume=strict", code=2)
     result = featx(*TRAIN, "--resume")
     assert result.exit_code == 0, result.output
-    assert "a new run begins" in result.stderr
+    assert "starting a new run" in result.stderr
     assert len(Runs().list()) == 1
 
 
@@ -76,7 +76,7 @@ def test_the_word_after_resume_is_no_value_of_it() -> None:
     command, source, *rest = TRAIN
     result = featx(command, "--resume", source, *rest)
     assert result.exit_code == 0, result.output
-    assert "a new run begins" in result.stderr
+    assert "starting a new run" in result.stderr
     assert featx(*TRAIN, "--resume=maybe").exit_code == 2
 
 

@@ -141,7 +141,7 @@ def test_from_a_deleted_folder_the_answer_is_a_sentence(tmp_path: Path, args: tu
     assert done.returncode == code, done.stderr
     if code:
         assert done.stderr == (
-            "error: the folder that this shell is in was deleted\nhint: cd to a folder that is there\n"
+            "error: the current folder was deleted, expected one that exists\nhint: cd to another folder\n"
         )
 
 

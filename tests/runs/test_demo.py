@@ -47,7 +47,7 @@ def test_a_digit_is_in_one_part_and_those_that_train_at_several_places(made: Dem
     for name, part in made.known.parts().items():
         names[name] = [part.source.ids[row].rpartition("-")[0] for row in part.rows]
         assert len({part.source[int(row)][0].tobytes() for row in part.rows[:50]}) > 45
-    assert not set(names["train"]) & set(names["val"]) | set(names["train"]) & set(names["test"])
+    assert len(set().union(*names.values())) == sum(len(set(part)) for part in names.values())
     assert set(Counter(names["train"]).values()) == {COPIES}
     assert set(Counter(names["test"]).values()) == {1}
     assert made.known.train.source[0][0].shape == (CANVAS, CANVAS, 1)

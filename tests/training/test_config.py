@@ -36,15 +36,16 @@ def test_impossible_numbers_are_refused_by_name(name: str, wrong: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "said"),
     [
-        {"mode": "frozen", "unfreeze_from": "layer4"},
-        {"mode": "scratch", "init_head": "20261121"},
-        {"schedule": "onecycle", "warmup_epochs": 1},
+        ({"mode": "frozen", "unfreeze_from": "layer4"}, "unfreeze-from goes with mode finetune, .* frozen"),
+        ({"mode": "scratch", "unfreeze_from": "layer4"}, "unfreeze-from goes with mode finetune, .* scratch"),
+        ({"mode": "scratch", "init_head": "20261121"}, "init-head begins a head .* the mode is scratch"),
+        ({"schedule": "onecycle", "warmup_epochs": 1}, "warmup-epochs is 1 .* schedule onecycle"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(OptionError):
+def test_options_that_do_not_go_together_are_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionError, match=said):
         TrainConfig(**wrong)
 
 
@@ -66,4 +67,4 @@ def test_a_frozen_base_runs_once_only_where_every_epoch_is_alike() -> None:
 
 
 def test_a_head_has_one_spelling() -> None:
-    assert TrainConfig(head="mlp:064:dropout=.50") == TrainConfig(head="mlp:64:dropout=0.5")
+    assert TrainConfig(head="mlp:064:dropout=.50").head == "mlp:64:dropout=0.5"

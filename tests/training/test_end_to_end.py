@@ -142,7 +142,7 @@ def test_pickle_predicts_the_same(fitted: EndToEndClassifier) -> None:
 def test_constructor_checks_nothing_and_fit_everything() -> None:
     digits = some_digits(20)
     for wrong in ({"mode": "freeze"}, {"epochs": 0}, {"lr": -1.0}, {"augment": "x"}, {"head": "x"}, {"precision": "x"}):
-        with pytest.raises(OptionError):
+        with pytest.raises(OptionError, match=f"^{next(iter(wrong))} is "):
             lenet(**wrong).fit(digits.images, digits.labels)
 
 
@@ -232,11 +232,19 @@ def test_predictions_do_not_depend_on_the_batch_size(fitted: EndToEndClassifier)
 
 
 @pytest.mark.parametrize(
-    "y", [np.zeros(20), np.linspace(0, 1, 20), np.r_[np.arange(19) % 2, np.nan], np.zeros((20, 2)), [0, 1] * 9, "ab"]
+    ("y", "said"),
+    [
+        (np.zeros(20), "one class, expected two or more"),
+        (np.linspace(0, 1, 20), "continuous"),
+        (np.r_[np.arange(19) % 2, np.nan], "NaN"),
+        (np.zeros((20, 2)), r"y has shape \(20, 2\), expected \(20,\)"),
+        ([0, 1] * 9, r"y has shape \(18,\), expected \(20,\)"),
+        ("ab", "got 'ab'"),
+    ],
 )
 @pytest.mark.filterwarnings("ignore:invalid value")  # scikit-learn's own, of NaN
-def test_labels_that_are_no_classes_are_refused(y: Any) -> None:
-    with pytest.raises((ValueError, FeatxError)):
+def test_labels_that_are_no_classes_are_refused(y: Any, said: str) -> None:
+    with pytest.raises((ValueError, FeatxError), match=said):
         lenet().fit(drawn(20, channels=1).images, y)
 
 
@@ -250,12 +258,20 @@ def test_one_class_is_refused_in_words() -> None:
         lenet().fit(drawn(8, channels=1).images, ["cat"] * 8)
 
 
-@pytest.mark.parametrize("X", [np.zeros((2, 8, 8)), np.zeros((0, 8, 8), np.uint8), [], None])
-def test_wrong_images_are_refused(fitted: EndToEndClassifier, X: Any) -> None:
+@pytest.mark.parametrize(
+    ("X", "said"),
+    [
+        (np.zeros((2, 8, 8)), "float64 .*expected uint8"),
+        (np.zeros((0, 8, 8), np.uint8), "there are no images"),
+        ([], "there are no images"),
+        (None, "NoneType, expected uint8"),
+    ],
+)
+def test_wrong_images_are_refused(fitted: EndToEndClassifier, X: Any, said: str) -> None:
     for method in (fitted.predict, fitted.predict_proba):
-        with pytest.raises(FeatxError):
+        with pytest.raises(FeatxError, match=said):
             method(X)
-    with pytest.raises(FeatxError):
+    with pytest.raises(FeatxError, match=said):
         lenet().fit(X, [0, 1])
 
 

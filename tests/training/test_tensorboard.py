@@ -13,7 +13,14 @@ from featx.training.tensorboard import board
 LINE = {"epoch": 1, "lr": 0.1, "train_loss": 2.0, "val_accuracy": 0.5}
 
 
-def test_without_a_folder_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # TensorBoard's own default is a folder below this one
+    with board(None) as write:
+        write(LINE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_folder_the_package_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with board(None) as write:
         write(LINE)

@@ -1,0 +1,47 @@
+"""torchvision's classifiers as a family, by their plain names; loads neither torchvision nor torch by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from featx.models.facts import Inspection
+from featx.models.family import Asked, Blueprint, Family
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_RESNETS = ("resnet", "resnext", "wide_resnet")
+
+
+class TorchvisionFamily(Family):
+    """Networks that torchvision builds."""
+
+    is_always_traced = True
+
+    def names(self) -> list[str]:
+        """See `Family`."""
+        from featx.models import torchvision_models  # heavy
+
+        return torchvision_models.names()
+
+    def takes_stem(self, name: str) -> bool:
+        """See `Family`: ResNets do."""
+        return name.startswith(_RESNETS)
+
+    def inspect(self, asked: Asked) -> Inspection:
+        """See `Family`."""
+        from featx.models import torchvision_models  # heavy
+
+        return torchvision_models.inspect(asked)
+
+    def build(self, plan: Blueprint) -> nn.Module:
+        """See `Family`."""
+        from featx.models import torchvision_models  # heavy
+
+        return torchvision_models.build(plan.name, plan.options)
+
+    def find_head(self, module: nn.Module) -> str:
+        """See `Family`."""
+        from featx.models import torchvision_models  # heavy
+
+        return torchvision_models.find_head(module)
