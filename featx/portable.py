@@ -207,11 +207,11 @@ def read_model(path: str | Path) -> LinearModel:
         whole = coef.ndim == 2 and intercept.shape == coef.shape[:1] and normalize in (None, "l2")
         whole = whole and about["format"] == FORMAT and len(classes) == max(2, len(coef))
     except FileNotFoundError:
-        raise CorruptStoreError(f"there is no file {path}", "`save` of a fitted model writes one") from None
+        raise CorruptStoreError(f"there is no file {path}", "save a fitted model with `save` first") from None
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
-        raise CorruptStoreError(f"{path} is no model that featx saved: {error}", "save it again") from error
+        raise CorruptStoreError(f"{path} is not a model saved by featx: {error}", "save it again") from error
     if not whole:
-        raise CorruptStoreError(f"{path} is damaged: its parts do not belong together", "save it again")
+        raise CorruptStoreError(f"{path} is damaged: its parts do not match", "save it again")
     return LinearModel(
         np.asarray(coef, np.float64), np.asarray(intercept, np.float64), classes, normalize, about["params"]
     )

@@ -159,7 +159,7 @@ def opened(path: Path, hint: str = _REMOVE) -> Iterator[int]:
         raise StoreError(f"{path} cannot be read: {exc.strerror or exc}", hint) from exc
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise CorruptStoreError(f"{path} is no regular file", hint)
+            raise CorruptStoreError(f"{path} is not a regular file", hint)
         yield fd
     except OSError as exc:
         raise StoreError(f"{path} cannot be read: {exc.strerror or exc}", hint) from exc
@@ -216,11 +216,11 @@ def parse_json(path: Path, data: bytes, hint: str = _REMOVE) -> Any:
         _refuse_deep(data, value)
         return value
     except (ValueError, RecursionError) as exc:
-        raise CorruptStoreError(f"{path} is damaged: no valid JSON ({str(exc)[:80]})", hint) from exc
+        raise CorruptStoreError(f"{path} is damaged: not valid JSON ({str(exc)[:80]})", hint) from exc
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _refuse_deep(data: bytes, value: Any) -> None:
@@ -233,7 +233,7 @@ def _refuse_deep(data: bytes, value: Any) -> None:
         if not parts:
             return
         level = [child for part in parts for child in (part.values() if isinstance(part, dict) else part)]
-    raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")
+    raise ValueError(f"it is nested more than {_MAX_DEPTH} levels deep")
 
 
 def make_folder(path: Path) -> None:

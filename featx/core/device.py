@@ -33,13 +33,13 @@ def pick_device(name: str) -> torch.device:
 
 def torch_device(name: Any, known: str = _KNOWN) -> torch.device:
     """Return the device of this name, or raise OptionError where it is none of `known`, or absent."""
-    hint = "use --device cpu; `featx doctor` looks at the installation"
+    hint = "use --device cpu; `featx doctor` checks the installation"
     if not (isinstance(name, str) and re.fullmatch(r"cpu|cuda(:(0|[1-9][0-9]{0,2}))?", name)):
         raise OptionError(f"device is {name!r:.42}, expected {known}", hint)
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise OptionError(
-            f"device is {name!r}, expected one that is here: torch finds {torch.cuda.device_count()} CUDA device(s)",
+            f"device is {name!r}, expected an available one: torch finds {torch.cuda.device_count()} CUDA device(s)",
             hint,
         )
     return device

@@ -45,18 +45,18 @@ def worse_than_guessing(scores: Mapping[str, Scores], *, balanced: bool = False,
     if not worse:
         return ""
     said = ", ".join(f"{part} loss {_short(scores[part].loss)} ({_short(guessed[part])})" for part in worse)
-    found = f"worse than guessing the classes by their shares of the training rows: {said}, theirs in brackets"
+    found = f"worse than guessing by class frequency: {said}, guessing in brackets"
     return f"{found}; {_why(worse, scores, lr)}"
 
 
 def _why(worse: list[str], scores: Mapping[str, Scores], lr: float | None) -> str:
     if "train" not in worse:
-        return "what was learnt of the training rows does not hold for others"
+        return "what was learnt from the training rows does not generalise"
     hint = "" if lr is None else f": try another --lr than {lr:g}"
     chance = np.max(scores["train"].confusion.sum(axis=1)) / scores["train"].confusion.sum()
     if scores["train"].accuracy > chance:
         other = hint or ": softmax regression without --sweep standardises the features"
-        return f"classes are told apart, but training did not settle{other}"
+        return f"the classes are told apart, but training did not converge{other}"
     return f"nothing was learnt{hint}"
 
 

@@ -47,7 +47,7 @@ def download(url: str, path: Path, algorithm: str, digest: str = "", progress: P
     with replacing(path) as fd:
         found = _copy(url, fd, hashlib.new(algorithm, usedforsecurity=False), f"download {path.name}", progress)
         if not found.startswith(digest):
-            raise NetworkError(f"what the server gives has {algorithm} {found}")
+            raise NetworkError(f"what the server sent has {algorithm} {found}")
 
 
 def reach(url: str) -> None:

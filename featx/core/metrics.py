@@ -80,7 +80,7 @@ def _check(values: NDArray[np.float64], labels: NDArray[Any], n_classes: int) ->
     largest = values.max(axis=1)
     if not np.isfinite(largest).all():
         row = int(np.argmin(np.isfinite(largest)))
-        raise FeatureError(f"logits of row {row} are {values[row].tolist()[:8]}, expected numbers")
+        raise FeatureError(f"logits of row {row} are {values[row].tolist()[:8]}, expected finite numbers")
 
 
 def full_logits(model: Any, X: Any, n_classes: int) -> NDArray[np.float64]:

@@ -65,7 +65,7 @@ class Recorded:
     @property
     def wish(self) -> str:
         """What is wanted, in words."""
-        return f"run {self.run} wants the weights {self.weights} of {self.name}, tensors of SHA-256 {self.sha256}"
+        return f"run {self.run} needs the weights {self.weights} of {self.name}, tensors with SHA-256 {self.sha256}"
 
 
 def recorded(run: str, folder: Path, record: Mapping[str, Any], *, ours: bool) -> Recorded:

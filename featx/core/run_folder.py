@@ -88,7 +88,7 @@ class Run:
         """
         record = atomic.read_json(self.path / RECORD_FILE, MAX_RECORD_BYTES, self._hint)
         if not isinstance(record, dict):
-            raise CorruptStoreError(f"{self.path / RECORD_FILE} is damaged: no record", self._hint)
+            raise CorruptStoreError(f"{self.path / RECORD_FILE} is damaged: it is not a record", self._hint)
         return record
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -288,12 +288,12 @@ class Runs:
             return found[0]
         if found:
             near = first_few([run.id for run in found], _LISTED)
-            raise OptionError(f"{text!r:.80} begins {len(found)} runs: {near}", "give more of the id")
+            raise OptionError(f"{text!r:.80} matches {len(found)} runs: {near}", "give more characters of the id")
         if text and _is_file(Path(text) / RECORD_FILE):
             return Run(Path(text).absolute())
         ids = [run.id for run in runs if kind is None or f"-{kind}-" in run.id]
         makes = f"`featx {kind}` makes one" if kind else "`featx fit` and `featx train` make them"
-        hint = suggest(text, ids) or (f"the last one is {ids[-1]}" if ids else makes)
+        hint = suggest(text, ids) or (f"the latest is {ids[-1]}" if ids else makes)
         raise OptionError(f"no finished run {text!r:.80} in {self.folder}", hint)
 
     def unfinished(self, kind: str, command: list[str]) -> list[Run]:

@@ -75,7 +75,7 @@ class LayerSpec:
     def __post_init__(self) -> None:
         if not self._NODE.fullmatch(self.node):
             raise OptionError(
-                f"layer {self.node[:80]!r} is no node name, expected letters, digits, '_', '-' and '.', or '*' and '?'",
+                f"layer {self.node[:80]!r} is not a node name, expected letters, digits, '_', '-', '.', '*' and '?'",
                 "`featx layers BACKBONE` lists them",
             )
         if not self._POOL.fullmatch(self.pool):
@@ -281,14 +281,14 @@ class PreprocessSpec:
         check_choice("resize", self.fit, RESIZES)
         check_bits(self.bits)
         if self.fit == "none" and (self.resize, self.crop) != (None, None):
-            raise OptionError("--resize none leaves the size alone, and a size was given", "leave one of them out")
+            raise OptionError("--resize none keeps the images' size, and a size was given", "leave one of them out")
         # One spelling a value, as the digest needs it: (0, 0, 0) is (0.0, 0.0, 0.0).
         for name, values in (("mean", self.mean), ("std", self.std)):
             object.__setattr__(self, name, checked_numbers(name, values))
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise OptionError(
                 f"mean has {len(self.mean)} and std {len(self.std)} values for {self.channels} channel(s)",
-                "give one value a channel to --mean and --std",
+                "give one value per channel to --mean and --std",
             )
         if not all(map(math.isfinite, self.mean)):
             raise OptionError(f"mean {self.mean} is not finite", "give finite values to --mean")
@@ -300,19 +300,19 @@ class PreprocessSpec:
         views = self.views
         if views.crops > 1 and (self.fit != "crop" or self.crop is None or self.resize is None):
             raise OptionError(
-                f"--crops {views.crops} cuts corners off a picture larger than the input, and there is none: "
+                f"--crops {views.crops} crops corners of images larger than the input, and there are none: "
                 f"{'no size was given' if self.fit == 'crop' else f'--resize {self.fit} keeps the whole image'}",
                 "give --size" if self.fit == "crop" else "use --resize crop",
             )
         if views.crops > 1 and self.resize <= self.crop:  # type: ignore[operator]
             raise OptionError(
-                f"--crops {views.crops} of {self.crop} px out of images resized to {self.resize} px are all the same",
-                "resize to more than the crop's size",
+                f"--crops {views.crops} of {self.crop} px from images resized to {self.resize} px are all the same",
+                "resize to more than the crop size",
             )
         if views.scales == Views.scales:
             return
         if self.crop is None:
-            raise OptionError("--scales multiplies the input size, and there is none", "give --size")
+            raise OptionError("--scales multiplies the input size, and none was given", "give --size")
         sizes = [self.at_scale(scale).crop for scale in views.scales]
         if len(set(sizes)) < len(sizes):
             raise OptionError(

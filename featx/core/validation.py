@@ -43,7 +43,7 @@ BITS = (8, 16)
 def check_bits(bits: Any) -> None:
     """Raise OptionError for a number of bits that cannot count of 16; None is any."""
     if bits is not None and not (isinstance(bits, numbers.Integral) and BITS[0] <= int(bits) <= BITS[1]):
-        raise OptionError(f"bits is {bits!r}, expected {BITS[0]} to {BITS[1]}", "12 for a camera of 12 bits")
+        raise OptionError(f"bits is {bits!r}, expected {BITS[0]} to {BITS[1]}", "for example 12 for a 12-bit camera")
 
 
 def check_text(name: str, value: object, expected: str, hint: str = "") -> None:

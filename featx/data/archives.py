@@ -71,9 +71,9 @@ class ArchiveFiles:
             return "../" * ups.pop()
         furthest = max(outside, key=lambda name: name.count("../"))
         raise SourceError(
-            f"archive {self.where} holds {first_few([furthest or '.'])}, which leads out of where others lie; "
-            "expected all members below one folder",
-            "make it again from the folder that holds them all, without .. in names",
+            f"archive {self.where} holds {first_few([furthest or '.'])}, which leads out of the others' folder; "
+            "expected all members in one folder",
+            "recreate it from the folder that contains them all, without .. in names",
         )
 
     @property
@@ -102,14 +102,14 @@ class ArchiveFiles:
             # zipfile and tarfile pass on whatever their parsers meet: struct.error, OverflowError, RecursionError, ...
             except Exception as exc:
                 reason = " ".join(str(exc).split())[:200] or type(exc).__name__
-                raise SourceError(f"archive {self.where} is no readable {self.kind}: {reason}", self.hint) from exc
+                raise SourceError(f"archive {self.where} is not a readable {self.kind}: {reason}", self.hint) from exc
         return self._members
 
     def names(self) -> list[str]:
         """Return the members' names, sorted; warn where one name stands for several images."""
         found = sorted(self.members())
         if twice := find_images(self._twice, self.head).images:
-            text = f"archive {self.where} holds more than one image of a name, of which the last one counts: "
+            text = f"archive {self.where} has several images with the same name, of which the last is used: "
             warnings.warn(text + first_few(twice), FeatxWarning, stacklevel=2)
         return found
 
@@ -126,7 +126,7 @@ class ArchiveFiles:
             why = " ".join(str(exc).split())[:200] or type(exc).__name__
             raise ImageError(
                 f"image {name} in {self.where} cannot be read: {why}",
-                "make the archive again (zip -r, without a password), or use --on-error skip",
+                "recreate the archive (zip -r, without a password), or use --on-error skip",
                 reason=f"image {name} cannot be read: {why}",
             ) from exc
 
@@ -215,7 +215,7 @@ class TarFiles(ArchiveFiles):
     """The members of an uncompressed tar archive, read by offset; of links only hard ones, to what it holds itself."""
 
     kind = "tar"
-    hint = "it must be an uncompressed tar; make or download it again"
+    hint = "it must be an uncompressed tar; recreate or download it again"
 
     def _list(self) -> Members:
         found, twice = tar_members(self._path)
@@ -234,7 +234,7 @@ class TarFiles(ArchiveFiles):
         if not place:
             raise ImageError(
                 f"image {name} is no ordinary file in {self.where}",
-                "links in it are followed where they are hard, and what they mean stands before them",
+                "only hard links are followed, to members that come before them",
                 reason=f"image {name} is no ordinary file",
             )
         offset, size, *pieces = place

@@ -67,7 +67,7 @@ class StackFile:
         if len(data) != math.prod(self.shape[1:]):
             raise ImageError(
                 f"image {row} of {self.path} is cut off",
-                "make or copy the file again",
+                "write or copy the file again",
                 reason=f"image {row} is cut off",
             )
         return np.frombuffer(data, np.uint8).reshape(self.shape[1:])
@@ -168,7 +168,7 @@ def npy(spec: str, memo: Memo | None) -> dict[str, ArraySource]:
     # numpy's parser of headers passes on SyntaxError, struct.error, tokenize.TokenError, ...
     except Exception as exc:
         reason = " ".join(str(exc).split())[:200]
-        raise SourceError(f"{spec} is no readable .npy: {reason}", "save it again with np.save") from exc
+        raise SourceError(f"{spec} is not a readable .npy: {reason}", "save it again with np.save") from exc
     needed = start + math.prod(shape) * dtype.itemsize
     # Nothing in the file could tell a damaged shape from a right one but the bytes that are there.
     if shape:
@@ -231,7 +231,7 @@ class H5Arrays(Mapping[str, Any]):
             self._check_size(name, dataset, self._path.stat().st_size)
             return DiskImages(H5File(self._path, name, dataset.shape, dataset.dtype, self._memo))
         if dataset.size * dataset.dtype.itemsize > MAX_FILE_BYTES:
-            raise SourceError(f"{self._path}: dataset {name} is too large for labels", "look at its shape")
+            raise SourceError(f"{self._path}: dataset {name} is too large to be labels", "check its shape")
         return _strings(dataset)
 
     def _check_size(self, name: str, dataset: h5py.Dataset, size: int) -> None:
@@ -293,4 +293,4 @@ def h5(spec: str, memo: Memo | None) -> dict[str, ArraySource]:
         raise
     except Exception as exc:  # h5py raises OSError, KeyError, RuntimeError, ... for damage
         reason = " ".join(str(exc).split())[:200]
-        raise SourceError(f"{spec} is no readable HDF5 file: {reason}", "make or copy it again") from exc
+        raise SourceError(f"{spec} is not a readable HDF5 file: {reason}", "write or copy it again") from exc

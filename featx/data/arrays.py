@@ -43,7 +43,7 @@ class ArraySource:
         For another type or shape.
     """
 
-    unlabelled = "give labels beside the images, for example np.savez(path, X=images, y=labels)"
+    unlabelled = "add labels to the images, for example np.savez(path, X=images, y=labels)"
     """What would give labels, where there are none."""
 
     def __init__(
@@ -69,7 +69,8 @@ class ArraySource:
         self.ids: Sequence[str] = [f"{i:06d}" for i in range(len(images))] if ids is None else list(ids)
         if not len(images) == len(self.labels) == len(self.ids):
             raise SourceError(
-                f"{spec}: {len(images)} images, {len(self.labels)} labels and {len(self.ids)} ids, expected as many"
+                f"{spec}: {len(images)} images, {len(self.labels)} labels and {len(self.ids)} ids, "
+                "expected the same number of each"
             )
 
     def _check(self, images: npt.NDArray[Any], channels: int | None) -> int:
@@ -135,7 +136,7 @@ def check_images(spec: str, dtype: np.dtype[Any], shape: tuple[int, ...], channe
 def _mended(shape: tuple[int, ...]) -> str:
     """Say what to do with uint8 images of another number of channels."""
     if shape[3] in TRANSPARENT:
-        return f"leave the transparency out: x[..., :{shape[3] - 1}]"
+        return f"drop the alpha channel: x[..., :{shape[3] - 1}]"
     return "put the channels last: np.moveaxis(x, 1, 3)"
 
 
@@ -174,7 +175,7 @@ def npz(spec: str, memo: object) -> dict[str, ArraySource]:
     except Exception as exc:
         reason = " ".join(str(exc).split())[:200]
         raise SourceError(
-            f"{spec} is no readable .npz of plain arrays: {reason}", "save it again with np.savez"
+            f"{spec} is not a readable .npz of plain arrays: {reason}", "save it again with np.savez"
         ) from exc
 
 
@@ -278,7 +279,7 @@ def _characters(spec: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if values.dtype.kind == "U" and values.nbytes:
         codes = np.frombuffer(values.astype(values.dtype.newbyteorder("=")).tobytes(), np.uint32)
         if codes.max() > sys.maxunicode:
-            raise SourceError(f"{spec}: strings hold the number {codes.max()}, expected characters", "make them again")
+            raise SourceError(f"{spec}: strings contain the code {codes.max()}, expected characters", "make them again")
     return values
 
 
@@ -298,7 +299,7 @@ def _npz_labels(spec: str, x: npt.NDArray[Any], y: npt.NDArray[Any] | None) -> n
         )
     # One type for all splits: numpy joins int64 and uint64 to floats.
     if y.dtype.kind == "u" and len(y) and y.max() > np.iinfo(np.int64).max:
-        raise SourceError(f"{spec}: the label {y.max()} does not fit into 64 bits with a sign")
+        raise SourceError(f"{spec}: the label {y.max()} does not fit into a signed 64-bit integer")
     return _characters(spec, y) if y.dtype.kind == "U" else y.astype(np.int64)
 
 
@@ -306,6 +307,6 @@ def _in_range(spec: str, y: npt.NDArray[Any], classes: tuple[str, ...]) -> Label
     """Return labels; SourceError unless they are positions in `classes`, or -1 for none."""
     if y.dtype.kind != "i" or (len(y) and not -1 <= y.min() <= y.max() < len(classes)):
         raise SourceError(
-            f"{spec}: labels lie outside the {len(classes)} classes it names, expected 0 to {len(classes) - 1}"
+            f"{spec}: labels are outside the {len(classes)} classes it names, expected 0 to {len(classes) - 1}"
         )
     return y

@@ -100,7 +100,7 @@ def _first_shape(source: Source, spec: PreprocessSpec) -> Shape:
 def none_decoded(reasons: Sequence[str]) -> ImageError:
     """Return the error for a source of which no image can be decoded, for these reasons."""
     first = f"; the first: {reasons[0]}" if reasons else ""
-    return ImageError(f"none of the images can be decoded{first}", "look at one of them")
+    return ImageError(f"none of the images can be decoded{first}", "check one of them")
 
 
 def _check_channels(source: Source, spec: PreprocessSpec) -> None:
@@ -110,9 +110,9 @@ def _check_channels(source: Source, spec: PreprocessSpec) -> None:
     if takes not in (1, 3):
         hint = f"give them as an array of uint8 (n, H, W, {takes}), or as a .npy, .npz or HDF5 file of one"
     elif has - takes in (1, 3):
-        hint = f"if the last one is transparency, leave it out: x[..., :{has - 1}]"
+        hint = f"if the last one is alpha, drop it: x[..., :{has - 1}]"
     else:
-        hint = "choose those that are colours: x[..., [0, 1, 2]]; or take a network of your own that sees all"
+        hint = "select the colour channels: x[..., [0, 1, 2]]; or use your own network that takes all of them"
     raise SourceError(
         f"images of {source.spec} have {has} channel{'s' * (has > 1)}, and the network takes {takes}", hint
     )
@@ -201,7 +201,7 @@ class _Crew:
             named |= slow
             for row in sorted(slow):
                 warnings.warn(
-                    f"image {self.source.ids[row]} has been read for {SLOW_SECONDS:g} s and is not there yet",
+                    f"image {self.source.ids[row]} has been loading for {SLOW_SECONDS:g} s",
                     FeatxWarning,
                     stacklevel=2,
                 )
@@ -244,11 +244,11 @@ class _Crew:
             raise OutOfMemoryError(f"memory ran out while image {name} was read", hint) from exc
         except BaseException as exc:  # a source or decoder may raise anything, even SystemExit
             said = " ".join(f"{type(exc).__name__}: {exc}".split())[:200]
-            raise SourceError(f"image {name} could not be read: {said}", "look at the image and its source") from exc
+            raise SourceError(f"image {name} could not be read: {said}", "check the image and its source") from exc
         if self.spec.crop is None and views[0].shape[:2] != self.shape[1:]:
             height, width = views[0].shape[:2]
             raise ImageError(
                 f"image {name} has {height} x {width} px, the first one {self.shape[1]} x {self.shape[2]}",
-                "give --size, so that all have one size",
+                "give --size, so that all have the same size",
             )
         return views

@@ -112,7 +112,7 @@ def _pictures(source: Source, row: int, preprocess: PreprocessSpec | None) -> It
     image, _ = source[row]
     if image.shape[2] not in (1, 3):
         raise SourceError(
-            f"images of {source.spec} have {image.shape[2]} channels, and a sheet shows 1 or 3", "show three of them"
+            f"images of {source.spec} have {image.shape[2]} channels, expected 1 or 3", "select three of them"
         )
     flip = preprocess is not None and preprocess.views.flip
     for view in [image] if preprocess is None else prepare_views(image, preprocess, source.ids[row]):

@@ -91,10 +91,10 @@ def label_notes(partition: Partition, sources: Mapping[str, Labelled]) -> list[s
     said = []
     for split, count in partition.unlabelled.items():
         where = "" if split == "all" else f" of {split}"
-        said.append(f"{count:,} of {len(sources[split].ids):,} rows{where} have no label: they are left out")
+        said.append(f"{count:,} of {len(sources[split].ids):,} rows{where} have no label and are left out")
     found = conflicts(partition.sources().values())
     if found.images:
-        stand = "image stands" if found.images == 1 else "images stand"
+        stand = "image is listed" if found.images == 1 else "images are listed"
         more = ", ..." if found.images > len(found.examples) else ""
         said.append(
             f"{found.images:,} {stand} under several classes, in {found.rows:,} rows: {', '.join(found.examples)}{more}"
@@ -117,5 +117,5 @@ def check_readable(sources: Iterable[Any]) -> None:
         names = first_few([s.ids[r] for s, r in bad], 10)
         raise ImageError(
             f"{len(bad):,} of {sum(map(len, parts)):,} images cannot be read: {names}; the first: {exc.message}",
-            "mend or remove them, or use --on-error skip",
+            "fix or remove them, or use --on-error skip",
         ) from exc

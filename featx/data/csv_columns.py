@@ -62,7 +62,7 @@ class Lines:
                 if any(values):
                     yield reader.line_num, values
         except csv.Error as exc:
-            raise line_error(self.where, reader.line_num, f"it is no CSV: {exc}", "look at its quotes") from exc
+            raise line_error(self.where, reader.line_num, f"it is not CSV: {exc}", "check its quotes") from exc
 
     def first(self) -> list[list[str]]:
         """Return the values of the first two rows, as far as there are any."""
@@ -162,9 +162,9 @@ def _check_index(lines: Lines, width: int) -> None:
         is_number = values[0].isdecimal() and len(values[0]) <= _DIGITS
         if not is_number or int(values[0]) <= before:
             found = f"it begins with {first_few([repr(values[0])[:40]])}" + (f" after {before}" if before >= 0 else "")
-            what = f"{found}, expected a path, or pandas' index, which counts up from row to row"
+            what = f"{found}, expected a path, or pandas' index, which increases from row to row"
             order = ",".join(("label", "path", "split")[:width])
-            raise line_error(lines.where, number, what, f"{EXAMPLE}, in its columns' order: here perhaps {order}")
+            raise line_error(lines.where, number, what, f"{EXAMPLE}, in the order of its columns, here perhaps {order}")
         before = int(values[0])
 
 
@@ -178,7 +178,7 @@ def _check_labels(lines: Lines, at: int) -> None:
             found[values[at]] = None
     if found:
         named = first_few(list(found))
-        what = f"without a header the value behind a path is its label, and all labels here are splits: {named}"
+        what = f"without a header the value after a path is its label, and all labels here are splits: {named}"
         raise line_error(lines.where, next(iter(lines))[0], what, f"{EXAMPLE}; or path,split, or label,path,split")
 
 
@@ -202,7 +202,7 @@ def _is_image(cell: str) -> bool:
 def _not_understood(cells: Sequence[str]) -> str:
     expected = ", ".join(("path", *COLUMNS["path"][:4]))
     return (
-        f"it is neither a header with a column of paths ({expected}) nor an image's path first; "
+        f"it is neither a header with a column of paths ({expected}) nor a row whose first value is an image's path; "
         f"it begins with {first_few([repr(cell)[:40] for cell in cells])}"
     )
 

@@ -93,7 +93,7 @@ def open_list(
     try:
         text = _decoded(path.read_bytes(), str(path))
     except OSError as exc:
-        raise SourceError(f"list {path} cannot be read: {exc.strerror}", "look at its permissions") from exc
+        raise SourceError(f"list {path} cannot be read: {exc.strerror}", "check its permissions") from exc
     layout = read_list(text, str(path), below)
     files = FolderFiles(below.folder, memo)
     _check_any_there(files, layout, path, below)
@@ -104,7 +104,7 @@ def _folder(root: str | os.PathLike[str]) -> Path:
     folder = expanded(root)
     if not os.fspath(root) or not os.path.isdir(folder):
         raise OptionError(
-            f"root {os.fspath(root)!r} is no folder, expected the one that a list's paths lie below", "look at its name"
+            f"root {os.fspath(root)!r} is not a folder, expected the base of a list's paths", "check its name"
         )
     return folder
 
@@ -140,7 +140,7 @@ def _decoded(data: bytes, where: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         number = exc.object[: exc.start].count(b"\n") + 1
-        raise line_error(where, number, "it is no UTF-8 text", "save the list again as CSV UTF-8") from exc
+        raise line_error(where, number, "it is not UTF-8 text", "save the list again as CSV UTF-8") from exc
 
 
 class _Table:
@@ -160,17 +160,17 @@ class _Table:
         split = values.get("split", "").lower()
         if "split" in values and split_of(split) is None:
             found = repr(values["split"])[:80]
-            raise self._error(number, f"its split is {found}, expected train, val or test", "name one in each row")
+            raise self._error(number, f"its split is {found}, expected train, val or test", "give one in each row")
         return split or "all", Row(name, name, values.get("label") or None)
 
     def _name(self, path: str, number: int) -> str:
         """Return a path as it is called below the folder; SourceError for one that could lead out of it."""
         name = self.below.name_of(path) if PurePosixPath(path).parts else "."
         if name is None:
-            what = f"its path is {path!r:.200}, expected one below {self.below.name}"
+            what = f"its path is {path!r:.200}, expected one inside {self.below.name}"
             raise self._error(number, what, self._other_root(path))
         if name == ".":
-            raise self._error(number, "it has no path, expected an image's", "remove the line")
+            raise self._error(number, "it has no path, expected that of an image", "remove the line")
         return name
 
     def _other_root(self, path: str) -> str:
@@ -179,7 +179,7 @@ class _Table:
             return f"write paths without .. and drives; {ROOT} names another folder"
         rows = (cells for _, cells in self.lines if len(cells) == self.width)
         folders = {os.path.dirname(at) for cells in rows if (at := cells[self.columns["path"]]).startswith("/")}
-        return f"name the folder that holds them all, perhaps --root {os.path.commonpath(folders)}"
+        return f"give the folder that contains them all, perhaps --root {os.path.commonpath(folders)}"
 
     def _error(self, number: int, what: str, hint: str) -> SourceError:
         return line_error(self.lines.where, number, what, hint)
@@ -206,7 +206,7 @@ def _where(name: str, below: Below) -> str:
     real = Path(os.path.realpath(below.folder))
     for folder in (Path(), *real.parents):
         if os.path.exists(folder / name):
-            return f"with --root {folder} they would be found"
+            return f"add --root {folder}, where they can be found"
     if "\\" in name and os.path.exists(real / name.replace("\\", "/")):
         return r"write / instead of \ between folders"
-    return f"its paths are looked for below {below.folder.absolute()}; {ROOT} names another folder"
+    return f"its paths are relative to {below.folder.absolute()}; {ROOT} names another folder"

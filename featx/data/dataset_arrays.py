@@ -69,7 +69,7 @@ def cifar(folder: str, train: Sequence[str], test: str, labels: int) -> Callable
 def _records(path: Path, size: int) -> npt.NDArray[np.uint8]:
     data = np.fromfile(path, np.uint8)
     if len(data) % size:
-        raise ValueError(f"{path.name} has {len(data):,} bytes, expected whole records of {size:,}: it is cut off")
+        raise ValueError(f"{path.name} has {len(data):,} bytes, expected whole records of {size:,}: it is truncated")
     return data.reshape(-1, size)
 
 
@@ -186,7 +186,7 @@ def _mnist_set(
 
 
 def _cifar_set(name: str, md5: str, folder: str, read: Callable[[Path], Arrays], classes: str) -> ArraySet:
-    note = f"; the {name}-python.tar.gz that torchvision takes holds pickles, which featx never loads"
+    note = f"; the {name}-python.tar.gz that torchvision uses contains pickles, which featx never loads"
     url = f"https://www.cs.toronto.edu/~kriz/{name}-binary.tar.gz"
     return ArraySet((Remote((url,), md5, unpacked=(folder,), note=note),), read, f"{folder}/{classes}")
 

@@ -44,6 +44,6 @@ def check_rows(name: str, remotes: Sequence[Remote], found: Mapping[str, int], w
     wrong = [f"{rows:,} {split} images of {expected.get(split, 0):,}" for split, rows in found.items()]
     unpacked = ", ".join(f"{remote.folder}/{made}".removeprefix("./") for remote in remotes for made in remote.unpacked)
     raise SourceError(
-        f"data set {name} in {where} is not whole: it has {', '.join(wrong)}",
+        f"data set {name} in {where} is incomplete: it has {', '.join(wrong)}",
         f"delete {unpacked} there to have it unpacked or downloaded again",
     )

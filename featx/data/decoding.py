@@ -91,7 +91,7 @@ def decode(data: bytes, name: str, bits: int | None = None, remarks: Remarks | N
             raise refusal(name, data, kind, exc, lines) from exc
     if lines:
         said = first_few(list(dict.fromkeys(lines)))
-        remarks.say("libtiff", name, f"is decoded, and libtiff says of it: {said[:300]}")
+        remarks.say("libtiff", name, f"was decoded, but libtiff warned: {said[:300]}")
     return pixels
 
 
@@ -130,7 +130,7 @@ def _check_pixels(size: tuple[int, int], name: str) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
         raise ImageError(
-            f"image {name}: {width} x {height} pixels, at most {MAX_PIXELS:,} are decoded",
+            f"image {name}: {width} x {height} pixels, expected at most {MAX_PIXELS:,}",
             "shrink or remove it, or use --on-error skip",
         )
 
@@ -248,7 +248,7 @@ def _resize(picture: Image.Image, spec: PreprocessSpec, name: str) -> Image.Imag
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"image {name}: {picture.width} x {picture.height} pixels become {width} x {height} when resized, "
-            f"at most {MAX_PIXELS:,} are made",
+            f"expected at most {MAX_PIXELS:,}",
             "remove it, or use --on-error skip",
         )
     return picture.resize((width, height), _INTERPOLATIONS[spec.interpolation])

@@ -32,8 +32,8 @@ DIGEST = 2
 
 
 _DARK = (
-    f"has more than 8 bits a sample, and no value reaches {DARK:,}: it comes out nearly black "
-    "(--bits 12 if twelve bits count)"
+    f"has more than 8 bits per sample, and no value reaches {DARK:,}: it comes out nearly black "
+    "(--bits 12 if twelve bits are used)"
 )
 
 
@@ -118,7 +118,7 @@ def widen_planes(image: ImageFile.ImageFile, data: bytes) -> None:
         if tile.codec_name == "raw" and isinstance(tile.args, tuple):
             whole = letters.get(str(tile.args[0]))
             if whole is None or set(numbers(data, BITS_PER_SAMPLE)[0]) != {BITS[1]}:
-                raise ValueError("its samples lie in planes of more than 8 bits, which Pillow does not read")
+                raise ValueError("its samples are in planes of more than 8 bits, which Pillow does not read")
             image.tile[i] = tile._replace(args=(whole, *tile.args[1:]))
 
 
@@ -163,7 +163,7 @@ def upper_eight(
         bits = _counted(deep, high, data, name, remarks)
     if high >> bits:
         most = (1 << bits) - 1
-        raise ValueError(f"it holds the value {high:,}, and {bits} bits (--bits) hold {most:,} at most")
+        raise ValueError(f"it has the value {high:,}, and --bits {bits} allows at most {most:,}")
     return (deep >> (bits - BITS[0])).astype(np.uint8)
 
 
@@ -173,12 +173,12 @@ def _counted(deep: npt.NDArray[Any], high: int, data: bytes, name: str, remarks:
     # A PNG's samples are to be stretched to all 16 bits, whatever its sBIT: cameras rarely do so.
     bits = BITS[1] if stated is None or high >> stated else stated
     if remarks.differs("bits", bits):
-        text = f"counts {bits} of its 16 bits, others of this source another number: --bits tells one for all"
+        text = f"uses {bits} of its 16 bits, other images of this source use another number: --bits sets one for all"
         remarks.say("bits", name, text)
     if bits == BITS[1] and 0 < high < DARK:
         remarks.say("dark", name, _DARK)
     if bits < BITS[1] and data.startswith(_PNG) and high and not (deep & ((1 << (BITS[1] - bits)) - 1)).any():
-        text = f"says that {bits} of its 16 bits count, and is read so (--bits 16 if its values are stretched already)"
+        text = f"declares {bits} of its 16 bits as used, and is read so (--bits 16 if its values are already stretched)"
         remarks.say("stretched", name, text)
     return bits
 
@@ -205,7 +205,7 @@ def deep_colour(
         if bits is None and stated is None:
             remarks.say("dark", name, _DARK)
             return upper
-        raise ValueError("of its 16 bits a sample only the upper eight can be had, not those that count")
+        raise ValueError("of its 16 bits per sample only the upper eight can be read, not those that are used")
     deep = upper[..., : lower.shape[2]].astype(np.uint16) << BITS[0] | lower
     return np.broadcast_to(upper_eight(deep, data, bits, name, remarks), upper.shape)
 

@@ -119,7 +119,7 @@ def _check(name: str, remote: Remote, path: Path, memo: Memo | None) -> None:
     try:
         found = md5_of(path, memo)
     except OSError as exc:
-        raise SourceError(f"{path} of data set {name} cannot be read: {exc.strerror}", "look at the file") from exc
+        raise SourceError(f"{path} of data set {name} cannot be read: {exc.strerror}", "check the file") from exc
     if found != remote.md5:
         raise SourceError(
             f"{path} is not the {remote.name} of data set {name}: its md5 is {found}, expected {remote.md5}",

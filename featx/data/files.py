@@ -103,7 +103,7 @@ class FolderFiles:
             if not Path(real).is_relative_to(self._root):
                 raise SourceError(f"folder {path} is a link that leads out of {self.where}", hint)
         if real in around:
-            raise SourceError(f"folder {path} is reached by a link from inside itself", hint)
+            raise SourceError(f"folder {path} contains a link to itself", hint)
         return real
 
     def path(self, name: str) -> Path:

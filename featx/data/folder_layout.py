@@ -103,7 +103,7 @@ def _refuse_stray(images: list[str], where: str) -> None:
     if stray and others and (wrap := _wrapping_folder(others)):
         more = f" and {len(stray) - 1:,} more" if len(stray) > 1 else ""
         raise SourceError(
-            f"{where} holds the image {stray[0]}{more} beside one folder of folders, {wrap}",
+            f"{where} holds the image {stray[0]}{more} next to one folder of folders, {wrap}",
             f"name {where}/{wrap.rstrip('/')}, or move the image elsewhere",
         )
 
@@ -149,9 +149,9 @@ def _named_splits(keys: Collection[str], where: str, wrap: str) -> dict[str, str
     # 'train' alone beside others may be a class of vehicles; two such names are no coincidence.
     if "train" in found and len(found) > 1:
         raise SourceError(
-            f"{where} holds {' and '.join(sorted(found))} folders beside {', '.join(others)[:200]}: "
-            "splits or classes, but not both",
-            "move what is no split elsewhere",
+            f"{where} holds {' and '.join(sorted(found))} folders next to {', '.join(others)[:200]}: "
+            "expected splits or classes, not both",
+            "move what is not a split elsewhere",
         )
     top = expanded(where)
     place = None if top.is_file() else top / wrap
@@ -167,9 +167,9 @@ def _refuse_repeated(tops: Folders, others: list[str], where: str, place: Path |
         for top in tops:
             if _is_pair_of_splits(top, other) and (same := _repeated(tops[top], tops[other])):
                 said = splits_in(other)
-                why = f"it is not called {min(said)}" if len(said) == 1 else "its name does not say which"
+                why = f"it is not called {min(said)}" if len(said) == 1 else "its name does not say which one"
                 raise SourceError(
-                    f"{where} holds {other} beside {top}, with the same folders in it ({first_few(same)}): "
+                    f"{where} holds {other} next to {top}, with the same folders in it ({first_few(same)}): "
                     f"a split, but {why}",
                     _how_to_call(other, said, tops, place),
                 )
@@ -185,12 +185,12 @@ def _how_to_call(other: str, said: Collection[str], tops: Folders, place: Path |
     free = [split for split in wanted if split not in taken and not (place and os.path.lexists(place / split))]
     if not free:
         same = ", ".join(taken.get(split, split) for split in wanted)
-        return f"put it together with {same}, or move it elsewhere"
+        return f"merge it into {same}, or move it elsewhere"
     names = f"{', '.join(free[:-1])} or {free[-1]}" if len(free) > 1 else free[0]
     if place is None:
-        return f"make the archive again and call it {names} there, or leave it out"
+        return f"recreate the archive with it named {names}, or without it"
     command = shlex.join(["mv", str(place / other), str(place / free[0])])
-    return f"call it {names} (for example {command}), or move it elsewhere"
+    return f"rename it to {names} (for example {command}), or move it elsewhere"
 
 
 def _refuse_beside_flat(keys: Iterable[str], tops: Folders, others: list[str], where: str, place: Path | None) -> None:
@@ -199,11 +199,11 @@ def _refuse_beside_flat(keys: Iterable[str], tops: Folders, others: list[str], w
     for top, below in tops.items():
         if split_of(top) and len(below) > 1 and top not in flat:
             raise SourceError(
-                f"{where} holds {top}, a split beside images without classes ({first_few(others)}): "
+                f"{where} holds {top}, a split next to images without classes ({first_few(others)}): "
                 f"{top} would become a class",
-                f"name {shlex.quote(str(place / top))}, or move what is beside it elsewhere"
+                f"name {shlex.quote(str(place / top))}, or move what is next to it elsewhere"
                 if place
-                else f"make the archive again with {top} alone",
+                else f"recreate the archive with {top} alone",
             )
 
 
@@ -221,7 +221,7 @@ def _warn_of_splits_below(keys: Iterable[str], where: str) -> None:
     """Warn of ``cat/train/1.jpg`` and ``cat/test/2.jpg``: what was set aside would be learnt from."""
     holding = [top for top, below in _folders(keys).items() if len({split_of(name) for name in below} - {None}) > 1]
     if holding:
-        text = f"{where} holds splits below its classes ({first_few(sorted(holding))}), which are not told apart there"
+        text = f"{where} holds splits inside its classes ({first_few(sorted(holding))}), where they are not recognised"
         warnings.warn(f"{text}: put train and test above the classes", FeatxWarning, stacklevel=3)
 
 

@@ -46,7 +46,7 @@ def _tar_hint(where: str, names: Sequence[str]) -> str:
     below = shlex.quote(f"{where.rstrip('/')}/{folder}".rstrip("/"))
     return (
         "labels in .cls or .json files are not read: unpack them and put the images into class folders, or write a "
-        f"parquet file; for features alone, cat {below}/*.tar > all.tar, and name that"
+        f"parquet file; for features alone, cat {below}/*.tar > all.tar, and give that"
     )
 
 

@@ -54,7 +54,7 @@ def images_in(X: Any, channels: int | None = None) -> Pixels:
         return _channels_last(values, what, channels, "images")
     if values.ndim == 3 and (values.shape[2] == 3 or (is_tensor(X) and values.shape[0] == 3)):
         raise OptionError(
-            f"{what} of shape {values.shape} is one colour image, or {len(values)} grey ones",
+            f"{what} of shape {values.shape} is either one colour image or {len(values)} grey ones",
             "give x[None] for one image, x[:, None] for grey ones" if is_tensor(X) else "give x[None], or x[..., None]",
         )
     check_images("array", values.dtype, values.shape)
@@ -87,7 +87,7 @@ def listed(items: Sequence[Any], channels: int | None = None, bits: int | None =
         images = [np.repeat(image, 3, 2) if image.shape[2] == 1 else image for image in images]
     elif len(counts) > 1:
         raise OptionError(
-            f"images have {' and '.join(map(str, counts))} channels, expected as many each", "convert them"
+            f"images have {' and '.join(map(str, counts))} channels, expected the same number in each", "convert them"
         )
     alike = len({image.shape for image in images}) == 1
     made = (
@@ -167,15 +167,14 @@ def _of_tensor(x: Any) -> Pixels:
         raise OptionError(
             f"images are a tensor of {x.dtype} from {x.min():.3g} to {x.max():.3g}, expected uint8, or floats from 0 "
             "to 1",
-            "give them as they are before any normalisation, which featx does itself; floats from 0 to 255: "
-            "x.round().to(torch.uint8)",
+            "give them without normalisation, which featx does itself; floats from 0 to 255: x.round().to(torch.uint8)",
         )
     levels = 255 * x.double()
     rounded = levels.round()
     # What torchvision made of 8 bits comes back as it was, within the precision of its type.
     if x.numel() and (levels - rounded).abs().max() > max(1e-3, 128 * torch.finfo(x.dtype).eps):
         warnings.warn(
-            "images are floats that were no 8-bit images: they are rounded to 256 grey levels, as "
+            "images are floats that are not multiples of 1/255: they are rounded to 256 grey levels, as "
             f"{TO_UINT8} does", FeatxWarning, stacklevel=5,
         )  # fmt: skip
     return np.asarray(rounded.to(torch.uint8))
@@ -190,7 +189,7 @@ def _channels_last(values: Pixels, what: str, channels: int | None, kind: str) -
     if first == last:
         raise OptionError(
             f"{what} of shape {shape} may have its channels first or last",
-            "featx.data.arrays.ArraySource(x) takes uint8 with the channels last, and asks no more",
+            "featx.data.arrays.ArraySource(x) takes uint8 with the channels last, without this check",
         )
     if first:
         values = np.ascontiguousarray(np.moveaxis(values, 1, 3))

@@ -52,11 +52,11 @@ def _maybe(what: str, format: str) -> Kind:
     return Kind(what, format, _UPGRADE)
 
 
-_RAW = "develop it to JPEG or to a TIFF of 16 bits"
-_DRAWING = "draw it as PNG at the size you need"
-_FRAMES = "take its frames out as images"
+_RAW = "develop it to JPEG or to a 16-bit TIFF"
+_DRAWING = "render it as PNG at the size you need"
+_FRAMES = "extract its frames as images"
 _UNPACK = "unpack it"
-_DOWNLOAD = "download it again: a server's answer was kept instead of the image"
+_DOWNLOAD = "download it again: a web page was saved instead of the image"
 _HEIC = "pip install 'featx[heic]', or convert it to PNG or JPEG"
 
 HEIC = Kind("a HEIC file", "HEIF", _HEIC, is_sure=True)
@@ -69,7 +69,7 @@ HTML = _other("an HTML page", _DOWNLOAD)
 SVG = Kind("an SVG drawing", hint=_DRAWING)
 XML = _other("XML text")
 TEXT = _other("plain text")
-LFS = _other("a pointer of Git LFS and not the file itself", "git lfs pull")
+LFS = _other("a Git LFS pointer and not the file itself", "git lfs pull")
 ZEROS = _other("nothing but zeros", "copy or download it again")
 
 # The first that fits counts. Formats that run other programs or open other files stand among those that are not read:
@@ -114,7 +114,7 @@ SIGNATURES: Mapping[bytes, Kind] = {
     rb"Image type:": _maybe("an IM image", "IM"),
     rb"(?:\*[^\n]*\n)*(?:width|height) +\d": _maybe("an IMT", "IMT"),
     rb".{2048}PCD_": _maybe("a Photo CD", "PCD"),
-    rb".{128}DICM": Kind("a DICOM file", hint="export its picture as a PNG, of 16 bits where it has more than 8"),
+    rb".{128}DICM": Kind("a DICOM file", hint="export its image as a PNG, with 16 bits if it has more than 8"),
     rb"v/1\x01": Kind("an OpenEXR", hint="tone-map it to PNG"),
     rb"#\?R(?:ADIANCE|GBE)": Kind("a Radiance HDR", hint="tone-map it to PNG"),
     rb"BPG\xfb": Kind("a BPG"),
@@ -127,8 +127,8 @@ SIGNATURES: Mapping[bytes, Kind] = {
     rb"\x1c[\x01\x02\x03]": _other("an IPTC record"),
     rb"BUFR": _other("BUFR weather data"),
     rb"GRIB": _other("GRIB weather data"),
-    rb"\x89HDF\r\n\x1a\n": _other("an HDF5 file", "name it as a source: it may hold arrays of images"),
-    rb"\x93NUMPY": _other("a NumPy array", "name it as a source: it may hold arrays of images"),
+    rb"\x89HDF\r\n\x1a\n": _other("an HDF5 file", "give it as the source: it may contain arrays of images"),
+    rb"\x93NUMPY": _other("a NumPy array", "give it as the source: it may contain arrays of images"),
     rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": Kind("an OLE file (FlashPix, Office)"),
     rb"PK[\x03\x05]": _other("a zip archive", _UNPACK),
     rb"\x1f\x8b": _other("a gzip file", _UNPACK),

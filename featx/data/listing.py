@@ -129,7 +129,7 @@ def left_out_line(counts: Mapping[str, int]) -> str:
 
 def name_kinds(counts: Mapping[str, int]) -> str:
     """Return ``.heic 10, .txt 8``."""
-    named = [f"{suffix or 'without ending'} {count:,}" for suffix, count in counts.items()]
+    named = [f"{suffix or 'no extension'} {count:,}" for suffix, count in counts.items()]
     more = len(named) - _KINDS_NAMED
     return ", ".join(named[:_KINDS_NAMED]) + (f" and {more} more kinds" if more > 0 else "")
 
@@ -207,8 +207,8 @@ def _lost(folders: Mapping[str, Sequence[str]], where: str) -> SourceError:
     what = "class folder" if len(found) == 1 else f"{len(found)} class folders"
     every = count_kinds(name for names in folders.values() for name in names)
     return SourceError(
-        f"{where} has {what} without an image that can be read: {first_few(found)}",
-        hint_for(every) or "put images that featx reads there, or move what is no class elsewhere",
+        f"{where} has {what} without a readable image: {first_few(found)}",
+        hint_for(every) or "put readable images there, or move what is not a class elsewhere",
     )
 
 

@@ -201,7 +201,7 @@ def open_parquet(
     # pyarrow passes on what its parsers meet; json raises RecursionError.
     except Exception as exc:
         reason = " ".join(str(exc).split())[:200] or type(exc).__name__
-        raise SourceError(f"{spec} is no readable parquet: {reason}", "copy or download it again") from exc
+        raise SourceError(f"{spec} is not a readable Parquet file: {reason}", "copy or download it again") from exc
     names = {(shard.columns.label, shard.columns.classes) for found in shards.values() for shard in found}
     if len(names) > 1:
         raise SourceError(f"the parquet files of {spec} differ in labels or their names", "name one file")

@@ -60,7 +60,7 @@ def find_columns(file: pq.ParquetFile, where: str) -> Columns:
         raise SourceError(
             f"{where} has the columns {', '.join(schema.names)[:200] or 'none'}, expected one of images "
             "(binary, or a struct with bytes and path)",
-            "name its image column 'image'" if images else "a table without images is no source",
+            "name its image column 'image'" if images else "a table without images cannot be a source",
         )
     labels = [name for name in schema.names if _is_label(schema.field(name).type)]
     told = [name for name in labels if _kind(features, name) == "ClassLabel"]
@@ -75,7 +75,7 @@ def _unlabelled(schema: pa.Schema, others: Sequence[str]) -> str:
     """Say what the columns beside the images hold instead of labels, and what to do."""
     if name := next((name for name in LABEL_NAMES if name in others), None):
         kind = schema.field(name).type
-        return f"its column {name} holds {kind}, expected one whole number, string or bool a row: write such a column"
+        return f"its column {name} holds {kind}, expected one whole number, string or bool per row: write such a column"
     held = f" (it has {', '.join(others)[:200]})" if others else ""
     return f"add a column 'label' of whole numbers or strings{held}"
 
@@ -151,6 +151,6 @@ def check_group(group: Any, columns: Columns, where: str) -> None:
         statistics = column.statistics
         if statistics is not None and statistics.has_null_count and 0 < group.num_rows == statistics.null_count:
             raise SourceError(
-                f"{where} names its images by path and holds no bytes of them",
+                f"{where} refers to its images by path and does not contain their bytes",
                 "embed them (dataset.map(...), then to_parquet), or name the folder of images",
             )

@@ -14,10 +14,10 @@ from featx.data.tiff import BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, SAMPLE_FO
 from featx.errors import ImageError
 
 SKIP = "or use --on-error skip"
-_MEND = "mend or remove it"
+_MEND = "fix or remove it"
 _HINTS = {
-    r"unknown pixel mode|floating-point|pixels lie between": "save it with 8 or 16 bits a sample",
-    r"planes of|upper eight": "save it with the samples of a pixel side by side (contiguous), as RGB",
+    r"unknown pixel mode|floating-point|pixels lie between": "save it with 8 or 16 bits per sample",
+    r"planes of|upper eight": "save it with interleaved (contiguous) samples, as RGB",
     r"un(known|supported|implemented)": "convert it to PNG",
     r"(--bits)": "give more --bits",
 }
@@ -75,7 +75,7 @@ def _reason(exc: Exception, kind: Kind | None, data: bytes) -> str:
         return "it has no pixels"
     if text and isinstance(exc, (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)):
         return text
-    return f"it is damaged, or of a kind that Pillow does not know ({' '.join([type(exc).__name__, text]).strip()})"
+    return f"it is damaged, or of a kind unknown to Pillow ({' '.join([type(exc).__name__, text]).strip()})"
 
 
 def _plain(kind: Kind, data: bytes) -> str:
@@ -98,7 +98,7 @@ def _jpeg(kind: Kind, data: bytes) -> str:
 
 def _tiff(kind: Kind, data: bytes) -> str:
     if data[128:132] == b"DICM":
-        return "a DICOM file that begins as a TIFF does"
+        return "a DICOM file that starts like a TIFF"
     depths, formats, samples, packing, colours = numbers(
         data, BITS_PER_SAMPLE, SAMPLE_FORMAT, SAMPLES_PER_PIXEL, COMPRESSION, PHOTOMETRIC
     )

@@ -186,7 +186,7 @@ class JoinedSource:
         """Return a source of these rows; OptionError unless they rise from split to split."""
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         if (np.diff(owner) < 0).any():
-            raise OptionError("rows of a joined source must rise from split to split", "sort them")
+            raise OptionError("rows of a joined source must be in ascending order across splits", "sort them")
         return JoinedSource([p.subset(rows[owner == k] - self._starts[k]) for k, p in enumerate(self._parts)])
 
     def at_bits(self, bits: int) -> JoinedSource:
@@ -209,6 +209,6 @@ def at_bits(source: Source, bits: int | None) -> Source:
     how: Callable[[int], Source] | None = getattr(source, "at_bits", None)
     if how is None:
         raise OptionError(
-            f"bits={bits} is of image files, and {source.spec} holds arrays of 8 bits", "leave it out (--bits)"
+            f"bits={bits} is for image files, and {source.spec} contains 8-bit arrays", "leave it out (--bits)"
         )
     return how(bits)

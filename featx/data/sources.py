@@ -84,7 +84,7 @@ def load_splits(
     chosen = {s: _thinned(source, limit, per_class if s in learnt else None, seed) for s, source in splits.items()}
     filled = {s: source for s, source in chosen.items() if len(source)}
     if not filled:
-        raise SourceError(f"{name} has no images in {', '.join(splits)}", "look at the file")
+        raise SourceError(f"{name} has no images in {', '.join(splits)}", "check the file")
     return filled
 
 
@@ -102,9 +102,7 @@ def _opened(name: str, root: str | os.PathLike[str] | None, memo: Memo | None, p
 def _refuse_root(name: str, root: str | os.PathLike[str] | None) -> None:
     if root is not None:
         kinds = " or ".join(suffix for suffix, load in BY_SUFFIX.items() if load is open_listed)
-        raise OptionError(
-            f"root is the folder of what a list names ({kinds}), and source {name!r} is no list", "leave --root out"
-        )
+        raise OptionError(f"root is for lists ({kinds}), and source {name!r} is not a list", "leave --root out")
 
 
 def load_source(
@@ -180,7 +178,7 @@ def _thinned(source: Source, limit: int | None, per_class: int | None, seed: int
 def _is_built_in(spec: str) -> bool:
     """Tell whether `spec` is a name; where something in the working folder is called the same, warn."""
     if spec in BUILT_IN and os.path.lexists(spec):
-        text = f"{spec} means the data set of that name; the one in this folder is ./{spec}"
+        text = f"{spec} means the data set of that name; to use the one in this folder, give ./{spec}"
         warnings.warn(text, FeatxWarning, stacklevel=5)
     return spec in BUILT_IN
 
@@ -207,7 +205,7 @@ def _file_loader(spec: str, path: Path) -> Loader:
     suffix = path.suffix.lower()
     if suffix in COMPRESSED:  # a row in the middle would cost unpacking all that stands before it
         raise OptionError(
-            f"source {spec!r} is compressed as a whole, expected an uncompressed .tar, which is read in place",
+            f"source {spec!r} is compressed as a whole, expected an uncompressed .tar",
             "unpack it once (for example gunzip x.tar.gz) and name the .tar or the folder",
         )
     if suffix not in BY_SUFFIX:
@@ -225,7 +223,7 @@ def _absent(spec: str, path: Path) -> OptionError:
     except (OSError, ValueError):  # ValueError: no name that a file could have
         beside = []
     if os.sep in spec or is_image_name(path.name):  # nobody means a data set's name by it
-        hint = suggest(path.name, beside) or f"look into the folder {path.parent}"
+        hint = suggest(path.name, beside) or f"check the folder {path.parent}"
         return OptionError(f"there is no file or folder {spec!r}", hint)
     return OptionError(
         f"source {spec!r} is neither built in nor a file or folder that exists",

@@ -73,7 +73,7 @@ def name_splits(names: Iterable[str], where: str) -> dict[str, str]:
         if len(same) > 1:
             raise SourceError(
                 f"{where} holds {' and '.join(same)}, which mean the same split, {split}; expected one of them",
-                "put them together, call one otherwise, or move it elsewhere",
+                "merge them, rename one, or move it elsewhere",
             )
     return found
 
@@ -83,7 +83,7 @@ def _decide_evaluation(found: dict[str, str], where: str) -> None:
     testing = [name for name, split in found.items() if split == "test" and name not in evaluating]
     if len(evaluating) == 1 and testing and "val" not in found.values():
         found[evaluating[0]] = "val"
-        text = f"{where} holds {evaluating[0]} beside {testing[0]}: {evaluating[0]} is taken to validate"
+        text = f"{where} holds {evaluating[0]} next to {testing[0]}: {evaluating[0]} is used for validation"
         warnings.warn(text, FeatxWarning, stacklevel=3)
 
 

@@ -159,7 +159,8 @@ def partition(
     train_name = train_split or ("train" if "train" in sources else next(iter(sources)))
     if train_name == test_split:
         raise OptionError(
-            f"split {train_name!r} can not both train and test", "give another --train-split or --test-split"
+            f"split {train_name!r} cannot be both the training and the test split",
+            "give another --train-split or --test-split",
         )
     train = sources[train_name]
     labelled = _labelled_rows(train)
@@ -206,11 +207,11 @@ def _nothing_left(sources: Mapping[str, Any], train_name: str, use: str) -> Sour
         return SourceError(
             f"{len(bad):,} of {sum(map(len, rows.values())):,} images cannot be read, which leaves none to {use} on: "
             f"{names}{_why(*bad[0])}",
-            "look whether these files are there and whole",
+            "check that these files exist and are complete",
         )
     return SourceError(
         f"split {train_name!r} leaves no rows to {use} on",
-        "give more images a class, or a larger --limit or --per-class",
+        "give more images per class, or a larger --limit or --per-class",
     )
 
 
@@ -219,7 +220,7 @@ def check_split(name: str, splits: Mapping[str, Any]) -> None:
     if name not in splits:
         hint = suggest(name, splits)
         have = ", ".join(splits)
-        raise OptionError(f"there is no split {name!r}, expected one of: {have}", hint or "take one of those")
+        raise OptionError(f"there is no split {name!r}, expected one of: {have}", hint or "choose one of those")
 
 
 def _has_labels(source: Labelled) -> bool:
@@ -232,7 +233,7 @@ def _labelled_rows(source: Labelled) -> RowNumbers:
         raise SourceError(
             f"split {source.split!r} has no labels, and fitting needs them",
             getattr(source, "unlabelled", "")
-            or "put the images into class folders, or name a list with the columns path and label",
+            or "put the images into class folders, or give a list with the columns path and label",
         )
     return rows
 

@@ -100,7 +100,7 @@ def _what_is_wrong(path: Path, size: int, md5: str | None, memo: Memo | None) ->
     try:
         found = path.stat().st_size
         if found != size:
-            return f"has {found:,} bytes, expected {size:,}: it was cut or written over since it was unpacked"
+            return f"has {found:,} bytes, expected {size:,}: it was truncated or overwritten since it was unpacked"
         return "changed since it was unpacked" if md5 and md5_of(path, memo) != md5 else ""
     except OSError:
         return "went missing since it was unpacked"

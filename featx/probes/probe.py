@@ -148,9 +148,8 @@ def _fit_layer(
     """Fit on the one layer that `found` is of."""
     clock = [time.perf_counter()]
     tables = {split: table for (split, _), table in found.tables.items()}
-    kept = {use: _kept(tables[part.source.split], part) for use, part in partition.parts().items()}
     streams = config.head == "softmax" and config.sweep is None
-    data = {use: _read(tables[part.source.split], part, streams) for use, part in kept.items()}
+    data = {use: _read(tables[part.source.split], part, streams) for use, part in partition.parts().items()}
     classes = len(np.unique(data["train"][1]))
     if classes < 2:
         raise SourceError(
@@ -171,7 +170,7 @@ def _fit_layer(
         found,
         seconds | {"total": sum(seconds.values())},
         fitted.config,
-        kept,
+        {use: _kept(tables[part.source.split], part) for use, part in partition.parts().items()},
         fitted.search,
         fitted.draws,
     )
@@ -194,9 +193,10 @@ def _notes(fitted: HeadFit, config: FitConfig) -> list[str]:
 
 
 def _read(table: FeatureTable, part: Part, streams: bool) -> tuple[Any, npt.NDArray[np.int64]]:
-    """Return the features and labels of a part without skipped images.
+    """Return a part's features and labels; rows whose image was skipped are left out of both.
 
     What is larger than `featx.probes.check_array.HELD_BYTES` stays on the disk for a head that streams it.
     """
+    part = _kept(table, part)
     X = table.X.subset(np.searchsorted(table.rows, part.rows))
     return X if streams and is_streamed(X) else np.asarray(X, np.float32), part.labels

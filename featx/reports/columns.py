@@ -192,8 +192,8 @@ def chosen(names: Sequence[str], rows: Sequence[Row]) -> dict[str, Column]:
     for name in names:
         known = meant.get(_spelt(name))
         if known is None:
-            hint = suggest(name, every) or f"there are: {', '.join(every)}"
-            raise OptionError(f"there is no column {name!r:.80}", hint)
+            hint = suggest(name, every) or f"columns are {', '.join(every)}"
+            raise OptionError(f"no column {name!r:.80}", hint)
         found[known] = every[known]
     return found
 

@@ -131,7 +131,7 @@ def confusion_of(run: Recorded) -> Confusion:
 def _note(record: Mapping[str, Any]) -> str:
     if record.get("shots") is None:
         return ""
-    return f"of the first of {record.get('draws')} draws; the run's accuracy is the mean of all"
+    return f"from the first of {record.get('draws')} draws; the run's accuracy is the mean over all"
 
 
 def _is_matrix(found: Any, k: int) -> bool:

@@ -155,7 +155,7 @@ def sweep_curve(search: Mapping[str, Any], title: str, kind: str = "png") -> byt
     axes.plot(values, accuracy, "o-", color=COLOURS["fit"], markersize=4)
     axes.plot([chosen], [best], "o", color=COLOURS["train"], markersize=9, label=f"C = {chosen:.3g}: {best:.4f}")
     axes.set_xscale("log")
-    axes.set_xlabel("C (small: simple, large: close to the training rows)")
+    axes.set_xlabel("C (inverse regularisation strength)")
     axes.set_ylabel("validation accuracy")
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.legend()
@@ -227,7 +227,7 @@ def saved(figure: Figure, kind: str) -> bytes:
         warnings.simplefilter("always")
         figure.savefig(picture, format=kind, dpi=120, metadata=METADATA[kind])
     if heard:
-        said = "the picture's font lacks some letters of these names, which it shows as boxes"
+        said = "the figure's font lacks some characters of these names and shows them as boxes"
         warnings.warn(said, FeatxWarning, stacklevel=3)
     return picture.getvalue()
 

@@ -173,8 +173,8 @@ class Text:
 
     def confusion(self, found: Confusion) -> str:
         """See `Format`; a matrix that is too wide is left out, which is said."""
-        matrix = f"The matrix of {len(found.classes)} classes is wider than a page: --format csv, --json and\n"
-        matrix = text_table(*found.matrix()) if fits(found.matrix()) else f"{matrix}-o FILE.png have it.\n"
+        matrix = f"The matrix of {len(found.classes)} classes is wider than a page; use --format csv, --json or\n"
+        matrix = text_table(*found.matrix()) if fits(found.matrix()) else f"{matrix}-o FILE.png.\n"
         explained = f"Confusion matrix, true class down, predicted class across:\n{matrix}"
         return "\n".join([said_of(found) + "\n", explained, text_table(*found.by_class())])
 

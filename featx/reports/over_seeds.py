@@ -76,7 +76,7 @@ class _Kinds:
         # What was drawn once for several seeds may be what one of them would have drawn.
         drawn = row.get("drawn_by_seed") or self._network(row) not in self._drawn_once
         if _from_scratch(row) and _by_its_seed(row) and drawn:
-            return DRAWN  # one a seed
+            return DRAWN  # one per seed
         file = row.get("weights_file")
         trained = self._run(Path(file).parent.name if isinstance(file, str) else None)
         named = self._run(weights)
@@ -146,7 +146,7 @@ def _mean(group: Sequence[Row]) -> dict[str, Any]:
         "run": f"{len(group)} runs",
         "created": first.get("created"),
         "seed": ", ".join(str(row.get("seed")) for row in group),
-        **{name: f"{str(first[name]).partition(':')[0]}, one a seed" for name in differ},
+        **{name: f"{str(first[name]).partition(':')[0]}, one per seed" for name in differ},
         "missing_classes": all_missing(missing_of(row) for row in group),
         **{f"{name}_interval": _parts([row.get(name) for row in group], "interval") for name in SCORES},
     }

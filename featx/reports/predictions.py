@@ -70,7 +70,9 @@ def load_predictions(run: Run) -> Predictions:
     """
     path = run.path / PREDICTIONS_FILE
     if not path.exists():
-        raise StoreError(f"run {run.id} has no {PREDICTIONS_FILE}", "run its command again: earlier featx kept none")
+        raise StoreError(
+            f"run {run.id} has no {PREDICTIONS_FILE}", "run its command again: earlier featx versions wrote none"
+        )
     try:
         return safetensors.numpy.load(atomic.read_bytes(path, MAX_BYTES))
     except safetensors.SafetensorError as exc:
@@ -96,6 +98,7 @@ def compare(first: Run, second: Run) -> dict[str, Any]:
         right.append((found["predicted"] == found["labels"])[order])
     if any(not np.array_equal(a, b) for a, b in zip(*orders, strict=True)):
         raise OptionError(
-            f"runs {first.id} and {second.id} were scored on different test images", "take runs of the same test split"
+            f"runs {first.id} and {second.id} were scored on different test images",
+            "compare runs with the same test split",
         )
     return mcnemar(*right)

@@ -70,10 +70,10 @@ class Demo:
 
     def run(self, picture: Path) -> list[dict[str, Any]]:
         """Run everything, write the picture, and return one row per run."""
-        self.say(f"{NETWORK} learns the digits 0 to 4, at any place, from {len(self.known.train)} images")
+        self.say(f"{NETWORK} learns the digits 0 to 4, at random positions, from {len(self.known.train)} images")
         first = self.train("trained on 0 to 4", self.known, PRETRAIN, f"random:{PRETRAIN.seed}")
         learnt = str(Path(first["path"]) / MODEL_FILE)
-        self.say(f"then 5 to 9 from {len(self.new.train)} images: {PER_CLASS} per class, less those held out")
+        self.say(f"then 5 to 9 from {len(self.new.train)} images: {PER_CLASS} per class, minus those held out")
         rows = [
             self.fit("softmax on raw pixels", "pixels", "pixels", BackboneConfig.weights),
             self.fit("softmax on random features", NETWORK, "pool2", "random:1"),

@@ -120,7 +120,7 @@ def find_entry(runs: Runs, prefix: str) -> RunEntry:
         return describe_run(found[0])
     if found:
         near = first_few([run.id for run in found], 10)
-        raise OptionError(f"{prefix!r:.80} begins {len(found)} runs: {near}", "give more of the id")
+        raise OptionError(f"{prefix!r:.80} matches {len(found)} runs: {near}", "give more characters of the id")
     hint = suggest(prefix, [run.id for run in every]) or "`featx runs ls` lists them"
     raise OptionError(f"no run {prefix!r:.80} in {runs.folder}", hint)
 
@@ -183,7 +183,7 @@ def remove_run(runs: Runs, name: str) -> int | None:
     """
     run = Run(runs.folder / name)
     if run.path.is_symlink():
-        raise CorruptStoreError(f"{run.path} is a symbolic link, expected a folder", "remove the link by hand")
+        raise CorruptStoreError(f"{run.path} is a symbolic link, expected a folder", "remove the link yourself")
     if in_use(run):
         return None
     size = sum(size for _, size in files_of(run))

@@ -75,11 +75,11 @@ def open_predictor(run: Run, memo: Memo, weights: str | None = None) -> Predicto
     """
     record = run.read()
     if record.get("kind") not in ("fit", "train"):
-        raise OptionError(f"run {run.id} holds no model, expected one of `featx fit` or `featx train`")
+        raise OptionError(f"run {run.id} has no model, expected a run of `featx fit` or `featx train`")
     if record.get("head") == "knn":
         raise OptionError(
-            f"run {run.id} compares with its training rows and keeps no model",
-            either("`featx fit` without --head keeps one", "`featx fit` keeps one of any other head"),
+            f"run {run.id} is a nearest-neighbour fit, which keeps no model",
+            either("`featx fit` without --head keeps one", "`featx fit` with any other --head keeps one"),
         )
     if not (run.path / MODEL_FILE).is_file():
         raise WeightsError(f"run {run.id} has no {MODEL_FILE}", "run its command again")
@@ -103,7 +103,7 @@ def _on_given(run: Run, name: str, memo: Memo, weights: str | None) -> Backbone:
     held = find_held(name, BackboneConfig.weights, None, memo.home)
     assert held is not None
     if held.base is None:
-        raise OptionError(f"run {run.id} holds all of its weights, and --weights was given", "leave --weights out")
+        raise OptionError(f"run {run.id} contains all of its weights, and --weights was given", "leave --weights out")
     return look_up_held(held, memo, resolve, weights)
 
 
@@ -118,7 +118,7 @@ def _fitted(run: Run, record: dict[str, Any], memo: Memo, weights: str | None) -
         raise CorruptStoreError(f"{run.path / MODEL_FILE} is damaged: {exc}", "run its command again") from exc
     classes = np.array(record["model_classes"], np.int64)
     if coef.ndim != 2 or intercept.shape != coef.shape[:1] or max(2, len(coef)) != len(classes):
-        raise CorruptStoreError(f"{run.path / MODEL_FILE} does not fit its record", "run its command again")
+        raise CorruptStoreError(f"{run.path / MODEL_FILE} does not match its record", "run its command again")
     model = LinearModel(coef, intercept, classes, record.get("normalize"))
     how = ExtractConfig(precision=record["extraction"]["precision"], dtype=record["extraction"]["dtype"])
     backbone = fitted_on(run, record, memo, weights=weights)
@@ -179,7 +179,7 @@ def image_sources(
         As `load_source`; for a `root` where there is no list; a split of image files, which have none.
     """
     if root is not None and not any(map(is_list, names)):
-        raise OptionError(f"root is the folder of what a list names, and {names[0]!r} is no list", "leave --root out")
+        raise OptionError(f"root is for lists, and {names[0]!r} is not a list", "leave --root out")
     found: list[Source] = []
     files: list[str] = []
     for name in names:
@@ -249,7 +249,7 @@ def predict(
                 yield Prediction(source.ids[row], (), (), label, skipped[row])
                 continue
             if not np.isfinite(highest):
-                raise FeatureError(f"the logits of image {source.ids[row]} are no numbers", "look at the weights")
+                raise FeatureError(f"the logits of image {source.ids[row]} are not finite", "check the weights")
             yield Prediction(source.ids[row], tuple(predictor.classes[i] for i in at), tuple(share.tolist()), label)
         done += len(batch.rows)
         progress("predict", done, len(source))

@@ -38,7 +38,7 @@ def pixels(*args: Any, **changes: Any) -> dict[str, Any]:
         ({"options": {"depth": 2}}, {"options": {"depth": 3}}, "options.depth 2 -> 3"),
         ({"options": {}}, {"options": {"deep": True}}, "options.deep none -> on"),
         ({"n_rows": 10}, {"n_rows": 1010, "rows": "x"}, "images 10 -> 1,010"),
-        ({"rows": "y"}, {"rows": "x"}, "the 10 images are others"),
+        ({"rows": "y"}, {"rows": "x"}, "the 10 images are different"),
         (pixels(64, 64), pixels(96, 96), "size 64 -> 96"),
         (pixels(256, 224), pixels(96, 96), "size 224 of 256 -> 96"),
         (pixels(None, None), pixels(96, 96), "size as it is -> 96"),
@@ -77,10 +77,10 @@ def test_long_values_are_cut() -> None:
     [
         ([0, 1, 2, 3, 4, 5], "images 5 -> 6 (1 more)"),
         ([0, 1, 2], "images 5 -> 3 (2 fewer)"),
-        ([0, 1, 2, 7, 8], "2 of 5 images are others"),
+        ([0, 1, 2, 7, 8], "2 of 5 images are different"),
         ([4, 3, 2, 1, 0], "the same 5 images in another order"),
         ([0, 1, 2, 7, 8, 9], "images 5 -> 6 (3 more, 2 fewer)"),
-        ([0, 1, 2, 3, 3], "1 of 5 images are others"),
+        ([0, 1, 2, 3, 3], "1 of 5 images are different"),
         ([], "images 5 -> 0 (5 fewer)"),
     ],
 )

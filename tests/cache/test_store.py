@@ -103,7 +103,7 @@ def test_rows_out_of_order_or_of_another_shape_are_refused(tmp_path: Path, sampl
     with pytest.raises(OptionError):
         out.put(np.array([0, 1]), sample.X[:2], [(2, "not among them")])
     sample.put(out, [0, 1])
-    for row, why in ((0, "row 2 is due"), (3, "row 2 is due"), (4, "not claimed")):
+    for row, why in ((0, "row 2 is next"), (3, "row 2 is due"), (4, "not claimed")):
         with pytest.raises(OptionError, match=why):
             sample.put(out, [row])
 

@@ -265,7 +265,7 @@ def test_a_subset_is_read_as_the_rows_it_is_of(tmp_path: Path, skipped: dict[int
     assert np.array_equal(part[1:3], whole[[2, 5]])
     assert np.array_equal(np.concatenate(list(part.iter_chunks(3))), whole[rows])
     assert np.array_equal(np.asarray(part.subset(np.array([1, 3]))), whole[[2, 8]])
-    with pytest.raises(OptionError, match="do not rise"):
+    with pytest.raises(OptionError, match="not in ascending order"):
         table.X.subset(np.array([2, 0]))
     with pytest.raises(IndexError):
         table.X.subset(np.array([99]))

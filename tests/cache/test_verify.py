@@ -292,7 +292,7 @@ def test_forged_hdf5_is_named_and_nothing_outside_is_opened(tmp_path: Path, samp
         "of its own": lambda f: f.__setitem__("X", h5py.SoftLink("/Y")),
         "no dataset X": lambda f: f.create_group("X"),
         "as plain rows": lambda f: f.create_virtual_dataset("X", layout),
-        "not lie in the file": lambda f: f.create_dataset("X", (4, 3), "<f4", external=[(str(raw), 0, 48)]),
+        "not stored as plain rows": lambda f: f.create_dataset("X", (4, 3), "<f4", external=[(str(raw), 0, 48)]),
         "plain rows": lambda f: f.create_dataset("X", data=sample.X[:4], compression="gzip"),
         "receipt says float32": lambda f: f.create_dataset("X", (4, 3), h5py.ref_dtype, fillvalue=None),
         "float32 (4, 3)": lambda f: f.create_dataset("X", data=sample.X[:5]),
@@ -335,7 +335,7 @@ def test_a_receipt_of_a_huge_sparse_file_is_refused_before_it_is_read(tmp_path: 
     body = receipt.as_dict() | {"bytes": 1 << 40}
     (folder.shards / receipt_name(0)).write_text(json.dumps(sealed_file(folder.digest, receipt=body)))
     (fault,) = check(store, sample).faults
-    assert "beside its rows" in fault.reason
+    assert "besides its rows" in fault.reason
 
 
 def test_a_key_of_another_version_is_left_alone(tmp_path: Path, sample: Sample) -> None:

@@ -89,7 +89,7 @@ def test_verify_repair_drops_and_says_what_computes_it_again(
     assert path.exists()
     result = featx("cache", "verify", "--repair")
     assert result.exit_code == 0
-    assert "dropped 2 files" in result.stdout
+    assert "removed 2 files" in result.stdout
     command = next(line for line in result.stdout.splitlines() if line.startswith("`")).split("`")[1]
     assert command == "featx extract digits --split train -b resnet18 --weights random:0 -l layer3:avg"
     assert not path.exists()
@@ -101,7 +101,7 @@ def test_verify_repair_says_when_a_whole_folder_goes(featx: Any, stored: dict[st
     (FeatureStore(home).folder(stored["layer4"]) / "plan.json").write_text("{}")
     result = featx("cache", "verify", "--repair")
     assert result.exit_code == 0
-    assert f"dropped all of {stored['layer4'][:12]}" in result.stdout
+    assert f"removed all of {stored['layer4'][:12]}" in result.stdout
     assert left(home) == {stored["layer3:avg"]}
 
 

@@ -112,8 +112,8 @@ def test_images_that_test_and_train_are_warned_of(featx: Any, tmp_path: Path, pn
         (("fit", "digits"), "--pixels"),
         (("fit", "digits", "-b", "lenet5"), "layer"),
         ((*LENET, "-l", "pool2", "-o", "map.png"), "nothing to plot"),
-        ((*PIXELS, "--sweep", "dinov2", "--C", "2"), "--sweep dinov2 decides --C"),
-        ((*PIXELS, "--sweep", "dinov2", "--no-standardize"), "decides --standardize"),
+        ((*PIXELS, "--sweep", "dinov2", "--C", "2"), "--sweep dinov2 chooses --C"),
+        ((*PIXELS, "--sweep", "dinov2", "--no-standardize"), "chooses --standardize"),
         ((*PIXELS, "--sweep", "dino"), "dinov2"),
         ((*PIXELS, "--head", "forest"), "softmax"),
         ((*PIXELS, "--head", "knn", "--penalty", "l1"), "--head is knn"),
@@ -184,7 +184,7 @@ def test_few_labels_have_an_interval(featx: Any, featx_json: Any) -> None:
     assert told["n"] == 4
     assert told["interval"][0] < document["accuracy"]["test"] < told["interval"][1]
     assert document["rows"]["train"] == 30
-    assert "4 draws of 3 rows a class" in featx(*args).stdout
+    assert "4 draws of 3 rows per class" in featx(*args).stdout
 
 
 def test_the_certificate_is_told(featx: Any) -> None:

@@ -127,7 +127,7 @@ def test_skipped_images_exit_with_3_and_are_named_up_to_ten() -> None:
     assert lines[0] == "skipped 0\\n.png: cut short"
     assert len(lines) == 11
     assert "12 images" in lines[-1]
-    assert "2 more" in lines[-1]
+    assert "of which 10 are listed" in lines[-1]
 
 
 def test_nothing_skipped_exits_with_0() -> None:

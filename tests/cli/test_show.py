@@ -8,20 +8,21 @@ from typing import Any
 from PIL import Image
 
 
-def greys_of(path: Path) -> int:
-    """How many grey levels a picture has."""
-    with Image.open(path) as picture:
-        assert picture.format == "PNG"
-        return len(set(picture.convert("L").getdata()))
-
-
 def test_sheet_is_written_as_the_network_sees_it(featx_json: Any, tmp_path: Path) -> None:
-    target, decoded = tmp_path / "sheet.png", tmp_path / "decoded.png"
-    code, document = featx_json("show", "digits", "-b", "lenet5", "-n", 5, "-o", target)
-    assert code == 0
-    assert document == {"output": str(target), "images": 5, "split": "all", "skipped": []}
-    assert featx_json("show", "digits", "-n", 5, "-o", decoded)[0] == 0
-    assert greys_of(target) > 1.2 * greys_of(decoded)  # the digits' seventeen levels, and those between them
+    red, blue, target = (255, 0, 0), (0, 0, 255), tmp_path / "sheet.png"
+    wide = Image.new("RGB", (80, 40), blue)
+    wide.paste(red, (20, 0, 60, 40))  # what a centre crop leaves
+    (tmp_path / "images" / "cats").mkdir(parents=True)
+    wide.save(tmp_path / "images" / "cats" / "wide.png")
+    shown = []
+    for network in ((), ("-b", "lenet5")):
+        code, document = featx_json("show", tmp_path / "images", *network, "-n", 5, "-o", target)
+        assert code == 0
+        assert document == {"output": str(target), "images": 1, "split": "all", "skipped": []}
+        with Image.open(target) as picture:
+            assert picture.format == "PNG"
+            shown.append({colour for _, colour in picture.convert("RGB").getcolors(1 << 24) or []} & {red, blue})
+    assert shown == [{red, blue}, {red}]
 
 
 def test_bad_image_is_named_and_exits_with_3(featx_json: Any, tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_ctrl_c_ends_a_program_that_waits_for_an_image(home: Path) -> None:
         assert process.stderr is not None
         line = process.stderr.readline()
         assert line.startswith("warning: image ")
-        assert "has been read for 0.5 s" in line
+        assert "has been loading for 0.5 s" in line
         process.send_signal(signal.SIGINT)
         began = time.monotonic()
         _, rest = process.communicate(timeout=30)

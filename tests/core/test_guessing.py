@@ -48,13 +48,13 @@ def test_as_good_as_guessing_is_not_worse() -> None:
 
 def test_the_worse_parts_are_named_with_both_losses() -> None:
     said = worse_than_guessing(pair(2.0, 12345.0, right=False), lr=0.5)
-    assert "train loss 2.0000 (0.8979), test loss 1.23e+04 (1.3053), theirs in brackets" in said
+    assert "train loss 2.0000 (0.8979), test loss 1.23e+04 (1.3053), guessing in brackets" in said
     assert said.endswith("; nothing was learnt: try another --lr than 0.5")
     assert worse_than_guessing(pair(2.0, 9.0, right=False)).endswith("; nothing was learnt")
 
 
 def test_what_went_wrong_is_told_apart() -> None:
-    assert worse_than_guessing(pair(0.1, 9.0)).endswith("what was learnt of the training rows does not hold for others")
+    assert worse_than_guessing(pair(0.1, 9.0)).endswith("what was learnt from the training rows does not generalise")
     settled = worse_than_guessing(pair(9.0, 9.0), lr=0.5)
-    assert settled.endswith("classes are told apart, but training did not settle: try another --lr than 0.5")
+    assert settled.endswith("the classes are told apart, but training did not converge: try another --lr than 0.5")
     assert "--sweep standardises the features" in worse_than_guessing(pair(9.0, 9.0))

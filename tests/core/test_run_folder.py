@@ -98,7 +98,7 @@ def test_unknown_runs_name_the_nearest(tmp_path: Path) -> None:
         runs.open("20261121")
     run = recorded(runs)
     recorded(runs)
-    with pytest.raises(OptionError, match="begins 2 runs"):
+    with pytest.raises(OptionError, match="matches 2 runs"):
         runs.open("20" if run.id[:2] == "20" else run.id[:2])
     with pytest.raises(OptionError) as caught:
         runs.open(run.id[:-1] + "x")

@@ -106,7 +106,7 @@ def test_other_arrays_are_refused(tmp_path: Path, array: Any, message: str) -> N
 def test_damaged_files_are_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
     path = tmp_path / f"x{suffix}"
     path.write_bytes(content)
-    with pytest.raises(SourceError, match="no readable"):
+    with pytest.raises(SourceError, match="not a readable"):
         load_source(path)
 
 

@@ -224,7 +224,7 @@ class Trap:
 @pytest.mark.parametrize("name", ["X", "y", "classes", "other"])
 def test_pickled_objects_are_refused_and_never_run(tmp_path: Path, name: str) -> None:
     arrays = {"X": GREY, "y": Y, name: np.array([Trap()], object)}
-    with pytest.raises(SourceError, match=r"no readable \.npz of plain arrays"):
+    with pytest.raises(SourceError, match=r"not a readable \.npz of plain arrays"):
         load_source(save(tmp_path, **arrays))
 
 
@@ -241,12 +241,12 @@ def test_damaged_archives_are_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_single_array_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "x.npz").open("wb") as file:
         np.save(file, GREY)
-    with pytest.raises(SourceError, match=r"no readable \.npz"):
+    with pytest.raises(SourceError, match=r"not a readable \.npz"):
         load_source(tmp_path / "x.npz")
 
 
 def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path, X=GREY, y=Y)
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(SourceError, match="no readable"):
+    with pytest.raises(SourceError, match="not a readable"):
         load_source(path)

@@ -273,7 +273,7 @@ def test_an_image_that_hangs_is_named_while_it_does(source: ArraySource, monkeyp
     loaded = load_batches(Stuck(source.images), in_batches(range(8), 2), SPEC, SHAPE, workers=1)
     next(loaded)
     threading.Timer(1, go.set).start()
-    with pytest.warns(FeatxWarning, match=f"image {source.ids[3]} has been read for 0.2 s") as told:
+    with pytest.warns(FeatxWarning, match=f"image {source.ids[3]} has been loading for 0.2 s") as told:
         batch = next(loaded)
     assert len(told) == 1
     np.testing.assert_array_equal(batch.pixels[1], prepare(source[3][0], SPEC, "x"))

@@ -73,8 +73,8 @@ def test_rows_without_a_label_are_counted_by_split() -> None:
     assert cut.unlabelled == {"train": 1, "test": 2}
     said = notes(cut, sources)
     assert said[:2] == [
-        "1 of 41 rows of train have no label: they are left out",
-        "2 of 2 rows of test have no label: they are left out",
+        "1 of 41 rows of train have no label and are left out",
+        "2 of 2 rows of test have no label and are left out",
     ]
 
 

@@ -78,13 +78,13 @@ def test_an_image_may_stand_in_several_rows(pets: Path) -> None:
         ("path,label,path\n", "two columns called path"),
         ("photo,class\ncat/1.png,cat\n", "line 1: it is neither a header"),
         ("a.png,b,c,d\n", "line 1: it is neither a header"),
-        ('path\n"cat/1.png\n', "it is no CSV"),
+        ('path\n"cat/1.png\n', "it is not CSV"),
         ("path,label\n", "names no images"),
         ("", "names no images"),
         ("\n\n", "names no images"),
-        (b"path\ncat/1.png\ncat/\xff.png\n", "line 3: it is no UTF-8"),
-        (b"\xef\xbb\xbfpath\n\xff.png\n", "line 2: it is no UTF-8"),
-        ("path\n".encode("utf-16"), "line 1: it is no UTF-8"),
+        (b"path\ncat/1.png\ncat/\xff.png\n", "line 3: it is not UTF-8"),
+        (b"\xef\xbb\xbfpath\n\xff.png\n", "line 2: it is not UTF-8"),
+        ("path\n".encode("utf-16"), "line 1: it is not UTF-8"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(pets: Path, text: str | bytes, message: str) -> None:

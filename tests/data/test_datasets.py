@@ -456,7 +456,7 @@ def test_the_command_fails_with_one_line(root: Path) -> None:
     assert done.exit_code == 1
     error, hint = done.stderr.splitlines()
     assert "cifar-10-binary.tar.gz (md5 c32a1d4ab5d03f1284b67883e8d87530)" in error
-    assert "cifar-10-python.tar.gz that torchvision takes holds pickles" in hint
+    assert "cifar-10-python.tar.gz that torchvision uses contains pickles" in hint
 
 
 @pytest.mark.parametrize("name", ["cifar10", "mnist", "food101"])
@@ -567,7 +567,7 @@ def test_a_bad_download_leaves_nothing(
     server.silent = fault == "silent"
     monkeypatch.setattr(featx.core.http, "DOWNLOAD_SECONDS", 0.2)
     start = time.monotonic()
-    reason = {"other content": "gives has md5", "cut off": "the connection ended|IncompleteRead", "silent": "timed out"}
+    reason = {"other content": "sent has md5", "cut off": "the connection ended|IncompleteRead", "silent": "timed out"}
     with pytest.raises(SourceError, match=reason[fault]):
         fetch_all("toy", [wanted], tmp_path)
     assert time.monotonic() - start < 1.5

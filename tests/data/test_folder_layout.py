@@ -85,7 +85,7 @@ def test_a_class_of_trains_is_no_split() -> None:
 @pytest.mark.parametrize("wrap", ["", "cifar10/"])
 def test_something_beside_the_splits_is_refused_and_not_made_a_class(stray: str, wrap: str) -> None:
     names = ["train/cat/1.png", "train/dog/1.png", "test/cat/1.png", stray]
-    with pytest.raises(SourceError, match="test and train folders beside") as caught:
+    with pytest.raises(SourceError, match="test and train folders next to") as caught:
         layout(*(wrap + name for name in names))
     assert stray.split("/")[0] in str(caught.value) or "without a folder" in str(caught.value)
 
@@ -107,7 +107,7 @@ def test_several_wrapping_folders_are_unwrapped(wrap: str) -> None:
 def test_an_image_beside_the_only_folder_of_folders_is_refused(inner: str) -> None:
     names = [f"pets/{name}" for name in inner.split()]
     with pytest.raises(
-        SourceError, match=r"holds the image preview\.png beside one folder of folders, pets/"
+        SourceError, match=r"holds the image preview\.png next to one folder of folders, pets/"
     ) as caught:
         layout("preview.png", *names)
     assert "name photos/pets, or move" in caught.value.hint

@@ -136,7 +136,7 @@ def refused(path: Path, match: str) -> str:
 
 
 def test_images_by_path_are_refused_with_a_hint(tmp_path: Path) -> None:
-    hint = refused(write(tmp_path / "x.parquet", [(None, 0), (None, 1)]), "by path and holds no bytes")
+    hint = refused(write(tmp_path / "x.parquet", [(None, 0), (None, 1)]), "by path and does not contain their bytes")
     assert "embed" in hint
 
 
@@ -169,7 +169,7 @@ def test_bad_metadata_are_refused(tmp_path: Path, png: Any, metadata: dict[bytes
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1", b"text" * 100])
 def test_what_is_no_parquet_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.parquet").write_bytes(content)
-    refused(tmp_path / "x.parquet", "no readable parquet")
+    refused(tmp_path / "x.parquet", "not a readable Parquet file")
 
 
 def test_every_cut_file_is_refused_or_its_images_are(tmp_path: Path, png: Any) -> None:
@@ -177,7 +177,7 @@ def test_every_cut_file_is_refused_or_its_images_are(tmp_path: Path, png: Any) -
     good = path.read_bytes()
     for size in range(0, len(good), 97):
         path.write_bytes(good[:size])
-        refused(path, "no readable parquet")
+        refused(path, "not a readable Parquet file")
     rng = np.random.default_rng(0)
     for at in rng.integers(0, len(good), 100):
         path.write_bytes(good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1 :])

@@ -94,7 +94,7 @@ def test_all_rows_of_all_splits_are_joined_in_order(split_pets: Path) -> None:
 
 
 def test_rows_of_a_joined_source_are_not_shuffled_over_its_splits(split_pets: Path) -> None:
-    with pytest.raises(OptionError, match="rise from split to split"):
+    with pytest.raises(OptionError, match="ascending order across splits"):
         load_source(split_pets).subset(np.array([13, 0]))
 
 

@@ -292,7 +292,7 @@ def test_tiny_imagenets_validation_labels_are_those_of_its_annotations(shared_da
     )
 
 
-@pytest.mark.parametrize(("spec", "hint"), [("photos/missing", "look into"), ("photo.png", "photos.png")])
+@pytest.mark.parametrize(("spec", "hint"), [("photos/missing", "check the folder"), ("photo.png", "photos.png")])
 def test_what_can_only_be_a_path_is_not_answered_with_data_sets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, hint: str
 ) -> None:

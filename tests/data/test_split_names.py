@@ -73,7 +73,7 @@ def test_evaluation_validates_only_beside_a_test_and_where_nothing_else_does() -
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert name_splits(["train", "eval"], "x") == {"train": "train", "eval": "test"}
-    with pytest.warns(FeatxWarning, match="x holds eval beside test: eval is taken to validate"):
+    with pytest.warns(FeatxWarning, match="x holds eval next to test: eval is used for validation"):
         assert name_splits(["eval", "test"], "x") == {"eval": "val", "test": "test"}
     with pytest.raises(SourceError, match="eval and test, which mean the same split, test"):
         name_splits(["eval", "test", "val"], "x")

@@ -202,7 +202,7 @@ def test_a_mistyped_split_is_answered_with_its_neighbour(wrong: dict[str, str]) 
 def test_one_split_can_not_both_train_and_test() -> None:
     sources = {"train": balanced(20, split="train"), "test": balanced(20, split="test")}
     for chosen in ({"test_split": "train"}, {"train_split": "test", "test_split": "test"}):
-        with pytest.raises(OptionError, match="can not both train and test"):
+        with pytest.raises(OptionError, match="cannot be both the training and the test split"):
             partition(sources, **chosen)
 
 

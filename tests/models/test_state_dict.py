@@ -118,7 +118,7 @@ def test_downloaded_file_is_kept_where_its_digest_is_right(hub: Path, monkeypatc
 
 def test_downloaded_file_is_checked_too(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(urllib.request, "urlopen", lambda *asked, **how: Answer(b"<html>Please log in</html>"))
-    with pytest.raises(WeightsError, match="could not be downloaded: what the server gives has sha256") as caught:
+    with pytest.raises(WeightsError, match="could not be downloaded: what the server sent has sha256") as caught:
         state_dict.fetch(Published("https://download.example.org/models/lenet5-00000000.pth"))
     assert "https://download.example.org/models/lenet5-00000000.pth" in caught.value.hint
     assert list(hub.iterdir()) == []

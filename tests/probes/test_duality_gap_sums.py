@@ -139,6 +139,22 @@ def test_the_other_sums_are_what_they_are_called(k: int, fit_intercept: bool) ->
     assert (k - 1) / 2 <= point.mean_curvature / evaluate(problem, theta).curvature <= k - 1 + 1e-9
 
 
+def test_a_row_counts_the_same_in_every_block() -> None:
+    problem = problem_of(3, fit_intercept=True)
+    assert isinstance(problem.X, Tensor)
+    problem.X[3] *= 100  # in the first block, and then in the last
+    theta = some_weights(problem)
+    turned = replace(problem, X=problem.X.flip(0), target=problem.target.flip(0), weight=problem.weight.flip(0))
+    one, other = look(problem, theta, 0.0), look(turned, theta, 0.0)
+    assert one.blur == pytest.approx(other.blur, rel=1e-9)
+    assert one.slack == pytest.approx(other.slack, rel=1e-9)
+    torch.testing.assert_close(one.gradient, other.gradient, rtol=1e-9, atol=1e-9)
+    step = some_weights(problem, size=0.1, seed=2)
+    moves = [largest_moves(p, at, [step], [(0.0, 1.0)])[0] for p, at in ((problem, one), (turned, other))]
+    assert moves[0] == pytest.approx(moves[1], rel=1e-9)
+    assert newton_move(problem, one, step).largest == pytest.approx(newton_move(turned, other, step).largest, rel=1e-9)
+
+
 @pytest.mark.parametrize("k", [2, 4])
 def test_a_certain_row_keeps_the_digits_of_what_it_leaves(k: int) -> None:
     problem = unpenalised(problem_of(k, fit_intercept=True))

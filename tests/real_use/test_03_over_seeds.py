@@ -176,7 +176,7 @@ def test_networks_that_differ_in_their_seed_only_are_known_where_their_runs_are_
     ]
     found = featx("report", "--over-seeds", *fits)["rows"]
     assert [row["run"] for row in found] == ["2 runs"]
-    assert found[0]["weights"] == "run, one a seed"
+    assert found[0]["weights"] == "run, one per seed"
 
 
 def test_a_network_drawn_once_is_not_one_drawn_by_each_seed() -> None:

@@ -60,7 +60,7 @@ def test_what_repeats_a_splits_folders_under_another_name_is_refused(
     with pytest.raises(SourceError, match=f"holds {other} beside {known}, with the same folders in it") as caught:
         load_splits(laid_out(tmp_path, fill, known, other))
     if other == "Test-1" and known == "test":
-        assert caught.value.hint == "put it together with test, or move it elsewhere"
+        assert caught.value.hint == "merge it into test, or move it elsewhere"
         return
     path = tmp_path / "photos"
     there = path / ("train" if known == "test" else "test")
@@ -74,7 +74,7 @@ def command_in(hint: str) -> list[str]:
 
 def test_a_name_that_says_its_split_is_proposed_that_one(tmp_path: Path, fill: Fill) -> None:
     path = laid_out(tmp_path, fill, "train1", "train2", "test")
-    with pytest.raises(SourceError, match=r"holds train1 beside test, .* but it is not called train") as caught:
+    with pytest.raises(SourceError, match=r"holds train1 next to test, .* but it is not called train") as caught:
         load_splits(path)
     assert command_in(caught.value.hint) == ["mv", str(path / "train1"), str(path / "train")]
     assert caught.value.hint.startswith("call it train (")
@@ -88,16 +88,16 @@ def test_no_folder_that_is_there_is_proposed(tmp_path: Path, fill: Fill, there: 
     with pytest.raises(SourceError, match="holds my new beside train") as caught:
         load_splits(path.parent)
     if there == "empty":
-        assert caught.value.hint == "put it together with test, train, val, or move it elsewhere"
+        assert caught.value.hint == "merge it into test, train, val, or move it elsewhere"
     else:
         assert command_in(caught.value.hint) == ["mv", str(path / "my new"), str(path / "val")]
 
 
 def test_a_folder_in_an_archive_is_not_moved_by_a_command(tmp_path: Path, fill: Fill) -> None:
     path = shutil.make_archive(str(tmp_path / "x"), "zip", laid_out(tmp_path, fill, "train1", "test"))
-    with pytest.raises(SourceError, match="holds train1 beside test") as caught:
+    with pytest.raises(SourceError, match="holds train1 next to test") as caught:
         load_splits(path)
-    assert caught.value.hint == "make the archive again and call it train there, or leave it out"
+    assert caught.value.hint == "recreate the archive with it named train, or without it"
 
 
 @pytest.mark.parametrize("beside", ["prediction", "unlabeled", "prediction unlabeled", "."])
@@ -105,13 +105,13 @@ def test_a_folder_in_an_archive_is_not_moved_by_a_command(tmp_path: Path, fill: 
 def test_a_split_beside_images_without_classes_is_no_class(tmp_path: Path, fill: Fill, split: str, beside: str) -> None:
     path = laid_out(tmp_path, fill, split, classes="ab")
     fill(path, [f"{top}/{i}.png" for top in beside.split() for i in range(2)])
-    with pytest.raises(SourceError, match=f"holds {split}, a split beside images without classes") as caught:
+    with pytest.raises(SourceError, match=f"holds {split}, a split next to images without classes") as caught:
         load_splits(path)
-    assert caught.value.hint == f"name {shlex.quote(str(path / split))}, or move what is beside it elsewhere"
+    assert caught.value.hint == f"name {shlex.quote(str(path / split))}, or move what is next to it elsewhere"
     assert found(path / split) == {"all": ("a", "b")}
-    with pytest.raises(SourceError, match="a split beside images without classes") as caught:
+    with pytest.raises(SourceError, match="a split next to images without classes") as caught:
         load_splits(shutil.make_archive(str(tmp_path / "x"), "zip", path))
-    assert caught.value.hint == f"make the archive again with {split} alone"
+    assert caught.value.hint == f"recreate the archive with {split} alone"
 
 
 @pytest.mark.parametrize("more", ["train/1.png", "bus/red/1.png"])
@@ -145,7 +145,7 @@ def test_two_folders_that_mean_the_same_split_are_refused(tmp_path: Path, fill: 
 
 def test_eval_beside_test_validates_and_a_note_says_so(tmp_path: Path, fill: Fill) -> None:
     path = laid_out(tmp_path, fill, "train", "eval", "test")
-    with pytest.warns(FeatxWarning, match="holds eval beside test: eval is taken to validate"):
+    with pytest.warns(FeatxWarning, match="holds eval next to test: eval is used for validation"):
         assert list(load_splits(path)) == ["train", "val", "test"]
     assert load_splits(path)["val"].ids[0] == "eval/a/0.png"
 
@@ -179,7 +179,7 @@ def test_classes_of_things_stay_classes(tmp_path: Path, fill: Fill) -> None:
     path = fill(tmp_path / "photos", ["train/1.png", "bus/1.png", "valid/2.png", "train/steam/3.png", "bus/red/4.png"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(SourceError, match="train and val folders beside bus"):
+        with pytest.raises(SourceError, match="train and val folders next to bus"):
             load_splits(path)
         (path / "valid/2.png").rename(path / "bus/2.png")
         (path / "valid").rmdir()
@@ -189,7 +189,7 @@ def test_classes_of_things_stay_classes(tmp_path: Path, fill: Fill) -> None:
 
 def test_splits_below_classes_are_said_not_to_count(tmp_path: Path, fill: Fill) -> None:
     path = fill(tmp_path / "photos", [f"{c}/{s}/1.png" for c in ("cat", "dog") for s in ("train", "test")])
-    with pytest.warns(FeatxWarning, match=r"holds splits below its classes \(cat, dog\).*above the classes"):
+    with pytest.warns(FeatxWarning, match=r"holds splits inside its classes \(cat, dog\).*above the classes"):
         assert found(path) == {"all": ("cat", "dog")}
 
 

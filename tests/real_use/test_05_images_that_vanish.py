@@ -266,7 +266,7 @@ REFUSED = {
     "an SVG drawing": b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
     "PostScript (EPS)": b"%!PS-Adobe-3.0 EPSF-3.0\nshowpage\n",
     "an HTML page": b"<!DOCTYPE html>\n<html><body>404 Not Found</body></html>",
-    "a pointer of Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n",
+    "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n",
     "plain text": b"I am no image\n",
     "a zip archive": b"PK\3\4" + bytes(99),
     "a video": struct.pack(">I4s4s", 16, b"ftyp", b"isom") + bytes(99),

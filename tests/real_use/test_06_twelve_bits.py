@@ -178,7 +178,7 @@ def test_images_that_state_different_depths_are_said_to_be_scaled_apart(tmp_path
     (tmp_path / "cat" / "2.tif").write_bytes(tiff(TWELVE >> 2, t341=1023))
     source = load_source(tmp_path)
     source[0]
-    with pytest.warns(FeatxWarning, match=r"image cat/2\.tif counts 10 of its 16 bits, others"):
+    with pytest.warns(FeatxWarning, match=r"image cat/2\.tif uses 10 of its 16 bits, other"):
         source[1]
 
 
@@ -208,7 +208,7 @@ def test_bits_of_a_format_that_keeps_only_eight_are_refused_and_not_ignored() ->
     Image.fromarray(RNG.integers(16, 256, (9, 9, 3), np.uint8)).save(buffer, "SGI", bpc=2)
     data = buffer.getvalue()
     np.testing.assert_array_equal(decode(data, "x", bits=16), decode(data, "x"))
-    with pytest.raises(ImageError, match="only the upper eight can be had"):
+    with pytest.raises(ImageError, match="only the upper eight can be read"):
         decode(data, "x", bits=12)
 
 
@@ -253,7 +253,7 @@ def test_stated_bits_are_part_of_what_is_hashed() -> None:
 
 
 def test_bits_of_arrays_are_a_usage_error() -> None:
-    with pytest.raises(OptionError, match="arrays of 8 bits"):
+    with pytest.raises(OptionError, match="8-bit arrays"):
         FeatureExtractor("lenet5", "pool2:avg", weights="random:0", bits=12).transform("digits")
     for bits in (7, 17, 12.5):
         with pytest.raises(OptionError, match="bits is"):
@@ -269,7 +269,7 @@ def test_the_command_warns_and_takes_bits(tmp_path: Path) -> None:
         return featx(*command, *more)
 
     dark, told, quiet = run(), run("--bits", "12"), run("--bits", "16", "--quiet")
-    assert "warning: image cat/1.tif has more than 8 bits a sample" in dark.stderr
+    assert "warning: image cat/1.tif has more than 8 bits per sample" in dark.stderr
     assert "warning" not in told.stderr
     assert (dark.exit_code, told.exit_code, quiet.exit_code, quiet.stderr) == (0, 0, 0, "")
     keys = {json.loads(done.stdout)["layers"][0]["key"] for done in (dark, told, quiet)}

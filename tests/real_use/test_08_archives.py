@@ -54,7 +54,7 @@ def test_what_follows_an_end_and_is_no_tar_is_refused(tmp_path: Path, png: Draw,
 
 def test_a_second_archive_that_was_cut_off_is_refused(tmp_path: Path, png: Draw) -> None:
     one, two = (tar_bytes([(f"{label}/{i}.png", png(i)) for i in range(3)]) for label in "ab")
-    with pytest.raises(SourceError, match="no readable tar"):
+    with pytest.raises(SourceError, match="not a readable tar"):
         load_source(write(tmp_path / "x.tar", one + two[:1600]))
 
 
@@ -63,7 +63,9 @@ def test_images_that_stand_in_an_archive_twice_are_said_each_time(tmp_path: Path
     one, two = tar_bytes([("a/1.png", png(1)), ("b/1.png", png(3))]), tar_bytes([("a/1.png", png(2))])
     path = write(tmp_path / "x.tar", one + two)
     for _ in range(2):  # the second time the listing is remembered
-        with pytest.warns(FeatxWarning, match=r"more than one image of a name, of which the last one counts: a/1\.png"):
+        with pytest.warns(
+            FeatxWarning, match=r"several images with the same name, of which the last is used: a/1\.png"
+        ):
             load_source(path, memo=Memo(tmp_path)).row_hashes()
     assert TarFiles(path).read("a/1.png") == png(2)
 
@@ -239,7 +241,7 @@ def test_a_file_that_is_called_like_the_top_is_named(tmp_path: Path, png: Draw, 
 @pytest.mark.parametrize("name", ["1.png", "1"])
 def test_two_spellings_of_one_name_are_said(tmp_path: Path, png: Draw, kind: str, name: str) -> None:
     files = {f"../a/{name}": png(1), "../b/1.png": png(2), f"../b/../a//{name}": png(3), "../b/x": b"", "../b//x": b""}
-    with pytest.warns(FeatxWarning, match=rf"more than one image of a name, of which the last one counts: a/{name}$"):
+    with pytest.warns(FeatxWarning, match=rf"several images with the same name, of which the last is used: a/{name}$"):
         source = load_source(packed(tmp_path, kind, files))
     np.testing.assert_array_equal(source[0][0], decode(png(3), "3"))
 
@@ -280,7 +282,7 @@ def test_an_unpacked_cifar10_that_was_cut_is_refused(
         with (folder / name).open("r+b") as file:
             file.truncate(4_000 * 3073)
     train = 50_000 - 6_000 * len([name for name in cut if name != "test_batch.bin"])
-    with pytest.raises(SourceError, match=f"not whole: it has {train:,} train images of 50,000") as caught:
+    with pytest.raises(SourceError, match=f"incomplete: it has {train:,} train images of 50,000") as caught:
         load_source("cifar10")
     assert f"delete {FOLDER}" in caught.value.hint
 

@@ -312,7 +312,7 @@ def test_rows_without_a_label_are_counted_aloud(write: Write) -> None:
     path = write([*ROWS[:-2], (ROWS[-2][0], ""), (ROWS[-1][0], " ")])
     told = featx("fit", path, *NET)
     assert told.exit_code == 0
-    assert "2 of 24 rows have no label: they are left out" in told.stderr
+    assert "2 of 24 rows have no label and are left out" in told.stderr
     assert featx_json("fit", path, *NET)["unlabelled"] == {"all": 2}
 
 
@@ -339,7 +339,7 @@ def test_one_file_under_two_labels_is_said(write: Write) -> None:
     path = write([*ROWS, ("cat/0.png", "dog"), ("cat/0.png", "cat")])
     result = featx("fit", path, *NET)
     assert result.exit_code == 0
-    assert "1 image stands under several classes, in 3 rows: cat/0.png (cat, dog)" in result.stderr
+    assert "1 image is listed under several classes, in 3 rows: cat/0.png (cat, dog)" in result.stderr
     assert featx_json("fit", path, *NET)["conflicting"] == {"images": 1, "rows": 3}
 
 
@@ -348,7 +348,7 @@ def test_equal_images_in_two_class_folders_are_said(photos: Path) -> None:
         (photos / f"dog/copy{i}.png").write_bytes((photos / f"cat/{i}.png").read_bytes())
     result = featx("train", photos, "-b", "lenet5", "--mode", "scratch", "--epochs", "1", "--device", "cpu")
     assert result.exit_code == 0, result.stderr
-    assert "2 images stand under several classes, in 4 rows" in result.stderr
+    assert "2 images are listed under several classes, in 4 rows" in result.stderr
     assert featx_json("fit", photos, *NET)["conflicting"] == {"images": 2, "rows": 4}
 
 

@@ -90,7 +90,7 @@ def test_nodes_that_no_text_can_name_are_left_out_of_patterns_aloud(
 def test_names_that_a_shell_or_a_path_would_cut_are_refused_in_words() -> None:
     for name in ("two words", "a/b", "a,b", "a;b", "", "a..b"):
         assert not LayerSpec.can_name(name)
-        with pytest.raises(OptionError, match=r"no node name, expected letters, digits, '_', '-'"):
+        with pytest.raises(OptionError, match=r"not a node name, expected letters, digits, '_', '-'"):
             LayerSpec(name)
 
 

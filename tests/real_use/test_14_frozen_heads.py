@@ -121,7 +121,7 @@ def test_a_loss_above_that_of_guessing_is_said_everywhere(networks: dict[float, 
     result = CliRunner().invoke(cli, ["train", "digits", "-b", networks[1.0], *how, "--json"])
     assert result.exit_code == 0, result.stderr
     record = json.loads(result.stdout)
-    said = "worse than guessing the classes by their shares of the training rows: train loss"
+    said = "worse than guessing by class frequency: train loss"
     assert said in result.stderr
     assert any(said in note and "another --lr than 10000" in note for note in record["notes"])
     assert Runs().open(record["run"]).read()["notes"] == record["notes"]

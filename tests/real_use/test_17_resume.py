@@ -40,7 +40,8 @@ def test_it_begins_anew_with_a_note_where_only_others_were_begun() -> None:
     assert other in result.stderr
     assert "lr was 0.02, now 0.05" in result.stderr
     assert "starting a new run" in result.stderr
-    assert [run.id for run in Runs().list()] != [other]
+    (begun,) = Runs().list()
+    assert begun.id != other
     assert folder_of(other).exists()
 
 

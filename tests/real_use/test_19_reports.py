@@ -206,4 +206,4 @@ def test_letters_that_a_font_lacks_are_told_in_one_line(tmp_path: Path) -> None:
     run = document("fit", tmp_path / "few.npz", "--pixels")["run"]
     result = featx("report", run, "--confusion", "-o", tmp_path / "few.png")
     assert result.exit_code == 0, result.stderr
-    assert result.stderr == "warning: the picture's font lacks some letters of these names, which it shows as boxes\n"
+    assert result.stderr == "warning: the figure's font lacks some characters of these names and shows them as boxes\n"

@@ -223,7 +223,7 @@ def test_pil_images_keep_the_bits_that_count(tmp_path: Path) -> None:
         np.testing.assert_array_equal(lenet(bits=12, store=store).transform([twelve]), expected)
     with pytest.raises(OptionError, match="12 bits"):
         lenet(bits=12).transform([wide])
-    with pytest.raises(OptionError, match="bits=12 is of image files"):
+    with pytest.raises(OptionError, match="bits=12 is for image files"):
         lenet(bits=12).transform(list(COLOURS))
 
 
@@ -245,10 +245,10 @@ def test_training_takes_pil_images_of_12_bits() -> None:
         (COLOURS[:, :3], "channels first or last"),
         ([COLOURS[0, :3]], "image 0 .*channels first or last"),
         (np.zeros((2, 5, 8, 5), np.uint8), "channels first or last"),
-        (torch.zeros(3, 8, 9), r"one colour image, or 3 grey ones .*x\[None\]"),
-        (COLOURS[0], r"one colour image, or 8 grey ones .*x\[None\]"),
+        (torch.zeros(3, 8, 9), r"one colour image or 3 grey ones .*x\[None\]"),
+        (COLOURS[0], r"one colour image or 8 grey ones .*x\[None\]"),
         (torch.from_numpy(COLOURS).float(), r"from 0 to 255, expected uint8, or floats from 0 to 1"),
-        (torch.full((1, 3, 8, 8), -1.5), "before any normalisation"),
+        (torch.full((1, 3, 8, 8), -1.5), "without normalisation"),
         (torch.full((1, 3, 8, 8), torch.nan), "nan"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.int64), r"torch\.int64.*x\.to\(torch\.uint8\)"),
         (torch.zeros(1, 4, 8, 8), "transparency"),

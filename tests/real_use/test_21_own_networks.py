@@ -277,7 +277,7 @@ def test_channels_are_resized_one_by_one_as_colours_are(own: Own) -> None:
     ("name", "channels", "said"),
     [
         ("five", 3, r"have 3 channels, and the network takes 5 .*\(n, H, W, 5\)"),
-        ("resnet18", 5, r"have 5 channels, and the network takes 3 .*choose"),
+        ("resnet18", 5, r"have 5 channels, and the network takes 3 .*select"),
         ("lenet5", 5, "have 5 channels"),
         ("resnet18", 4, "transparency"),
         ("five", 4, "transparency"),
@@ -325,8 +325,9 @@ def test_timms_networks_take_the_size(name: str) -> None:
     backbone = resolve(f"timm:{name}", weights="random:3", size=64)
     assert backbone.options == {"img_size": 64}
     torch.manual_seed(3)
-    expected = timm.create_model(name, img_size=64).eval().forward_head  # it can be made so
-    assert callable(expected)
+    expected, x = timm.create_model(name, img_size=64).eval(), torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(backbone.module()(x), expected(x))
     network = read_network(backbone.module())
     assert not network.describe((3, 64, 64)).unfit
     plain = resolve(f"timm:{name}", weights="random:3", size=224)

@@ -50,7 +50,7 @@ def test_of_an_image_that_is_decoded_all_the_same_it_is_a_warning(
     buffer = io.BytesIO()
     Image.fromarray(PIXELS).save(buffer, "TIFF", compression="tiff_lzw")
     monkeypatch.setattr(images, "_to_rgb", spoken)
-    with pytest.warns(FeatxWarning, match=rf"image cat/7\.tif is decoded, and libtiff says of it: {SAID}"):
+    with pytest.warns(FeatxWarning, match=rf"image cat/7\.tif was decoded, but libtiff warned: {SAID}"):
         np.testing.assert_array_equal(decode(buffer.getvalue(), "cat/7.tif"), PIXELS)
     assert capfd.readouterr().err == ""
 

@@ -65,12 +65,14 @@ def test_a_swept_c_is_a_mean_and_a_given_one_tells_runs_apart() -> None:
     swept = [seeded(FIT, seed, 0.8, C=C, sweep="clip") for seed, C in enumerate((0.1, 0.3))]
     (row,) = over_seeds(rows(*swept))
     assert row["C"] == pytest.approx(0.2)
+    given = [seeded(FIT, seed, 0.8, C=C) for seed, C in enumerate((0.1, 0.3))]
+    assert [row["C"] for row in over_seeds(rows(*given))] == [0.1, 0.3]
 
 
 def test_networks_from_scratch_are_drawn_by_the_seed() -> None:
     scratch = [seeded(TRAIN, s, 0.8, mode="scratch", weights=f"random:{s}") for s in range(2)]
     (row,) = over_seeds(rows(*scratch))
-    assert row["weights"] == "random, one a seed"
+    assert row["weights"] == "random, one per seed"
     frozen = [seeded(TRAIN, s, 0.8, mode="frozen", weights=f"random:{s}") for s in range(2)]
     assert len(over_seeds(rows(*frozen))) == 2
 
@@ -100,7 +102,7 @@ def test_fits_on_networks_that_differ_in_their_seed_only_go_together() -> None:
         fit |= {"backbone": "resnet18", "weights": f"run:{train['run']}", "seed": seed}
     first, second, fit, other = over_seeds([*trained, *fits])
     assert [row["run"] for row in (first, fit)] == ["2 runs", "2 runs"]
-    assert fit["weights"] == "run, one a seed"
+    assert fit["weights"] == "run, one per seed"
     assert second["lr"] == 9.0
     assert other["weights"] == f"run:{trained[2]['run']}"
 
