@@ -152,7 +152,7 @@ def _weights(key: Mapping[str, Any], about: Mapping[str, Any] | None) -> str:
 def _code(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     if a.get("backbone") == b.get("backbone"):
         return f"code of {_value(a.get('backbone'))} changed"
-    return "code is another"
+    return "code changed"
 
 
 def _value(value: Any) -> str:
@@ -168,12 +168,12 @@ def _value(value: Any) -> str:
 def _images(n_a: Any, n_b: Any, a: Hashes | None, b: Hashes | None) -> str:
     """Say how the images differ, from row hashes where both are known."""
     if a is None or b is None:
-        return f"images {_count(n_a)} -> {_count(n_b)}" if n_a != n_b else f"the {_count(n_a)} images are others"
+        return f"images {_count(n_a)} -> {_count(n_b)}" if n_a != n_b else f"the {_count(n_a)} images are different"
     gone, new = _only_in_first(a, b), _only_in_first(b, a)
     if gone == new == 0:
         return f"the same {_count(n_a)} images in another order"
     if gone == new:
-        return f"{gone:,} of {_count(n_a)} images are others"
+        return f"{gone:,} of {_count(n_a)} images are different"
     parts = [f"{new:,} more"] * bool(new) + [f"{gone:,} fewer"] * bool(gone)
     return f"images {_count(n_a)} -> {_count(n_b)} ({', '.join(parts)})"
 

@@ -43,7 +43,7 @@ def _flaw_of_layout(file: h5py.File, receipt: Receipt, plan: Plan, key_digest: s
         return f"its HDF5 has no dataset {DATASET}"
     layout = dataset.get_create_plist()
     if layout.get_layout() != h5py.h5d.CONTIGUOUS or layout.get_external_count() or layout.get_nfilters():
-        return f"its {DATASET} does not lie in the file as plain rows"
+        return f"its {DATASET} is not stored as plain rows"
     shape = (receipt.stop - receipt.start, plan.columns)
     found = (dataset.shape, dataset.dtype, dataset.get_offset())
     if found != (shape, plan.stored, receipt.offset):
@@ -83,5 +83,5 @@ def _flaw_of_rows(file: h5py.File, fd: int, receipt: Receipt, plan: Plan) -> str
         rows = np.ascontiguousarray(dataset[row : row + step])
         raw = os.pread(fd, rows.nbytes, receipt.offset + row * plan.row_bytes)
         if rows.tobytes() != raw:
-            return f"HDF5 reads other rows than stand at byte {receipt.offset}"
+            return f"HDF5 reads other rows than those at byte {receipt.offset}"
     return ""

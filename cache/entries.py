@@ -1,4 +1,4 @@
-"""What `featx cache ls` says of a key's folder, from names, sizes and small files alone."""
+"""What `featx cache ls` shows of a key's folder, from names, sizes and small files alone."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from featx.errors import StoreError
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of `featx cache ls`; text that cannot be read is empty.
+    """One line of `featx cache ls`; unreadable text is empty.
 
     Parameters
     ----------
     digest : str
         SHA-256 of the key, in hexadecimal.
     source : str
-        How the images were asked for.
+        The images' source, as given.
     split : str
-        Which part of the source they are.
+        Which split of the source they are.
     backbone : str
         The network's name.
     weights : str
-        Its weights, as they were asked for.
+        Its weights, as given.
     layer : str
         ``NODE`` or ``NODE:POOLING``.
     rows : int
         Rows of the key, skipped ones included.
     columns : int
-        Values per row; 0 where no plan can be read.
+        Values per row; 0 if no plan can be read.
     bytes : int
-        Size on the disk.
+        Size on disk.
     complete : bool
         Whether every shard has a receipt.
     last_used : float

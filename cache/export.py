@@ -29,17 +29,17 @@ def format_of(path: str | os.PathLike[str], format: str | None = None) -> str:
     if format is not None and format not in FORMATS:
         raise OptionError(f"format {format!r}, expected {', '.join(FORMATS)}", suggest(format, FORMATS))
     if format is None and named is None:
-        raise OptionError(f"{path} has no suffix that says its format", f"expected {', '.join(SUFFIXES)}")
+        raise OptionError(f"{path} has no suffix that gives its format", f"expected {', '.join(SUFFIXES)}")
     if format is not None and named not in (None, format):
-        raise OptionError(f"{path} is called {suffix}, but its format is to be {format}", "change one of them")
+        raise OptionError(f"{path} ends in {suffix}, but the format is {format}", "change one of them")
     return str(format or named)
 
 
 def check_one(format: str, tables: int) -> None:
-    """Raise OptionError where a file of this format cannot hold so many tables: one layer of one split each."""
+    """Raise OptionError if a file of this format cannot hold this many tables, each one layer of one split."""
     if format != "h5" and tables != 1:
         raise OptionError(
-            f"{tables} layers or splits for one {format} file, which holds a single one", "write .h5, or name one"
+            f"{tables} layers or splits for one {format} file, which holds only one", "write .h5, or choose one"
         )
 
 
@@ -73,7 +73,7 @@ def export(
     format = format_of(path, format)
     check_one(format, len(tables))
     if virtual and format != "h5":
-        raise OptionError(f"only an HDF5 file can be virtual, {path} is to be {format}", "give a file name like x.h5")
+        raise OptionError(f"only an HDF5 file can be virtual, and {path} is {format}", "give a file name like x.h5")
     _check_regular(path)
     tidy(path.parent)
     needed = 0 if virtual else sum(table.X.nbytes for _, _, table in tables)
@@ -108,4 +108,6 @@ def _check_regular(path: Path) -> None:
     """Raise OptionError for a folder, a link, or a device that a rename would destroy."""
     with suppress(OSError):
         if not stat.S_ISREG(os.lstat(path).st_mode):
-            raise OptionError(f"{path} is no regular file and is not replaced", "give a file name such as features.h5")
+            raise OptionError(
+                f"{path} is not a regular file and is not replaced", "give a file name such as features.h5"
+            )

@@ -46,8 +46,8 @@ class KeyFolder:
         self.shards = path / schema.SHARDS
         home = "" if path.parent.parent == home_folder() else f" --home {shlex.quote(str(path.parent.parent))}"
         self.hint = (
-            f"`featx cache verify {self.digest[:12]} --repair{home}` drops what is damaged; "
-            "the next run computes it again"
+            f"`featx cache verify {self.digest[:12]} --repair{home}` removes what is damaged; "
+            "the next run recomputes it"
         )
 
     def refuse_links(self) -> None:
@@ -65,7 +65,7 @@ class KeyFolder:
         path = self.path / schema.KEY_FILE
         key = atomic.read_json(path, hint=self.hint)
         if not isinstance(key, dict) or not schema.same_digest(key, self.digest):
-            raise self.damaged(path, "its digest is not the folder's name")
+            raise self.damaged(path, "its digest does not match the folder's name")
         _refuse_newer(path, key)
         with self._meaning(path):
             schema.check_whole("n_rows", key.get("n_rows"), 0, schema.MAX_ROWS)
@@ -134,7 +134,7 @@ class KeyFolder:
             hashes = np.frombuffer(data, np.uint8).reshape(n_rows, schema.HASH_BYTES)
             if schema.fingerprint(hashes) == key["rows"]:
                 return hashes
-        raise self.damaged(path, "its row hashes are not the key's")
+        raise self.damaged(path, "its row hashes do not match the key")
 
     def _check_rows_file(self, key: Mapping[str, Any]) -> None:
         """Raise CorruptStoreError unless rows.bin holds a hash for each row that the key claims.
@@ -190,9 +190,9 @@ class KeyFolder:
                 if token in _checked:
                     continue
                 if status.st_size > most or atomic.has_hole(fd, status.st_size):
-                    raise self.damaged(path, f"it has {status.st_size:,} bytes, expected {most:,} at most, all written")
+                    raise self.damaged(path, f"it has {status.st_size:,} bytes, expected at most {most:,}, all written")
                 if atomic.sha256_of(fd, prefix=prefix) != wanted:
-                    raise self.damaged(path, "its SHA-256 is not the one that was recorded")
+                    raise self.damaged(path, "its SHA-256 does not match the recorded one")
                 _checked.add(token)
 
     def check_sizes(self, receipts: Sequence[Receipt]) -> None:
@@ -215,7 +215,7 @@ class KeyFolder:
             token = _token(path, receipt.sha256, os.fstat(fd))
             if token not in _checked:
                 if atomic.sha256_of(fd) != receipt.sha256:
-                    raise self.damaged(path, "its SHA-256 is not its receipt's")
+                    raise self.damaged(path, "its SHA-256 does not match its receipt")
                 _checked.add(token)
             yield fd
 
@@ -227,7 +227,7 @@ class KeyFolder:
             if got == len(rest):
                 return
             if got == 0:
-                raise self.damaged(self.shards / receipt.file, "it ends before its rows do")
+                raise self.damaged(self.shards / receipt.file, "it ends before its last row")
             rest, at = rest[got:], at + got
 
     def _unsealed(self, path: Path, max_bytes: int) -> dict[str, Any]:
@@ -295,7 +295,7 @@ def lay_out(
     """Fill the new folder `path`: key, ids, row hashes, record, and last the plan: then all is there."""
     names = canonical_json(list(ids))
     if len(names) > max_ids_bytes(len(ids)):
-        raise StoreError(f"the ids take {len(names):,} bytes, expected at most 4096 a row", "shorten the file names")
+        raise StoreError(f"the ids take {len(names):,} bytes, expected at most 4096 per row", "shorten the file names")
     digest = digest_of(dict(key))
     atomic.make_folder(path / schema.SHARDS)
     atomic.write_json(path / schema.KEY_FILE, dict(key))

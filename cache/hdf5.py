@@ -69,7 +69,8 @@ def _by_split(named: Sequence[Named]) -> dict[str, dict[str, FeatureTable]]:
         layers = splits.setdefault(split, {})
         if layer in (IDS, LABELS, "", ".") or "/" in layer or layer in layers:
             raise OptionError(
-                f"layer {layer!r} of split {split!r} is no free name for a data set", "export it to a file of its own"
+                f"layer {layer!r} of split {split!r} cannot be a data set's name or is already taken",
+                "export it to its own file",
             )
         if split in (CLASSES, ".") or "/" in split:
             raise OptionError(f"split {split!r} cannot be a group's name")
@@ -77,7 +78,7 @@ def _by_split(named: Sequence[Named]) -> dict[str, dict[str, FeatureTable]]:
         if not np.array_equal(first.rows, table.rows) or first.ids != table.ids:
             raise OptionError(
                 f"layer {layer!r} of split {split!r} has other images than the layers before it",
-                "export it to a file of its own",
+                "export it to its own file",
             )
         layers[layer] = table
     return splits

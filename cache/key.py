@@ -1,4 +1,4 @@
-"""What names stored features: everything that their values depend on."""
+"""What identifies stored features: everything their values depend on."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SCHEMA = 1
 class FeatureKey:
     """Everything that a stored feature's value depends on; its digest names the folder.
 
-    Paths, ids, labels and splits are recorded beside it and change no value. Batch size, device and threads are no
-    part of it either, though they change the last bits: see `ExtractConfig`.
+    Paths, ids, labels and splits are recorded separately and change no value. Batch size, device and threads are not
+    part of it either, though they affect the last bits: see `ExtractConfig`.
 
     Parameters
     ----------
@@ -33,11 +33,11 @@ class FeatureKey:
     preprocess : dict
         `PreprocessSpec.as_dict`.
     precision : str
-        Of the arithmetic.
+        Precision of the arithmetic.
     dtype : str
-        Of the stored values.
+        Type of the stored values.
     options : dict
-        Of the network's builder.
+        Options of the network's builder.
     code : str or None
         SHA-256 of a user's own network code.
     schema : int

@@ -1,4 +1,4 @@
-"""Features on the disk that index like an array: slices, masks, row numbers, chunks in order or shuffled.
+"""Features on disk that index like an array: slices, masks, row numbers, chunks in order or shuffled.
 
 Rows of the matrix are those that are present: where images were skipped, the key's own rows have other numbers. Only
 these tell where on the disk a row is; `FeatureMatrix._rows` leads from the ones to the others.
@@ -49,24 +49,24 @@ class _Run(NamedTuple):
 
 
 class FeatureMatrix:
-    """The present rows of one key's features, of shape (n, d); read from the disk as they are asked for.
+    """The present rows of one key's features, of shape (n, d); read from disk on access.
 
-    Takes an integer, a slice, a boolean mask or an array of row numbers, and beside it a column or a slice of
-    columns; gives what numpy would give for the same array.
+    Indexed by an integer, a slice, a boolean mask or an array of row numbers, and optionally a column or a slice of
+    columns; returns what numpy would for the same array.
 
-    It holds no open file: each read opens the shards that it needs and closes them. So it can be pickled, and read
-    from threads, forked processes and the workers of a ``torch.utils.data.DataLoader``, to which it is a data set.
+    It holds no open files: each read opens the shards that it needs and closes them. So it can be pickled, and read
+    from threads, forked processes and the workers of a ``torch.utils.data.DataLoader``, for which it is a data set.
 
     Parameters
     ----------
     folder : KeyFolder
         Where the shards are.
     stored : StoredPlan
-        How they were computed and cut.
+        How they were computed and sharded.
     receipts : sequence of Receipt
         One per shard, in order.
     rows : ndarray of int64 of shape (n,), or None
-        Rows of the key that are present, rising; None where all are.
+        Rows of the key that are present, ascending; None if all are.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class FeatureMatrix:
     ndim : int
         Number of dimensions, 2.
     plan : Plan
-        How the features were computed and cut.
+        How the features were computed and sharded.
     """
 
     def __init__(self, folder: KeyFolder, stored: StoredPlan, receipts: Sequence[Receipt], rows: Array | None) -> None:
@@ -105,7 +105,7 @@ class FeatureMatrix:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if copy is False:
-            raise ValueError("features lie on the disk: an array of them is always a copy")
+            raise ValueError("features are on disk: an array of them is always a copy")
         values: Array = self[:]
         return values.astype(dtype or self.dtype, copy=False)
 
@@ -121,12 +121,12 @@ class FeatureMatrix:
         return self._gather(_numbers(rows, len(self)), columns)
 
     def subset(self, rows: Array) -> FeatureMatrix:
-        """Return some of the rows as a matrix that is read from the disk as this one.
+        """Return some of the rows as a matrix that is also read from disk.
 
         Parameters
         ----------
         rows : ndarray of shape (m,)
-            Row numbers, rising, or a boolean mask.
+            Row numbers, ascending, or a boolean mask.
 
         Returns
         -------
@@ -136,13 +136,13 @@ class FeatureMatrix:
         Raises
         ------
         OptionError
-            The rows do not rise.
+            The rows are not in ascending order.
         IndexError
             There are no such rows.
         """
         numbers = _numbers(rows, len(self))
         if (np.diff(numbers) <= 0).any():
-            raise OptionError("rows of a part of the features do not rise", "sort them")
+            raise OptionError("rows of a part of the features are not in ascending order", "sort them")
         stored = numbers if self._rows is None else self._rows[numbers]
         return FeatureMatrix(self._folder, self._stored, self._receipts, stored)
 
@@ -162,7 +162,7 @@ class FeatureMatrix:
         Raises
         ------
         OptionError
-            For less than one row.
+            For fewer than one row.
         """
         step = self._rows_or(rows, "chunks", _CHUNK_BYTES)
         for start in range(0, len(self), step):
@@ -173,20 +173,20 @@ class FeatureMatrix:
     ) -> Iterator[tuple[Array, Array]]:
         """Yield (row numbers, their features) in random order, every row once, without seeking for each row.
 
-        Blocks of consecutive rows, 256 KiB each, are put in random order; then a window at a time is read, as its rows
-        come on the disk, and shuffled in memory. Rows of a block therefore come out near to each other, though
-        not beside each other. With `window` at least the number of rows, every order is equally likely.
+        Blocks of consecutive rows, 256 KiB each, are put in random order; then one window at a time is read, in disk
+        order, and shuffled in memory. Rows of a block therefore come out near each other, though not adjacent. If
+        `window` is at least the number of rows, every order is equally likely.
 
         Parameters
         ----------
         rows : int, optional
             Rows per chunk (the last may have fewer); None makes chunks of about 16 MB.
         seed : int
-            Equal seeds give equal orders, for equal `rows`, `window`, number of rows and bytes per row. Give each epoch
-            its own.
+            Equal seeds give equal orders, for equal `rows`, `window`, number of rows and bytes per row. Use a different
+            one for each epoch.
         window : int, optional
-            Rows in memory at once, rounded up to a multiple of `rows`; None takes about 128 MB. Beside them stand
-            one chunk and 8 bytes for each row of the matrix.
+            Rows in memory at once, rounded up to a multiple of `rows`; None takes about 128 MB. In addition, one
+            chunk and 8 bytes per row of the matrix.
 
         Yields
         ------
@@ -198,7 +198,7 @@ class FeatureMatrix:
         Raises
         ------
         OptionError
-            For chunks or a window of less than one row.
+            For chunks or a window of fewer than one row.
         """
         step = self._rows_or(rows, "chunks", _CHUNK_BYTES)
         span = -(-self._rows_or(window, "a window", _WINDOW_BYTES) // step) * step
@@ -327,12 +327,12 @@ def _split(index: Any) -> tuple[Any, Any]:
         at = next(i for i, part in enumerate(parts) if part is Ellipsis)
         parts[at : at + 1] = [slice(None)] * (3 - len(parts))
     if len(parts) > 2 or any(part is None or part is Ellipsis for part in parts):
-        raise IndexError("features have two dimensions: rows, and columns beside them")
+        raise IndexError("features have two dimensions, rows and columns")
     rows, columns = [*parts, slice(None), slice(None)][:2]
     if isinstance(columns, np.integer):
         columns = int(columns)
     if not isinstance(columns, (slice, int)) or isinstance(columns, bool):
-        raise IndexError("columns are chosen by a slice or an integer")
+        raise IndexError("columns are indexed by a slice or an integer")
     return rows, columns
 
 
@@ -346,7 +346,7 @@ def _numbers(index: Any, n: int) -> Array:
     if isinstance(index, list) and not index:
         return np.empty(0, np.int64)
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
-        raise IndexError("rows are chosen by an integer, a slice, a boolean mask or an array of integers")
+        raise IndexError("rows are indexed by an integer, a slice, a boolean mask or an array of integers")
     out = (numbers < -n) | (numbers >= n)
     if out.any():
         raise IndexError(f"row {numbers[out][0]} is out of bounds for {n} rows")

@@ -101,17 +101,17 @@ def copy_parts(target: FeatureStore, parts: Sequence[Part], tick: Callable[[int]
 
 
 def _folders_of(home: Path, target: FeatureStore) -> list[KeyFolder]:
-    """Return a store's key folders; whatever else stands among them is refused."""
+    """Return a store's key folders; anything else among them is refused."""
     features = home / "features"
     if home.exists() and target.home.exists() and os.path.samefile(home, target.home):
-        raise OptionError(f"{home} is the store that is merged into", "leave it out")
+        raise OptionError(f"{home} is the store to merge into", "leave it out")
     if not features.is_dir():
         raise OptionError(f"{home} holds no feature store: there is no folder {features}", "give the home of a store")
     digests = digests_in(features)
     for name in sorted(os.listdir(features)):
         path = features / name
         if name not in digests and not name.startswith(".") and (path.is_dir() or path.is_symlink()):
-            kind = "a symbolic link" if path.is_symlink() else "a folder that no key has the name of"
+            kind = "a symbolic link" if path.is_symlink() else "a folder that is not named after a key"
             raise CorruptStoreError(f"{path} is {kind}, expected keys' folders only", "remove it, or move it elsewhere")
     return [KeyFolder(features / digest) for digest in digests]
 
@@ -132,7 +132,7 @@ def _plan_key(there: KeyFolder, sources: Sequence[KeyFolder]) -> Part:
             other, before = held.setdefault(receipt.index, (folder, receipt))
             if before.sha256 != receipt.sha256:
                 rows = f"rows {receipt.start:,} to {receipt.stop:,}"
-                raise _differ(other, folder, f"shard {receipt.index} ({rows}) has other bytes in each")
+                raise _differ(other, folder, f"shard {receipt.index} ({rows}) has different bytes in each")
         part.whole = folder is there and len(held) == plan.shards(n_rows)
     assert part is not None
     _refuse_gaps(part, set(held))
@@ -145,7 +145,7 @@ def _read(folder: KeyFolder) -> tuple[Plan, int, list[Receipt]]:
     folder.refuse_links()
     key, stored = folder.key(), folder.plan()
     if stored.plan.dtype != key["dtype"]:
-        raise folder.damaged(folder.path / schema.PLAN_FILE, "its dtype is not the key's")
+        raise folder.damaged(folder.path / schema.PLAN_FILE, "its dtype does not match the key")
     folder.row_hashes(key)
     folder.ids(key, stored)
     n_rows = key["n_rows"]
@@ -161,7 +161,7 @@ def _read(folder: KeyFolder) -> tuple[Plan, int, list[Receipt]]:
 
 def _differ(a: KeyFolder, b: KeyFolder, what: str) -> StoreError:
     return StoreError(
-        f"{a.path} and {b.path} do not go together: {what}",
+        f"{a.path} and {b.path} do not match: {what}",
         f"remove one of them: `featx cache rm {b.digest[:12]} --home {b.path.parent.parent}`",
     )
 
@@ -183,7 +183,7 @@ def _refuse_gaps(part: Part, held: set[int]) -> None:
     more = f" and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""
     raise StoreError(
         f"features {part.digest[:12]} have gaps: of {part.plan.shards(part.n_rows)} shards no store has {named}{more}",
-        "name the store of every job; a job that was killed goes on when it is run again",
+        "name the store of every job; a job that was killed resumes when it is run again",
     )
 
 
@@ -222,7 +222,7 @@ def _rename(path: Path, to: Path) -> None:
     except OSError as exc:
         if exc.errno not in (errno.EEXIST, errno.ENOTEMPTY):
             raise atomic.storage_error(to, exc) from exc
-        raise StoreError(f"{to} was made by another process meanwhile", "run the command again") from exc
+        raise StoreError(f"{to} was created by another process in the meantime", "run the command again") from exc
 
 
 def _copy_shard(source: KeyFolder, receipt: Receipt, folder: KeyFolder, tick: Callable[[int], None]) -> None:
@@ -230,7 +230,7 @@ def _copy_shard(source: KeyFolder, receipt: Receipt, folder: KeyFolder, tick: Ca
     path = source.shards / receipt.file
     with atomic.opened(path, source.hint) as fd, atomic.replacing(folder.shards / receipt.file, receipt.bytes) as out:
         if atomic.sha256_of(fd, functools.partial(atomic.write_all, out)) != receipt.sha256:
-            raise source.damaged(path, "its SHA-256 is not its receipt's")
+            raise source.damaged(path, "its SHA-256 does not match its receipt")
     tick(receipt.bytes)
     proof = sealed_file(folder.digest, receipt=receipt.as_dict())
     atomic.write_json(folder.shards / receipt_name(receipt.index), proof)

@@ -16,7 +16,7 @@ def write_parquet(file: IO[bytes], table: FeatureTable) -> None:
     """Write one row an image, in flat memory.
 
     Columns are ``id``; ``label`` (int64, null where unknown) and ``class``, its name, where the table has labels;
-    ``features``, a list of d values. The key stands as JSON under ``featx`` in the schema's metadata.
+    ``features``, a list of d values. The key is stored as JSON under ``featx`` in the schema's metadata.
 
     Raises
     ------

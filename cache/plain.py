@@ -20,5 +20,5 @@ def classes_of(tables: Sequence[Named]) -> tuple[str, ...]:
     """Return the class names that the tables share; OptionError where they differ."""
     known = {table.classes for _, _, table in tables if table.classes}
     if len(known) > 1:
-        raise OptionError("the tables have different classes", "export them to files of their own")
+        raise OptionError("the tables have different classes", "export them to separate files")
     return known.pop() if known else ()

@@ -1,4 +1,4 @@
-"""What stands on the disk: names, the plan, receipts, and the bytes of a shard."""
+"""What is on the disk: names, the plan, receipts, and the bytes of a shard."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ class Plan:
     layers : tuple of str
         All layers of the pass that computes this one.
     channels_last, compiled : bool
-        How the network runs; both may change a feature's last bits.
+        Whether weights lie channels last in memory, and whether operators are fused where the device has such ones;
+        both may change a feature's last bits.
     """
 
     batch_size: int
@@ -140,9 +141,9 @@ class Plan:
         values = exact_fields("plan", values, {f.name for f in fields(cls)})
         layers = values["layers"]
         if not (isinstance(layers, list) and all(isinstance(layer, str) for layer in layers)):
-            raise OptionError("the plan's layers are no list of names")
+            raise OptionError("the plan's layers are not a list of names")
         if not (isinstance(values["channels_last"], bool) and isinstance(values["compiled"], bool)):
-            raise OptionError("the plan's channels_last or compiled is no truth value")
+            raise OptionError("the plan's channels_last or compiled is not true or false")
         return cls(**{**values, "layers": tuple(layers)})
 
 
@@ -192,14 +193,14 @@ class Receipt:
         start, stop = plan.span(index, n_rows)
         found = (receipt.index, receipt.start, receipt.stop)
         if found != (index, start, stop) or any(type(number) is not int for number in found):  # 2.0 == 2
-            raise OptionError(f"the receipt is not that of rows {start} to {stop}")
+            raise OptionError(f"the receipt is not for rows {start} to {stop}")
         if not (isinstance(receipt.sha256, str) and DIGEST.fullmatch(receipt.sha256)):
-            raise OptionError("the receipt's sha256 is no SHA-256")
+            raise OptionError("the receipt's sha256 is not a SHA-256")
         check_whole("offset", receipt.offset, 0, 2**62)
         size = (stop - start) * plan.row_bytes
         check_whole("bytes", receipt.bytes, receipt.offset + size, 2**62)
         if receipt.bytes > size + EXTRA_BYTES:
-            extra = f"{receipt.bytes - size:,} bytes beside its rows"
+            extra = f"{receipt.bytes - size:,} bytes besides its rows"
             raise OptionError(f"the receipt says {extra}, expected at most {EXTRA_BYTES:,}")
         _check_skipped(receipt.skipped, start, stop)
         _check_table("seconds", receipt.seconds, (int, float))
@@ -209,18 +210,18 @@ class Receipt:
 
 def _check_skipped(skipped: Any, start: int, stop: int) -> None:
     if not isinstance(skipped, list):
-        raise OptionError("the receipt's skipped rows are no list")
+        raise OptionError("the receipt's skipped rows are not a list")
     before = start - 1
     for entry in skipped:
         if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str)):
-            raise OptionError("a skipped row is no pair of row and reason")
+            raise OptionError("a skipped row is not a pair of row and reason")
         check_whole("skipped row", entry[0], before + 1, stop - 1)
         before = entry[0]
 
 
 def _check_table(name: str, table: Any, kinds: tuple[type, ...]) -> None:
     if not (isinstance(table, dict) and all(type(value) in kinds for value in table.values())):
-        raise OptionError(f"the receipt's {name} are no table of {kinds[-1].__name__} values")
+        raise OptionError(f"the receipt's {name} are not a table of {kinds[-1].__name__} values")
 
 
 def unreadable(reason: str) -> bytes:
@@ -256,7 +257,7 @@ def check_whole(name: str, value: Any, low: int, high: int) -> None:
 def exact_fields(name: str, values: Any, names: set[str]) -> dict[str, Any]:
     """Return `values` when it is a dictionary with exactly these names, else raise OptionError."""
     if not isinstance(values, dict) or set(values) != names:
-        raise OptionError(f"the {name} has not the fields {', '.join(sorted(names))}")
+        raise OptionError(f"the {name} does not have the fields {', '.join(sorted(names))}")
     return values
 
 
@@ -271,7 +272,7 @@ def unseal(path: Path, value: Any, hint: str) -> dict[str, Any]:
         body = {name: part for name, part in value.items() if name != "check"}
         if same_digest(body, value.get("check")):
             return body
-    raise CorruptStoreError(f"{path} is damaged: its values are not those that were written", hint)
+    raise CorruptStoreError(f"{path} is damaged: its values do not match its hash", hint)
 
 
 def same_digest(value: Any, digest: Any) -> bool:

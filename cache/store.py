@@ -1,4 +1,4 @@
-"""The feature store: one folder a key below ``<home>/features``, and receipts as the only truth."""
+"""The feature store: one folder per key under ``<home>/features``, and receipts as the only truth."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SHOWN, _LISTED = 16, 10
 
 
 class FeatureStore:
-    """Features on the disk, found by everything that their values depend on.
+    """Features on disk, looked up by everything their values depend on.
 
     Parameters
     ----------
@@ -73,17 +73,17 @@ class FeatureStore:
         Parameters
         ----------
         key : FeatureKey or str
-            The key, its digest, or the unique beginning of one that is stored.
+            The key, its digest, or the unique prefix of a stored one.
 
         Returns
         -------
         Path
-            The folder; a whole digest need not be stored.
+            The folder; a full digest need not be stored.
 
         Raises
         ------
         OptionError
-            No stored digest begins so, or several do; lists them.
+            No stored digest starts with it, or several do; they are listed.
         """
         if not isinstance(key, (str, FeatureKey)):
             raise OptionError(f"key is {shown(key)}, expected a FeatureKey or its digest", "FeatureStore.ls lists them")
@@ -96,17 +96,17 @@ class FeatureStore:
         Parameters
         ----------
         key : FeatureKey or str
-            The key, its digest, or the unique beginning of one that is stored.
+            The key, its digest, or the unique prefix of a stored one.
 
         Returns
         -------
         bool
-            False also where there are no features of this key.
+            Also False if there are no features of this key.
 
         Raises
         ------
         OptionError
-            No stored digest begins so, or several do; lists them.
+            No stored digest starts with it, or several do; they are listed.
         """
         folder = KeyFolder(self.folder(key))
         try:
@@ -122,23 +122,23 @@ class FeatureStore:
         Parameters
         ----------
         key : FeatureKey or str
-            The key, its digest, or the unique beginning of one that is stored.
+            The key, its digest, or the unique prefix of a stored one.
         source : Source, optional
-            The key's images: gives ``y``, ``ids`` and ``classes``. Without it the ids are the stored ones.
+            The key's images; adds ``y``, ``ids`` and ``classes``. Without it the ids are the stored ones.
 
         Returns
         -------
         FeatureTable
-            Lazy: its features are read when they are asked for.
+            Lazy: features are read on access.
 
         Raises
         ------
         StoreError
             There are no features of this key, or not all of them.
         CorruptStoreError
-            A file is not what was written; shards are checked when they are first read.
+            A file differs from what was written; shards are checked when first read.
         OptionError
-            The source has other rows than the key; no stored digest begins so, or several do.
+            The source has other rows than the key; no stored digest starts with it, or several do.
         """
         folder = KeyFolder(self.folder(key))
         folder.refuse_links()
@@ -147,12 +147,12 @@ class FeatureStore:
         values, stored = folder.key(), folder.plan()
         plan, n_rows = stored.plan, values["n_rows"]
         if plan.dtype != values["dtype"]:
-            raise folder.damaged(folder.path / schema.PLAN_FILE, "its dtype is not the key's")
+            raise folder.damaged(folder.path / schema.PLAN_FILE, "its dtype does not match the key")
         present = sum(index < plan.shards(n_rows) for index in folder.receipt_numbers())
         if present < plan.shards(n_rows):
             raise StoreError(
                 f"features {folder.digest[:12]} are incomplete: {present} of {plan.shards(n_rows)} shards",
-                "run the command that computes them again: it goes on where it stopped",
+                "run the command that computes them again: it resumes where it stopped",
             )
         receipts = [folder.receipt(index, plan, n_rows) for index in range(plan.shards(n_rows))]
         folder.check_sizes(receipts)
@@ -177,7 +177,7 @@ class FeatureStore:
         key : FeatureKey
             What the features are.
         plan : Plan
-            How to compute and cut them; a plan that the folder has already wins.
+            How to compute and shard them; a plan already in the folder takes precedence.
         ids : sequence of str
             One name per row.
         hashes : ndarray of uint8 of shape (n, 32)
@@ -196,13 +196,13 @@ class FeatureStore:
         Raises
         ------
         OptionError
-            Ids, row hashes or the plan's dtype are not the key's.
+            Ids, row hashes or the plan's dtype do not match the key.
         StoreError
-            The folder cannot be written, or is not what was written.
+            The folder cannot be written, or differs from what was written.
         """
         hashes = np.asarray(hashes)
         if schema.fingerprint(hashes) != key.rows or not len(ids) == len(hashes) == key.n_rows:
-            raise OptionError(f"{len(ids)} ids and {len(hashes)} row hashes are not the key's {key.n_rows} rows")
+            raise OptionError(f"{len(ids)} ids and {len(hashes)} row hashes do not match the key's {key.n_rows} rows")
         if plan.dtype != key.dtype:
             raise OptionError(f"the plan stores {plan.dtype}, the key says {key.dtype}")
         folder = KeyFolder(self.folder(key))
@@ -221,22 +221,22 @@ class FeatureStore:
         return FeatureWriter(folder, ids, reusable, versions)
 
     def plan(self, key: FeatureKey | str) -> Plan | None:
-        """Return the plan of a key that was begun.
+        """Return the plan of a key that was started.
 
         Parameters
         ----------
         key : FeatureKey or str
-            The key, its digest, or the unique beginning of one that is stored.
+            The key, its digest, or the unique prefix of a stored one.
 
         Returns
         -------
         Plan or None
-            None where nothing was begun.
+            None if nothing was started.
 
         Raises
         ------
         OptionError
-            No stored digest begins so, or several do; lists them.
+            No stored digest starts with it, or several do; they are listed.
         StoreError
             The key's folder is a link.
         """
@@ -245,12 +245,12 @@ class FeatureStore:
         return folder.plan().plan if _is_started(folder) else None
 
     def reuse_index(self) -> ReuseIndex:
-        """Look through the store for rows that new keys may borrow.
+        """Search the store for rows that new keys may reuse.
 
         Returns
         -------
         ReuseIndex
-            What is stored now; keys that are begun later are not in it.
+            What is stored now; keys started later are not included.
         """
         return ReuseIndex(self._features)
 
@@ -260,7 +260,7 @@ class FeatureStore:
         Returns
         -------
         list of Entry
-            One per key, last used first.
+            One per key, most recently used first.
         """
         entries = [describe(KeyFolder(self._features / digest)) for digest in digests_in(self._features)]
         return sorted(entries, key=lambda entry: (-entry.last_used, entry.digest))
@@ -271,7 +271,7 @@ class FeatureStore:
         Parameters
         ----------
         prefix : str
-            The digest's unique beginning.
+            A unique prefix of the digest.
 
         Returns
         -------
@@ -281,7 +281,7 @@ class FeatureStore:
         Raises
         ------
         OptionError
-            No stored digest begins so, or several do; lists them.
+            No stored digest starts with it, or several do; they are listed.
         """
         return describe(KeyFolder(self._features / self._whole(prefix)))
 
@@ -293,9 +293,9 @@ class FeatureStore:
         if found:
             shown = [digest[: max(_SHOWN, len(prefix) + 4)] for digest in found]
             near = first_few(shown, _LISTED)
-            raise OptionError(f"{prefix!r:.80} begins {len(found)} digests: {near}", "give more digits")
+            raise OptionError(f"{prefix!r:.80} matches {len(found)} digests: {near}", "give more digits")
         hint = suggest(prefix[:12], [digest[:12] for digest in digests]) or "`featx cache ls` lists them"
-        raise OptionError(f"no features {prefix!r:.80} in {self._features}: no digest begins so", hint)
+        raise OptionError(f"no features {prefix!r:.80} in {self._features}: no digest starts with it", hint)
 
     def remove(self, digest: str) -> int:
         """Remove a key's folder.
@@ -303,7 +303,7 @@ class FeatureStore:
         Parameters
         ----------
         digest : str
-            The digest, or its unique beginning.
+            The digest, or a unique prefix of it.
 
         Returns
         -------
@@ -313,13 +313,13 @@ class FeatureStore:
         Raises
         ------
         OptionError
-            No stored digest begins so, or several do; lists them.
+            No stored digest starts with it, or several do; they are listed.
         StoreError
-            There are no features of this digest, or their folder is a symbolic link, which is left alone.
+            There are no features with this digest, or their folder is a symbolic link, which is not removed.
         """
         folder = KeyFolder(self.folder(digest))
         if folder.path.is_symlink():
-            raise StoreError(f"{folder.path} is a symbolic link, expected a folder", "remove the link by hand")
+            raise StoreError(f"{folder.path} is a symbolic link, expected a folder", "remove the link yourself")
         if not folder.path.exists():
             raise StoreError(f"no features {folder.digest[:12]} in {self._features}", "see `featx cache ls`")
         size = bytes_of(folder)
@@ -327,17 +327,17 @@ class FeatureStore:
         return size
 
     def touch(self, key: FeatureKey | str) -> None:
-        """Note that the key was used now; a store that cannot be written stays as it is.
+        """Record that the key was used now; a store that cannot be written is left unchanged.
 
         Parameters
         ----------
         key : FeatureKey or str
-            The key, its digest, or the unique beginning of one that is stored.
+            The key, its digest, or the unique prefix of a stored one.
 
         Raises
         ------
         OptionError
-            No stored digest begins so, or several do; lists them.
+            No stored digest starts with it, or several do; they are listed.
         """
         with suppress(OSError):
             flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -1,4 +1,4 @@
-"""One key's features with labels and ids beside them."""
+"""One key's features with their labels and ids."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FeatureTable:
     key : dict
         The key, as stored.
     stored : StoredPlan
-        How the features were computed and cut.
+        How the features were computed and sharded.
     receipts : sequence of Receipt
         One per shard, in order.
     source : Source or None
@@ -96,7 +96,7 @@ class FeatureTable:
 
     @functools.cached_property
     def ids(self) -> list[str]:
-        """Ids of the present rows: the source's, or those it had when it was first extracted."""
+        """Ids of the present rows: the source's, or those from the first extraction."""
         return [self._all_ids[row] for row in self.rows.tolist()] if self._reasons else list(self._all_ids)
 
     @property
@@ -119,22 +119,22 @@ class FeatureTable:
         return len(self.X)
 
     def __getitem__(self, rows: Any) -> Any:
-        """Return a row, or the rows of a slice, a mask or an array of numbers: with their labels, where there are some.
+        """Return a row, or the rows of a slice, a mask or an array of numbers, with labels if there are any.
 
-        So a table is a data set to ``torch.utils.data.DataLoader``, its workers included.
+        So a table is a data set for ``torch.utils.data.DataLoader``, including its workers.
 
         Returns
         -------
         ndarray of shape (d,) or (m, d)
-            The features alone, where `y` is None; else a tuple of them and of an int, or an ndarray of shape (m,).
+            The features alone if `y` is None; else a tuple of them and an int, or an ndarray of shape (m,).
 
         Raises
         ------
         IndexError
-            For rows that are not there, and for columns: `X` takes those.
+            For rows that do not exist, and for columns, which `X` takes.
         """
         if isinstance(rows, tuple):
-            raise IndexError("a table is indexed by rows; table.X takes columns too")
+            raise IndexError("a table is indexed by rows; table.X also takes columns")
         features = self.X[rows]
         if self.y is None:
             return features
@@ -172,7 +172,7 @@ class FeatureTable:
         rows : int, optional
             Rows per chunk.
         seed : int
-            Of the order.
+            Seed of the order.
         window : int, optional
             Rows in memory at once.
 

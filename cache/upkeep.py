@@ -1,4 +1,4 @@
-"""What keeps a store small and sound: removing damaged parts, and keys that were not used for long."""
+"""What keeps a store small and sound: removing damaged parts, and keys that were not used recently."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def in_use(folder: Path) -> bool:
     """Tell whether another process holds a lock on any part of a key's ``lock`` file.
 
     Where the file system has no locks nothing counts as in use: a lock only saves work, a writer whose folder is
-    gone says so and can begin anew. A process does not see its own locks, and loses them by asking.
+    gone says so and can start again. A process does not see its own locks, and loses them by asking.
     """
     try:
         fd = os.open(folder / schema.LOCK_FILE, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -159,7 +159,7 @@ def choose(
         elif busy(entry):
             chosen.busy.append(entry)
         else:
-            chosen.going.append((entry, "not used for long" if old else "least recently used"))
+            chosen.going.append((entry, "not used recently" if old else "least recently used"))
             total -= entry.bytes
     return chosen
 

@@ -32,7 +32,7 @@ _KNOWN = {
 }
 
 _DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
-"""Errors of opening that mean another file or none stands there; others may pass, such as a lost permission."""
+"""Errors on opening that mean another file or none is there; others may be temporary, such as a lost permission."""
 
 
 class RepairAction(Enum):
@@ -76,7 +76,7 @@ class Findings:
     notes: list[tuple[Path, str]] = field(default_factory=list)
 
     def add(self, path: Path, exc: StoreError, mend: RepairAction, shard: int = -1) -> None:
-        """Note a fault; one that the operating system caused is left to whoever can mend that."""
+        """Note a fault; one caused by the operating system is left to whoever can fix that."""
         cause = exc.__cause__
         out_of_reach = isinstance(cause, OSError) and cause.errno not in _DAMAGE
         reason = exc.message.removeprefix(f"{path} ").removeprefix("is damaged: ")
@@ -84,9 +84,9 @@ class Findings:
 
 
 def verify_key(folder: KeyFolder, tick: Callable[[int], None]) -> Findings:
-    """Check every file of a key; `tick` hears of the bytes of shards as they are read.
+    """Check every file of a key; `tick` is given the bytes of shards as they are read.
 
-    The bytes of all shards are read and hashed anew, and their HDF5 is compared with the receipts. What is wrong is
+    The bytes of all shards are read and hashed again, and their HDF5 is compared with the receipts. What is wrong is
     returned, not raised.
     """
     found = Findings(folder.digest)
@@ -97,24 +97,24 @@ def verify_key(folder: KeyFolder, tick: Callable[[int], None]) -> Findings:
     if frame is not None:
         _check_shards(folder, *frame, found, tick)
     if found.faults and not folder.path.exists():
-        return Findings(folder.digest, notes=[(folder.path, "removed by another process meanwhile")])
+        return Findings(folder.digest, notes=[(folder.path, "removed by another process in the meantime")])
     _note_strays(folder, found)
     return found
 
 
 def verify_shard(folder: KeyFolder, receipt: Receipt, plan: Plan, tick: Callable[[int], None]) -> None:
-    """Raise StoreError unless a shard's bytes, read anew, are its receipt's and its HDF5 holds the rows."""
+    """Raise StoreError unless a shard's bytes, read again, match its receipt and its HDF5 holds the rows."""
     path = folder.shards / receipt.file
     folder.check_sizes([receipt])
     with atomic.opened(path, folder.hint) as fd:
         if atomic.sha256_of(fd, lambda block: tick(len(block))) != receipt.sha256:
-            raise folder.damaged(path, "its SHA-256 is not its receipt's")
+            raise folder.damaged(path, "its SHA-256 does not match its receipt")
         if flaw := flaw_inside(fd, receipt, plan, folder.digest):
             raise folder.damaged(path, flaw)
 
 
 def stray_names(features: Path) -> list[Path]:
-    """Return what stands beside the key folders and belongs to no key."""
+    """Return what is next to the key folders and belongs to no key."""
     known = {*digests_in(features), ".lock"}
     return sorted(path for path in _listing(features) if path.name not in known)
 
@@ -144,7 +144,7 @@ def _check_frame(folder: KeyFolder, found: Findings) -> tuple[Mapping[str, Any],
         path = folder.path / schema.PLAN_FILE
         stored = folder.plan()
         if stored.plan.dtype != key["dtype"]:
-            raise folder.damaged(path, "its dtype is not the key's")
+            raise folder.damaged(path, "its dtype does not match the key")
     except StoreError as exc:
         found.add(path, exc, RepairAction.FOLDER)
         return None
@@ -172,7 +172,7 @@ def _check_sidecars(folder: KeyFolder, key: Mapping[str, Any], stored: StoredPla
                 break  # how much the others may claim is not known without it
     about = folder.path / schema.ABOUT_FILE
     if not os.path.lexists(about):
-        found.notes.append((about, "not there: which source and weights it was is not known by name"))
+        found.notes.append((about, "missing: the names of its source and weights are not known"))
         return
     try:
         body = schema.unseal(about, atomic.read_json(about), folder.hint)

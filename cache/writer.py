@@ -76,7 +76,7 @@ class FeatureWriter:
     """Writes one key's missing shards, block by block; made by `FeatureStore.writer`.
 
     A row is put, or it is a copy: of an equal row of the same key, or of a sibling's. Which rows are put was settled
-    when the key was begun, so that a resumed run gives the bytes of an uninterrupted one; what a sibling lent then
+    when the key was started, so that a resumed run gives the bytes of an uninterrupted one; what a sibling lent then
     and has no more is put too.
 
     Parameters
@@ -244,25 +244,25 @@ class FeatureWriter:
             raise OptionError(
                 f"features are {X.dtype} {X.shape}, expected {self.plan.dtype} (rows, {self.plan.columns}) "
                 f"as {self.folder.path / schema.PLAN_FILE} says",
-                f"where they are right, `featx cache rm {self.folder.digest[:12]}` removes that plan",
+                f"if they are right, `featx cache rm {self.folder.digest[:12]}` removes that plan",
             )
         if len(rows) != len(X) or (np.diff(rows) <= 0).any():
-            raise OptionError(f"{len(rows)} rows for {len(X)} features, expected one each, rising")
+            raise OptionError(f"{len(rows)} rows for {len(X)} features, expected one each, in ascending order")
         if len(rows) and not 0 <= rows[0] <= rows[-1] < self.n_rows:
             raise OptionError(f"rows {rows[0]} to {rows[-1]}, expected some of 0 to {self.n_rows - 1}")
         if not {row for row, _ in skipped} <= set(rows.tolist()):
-            raise OptionError("rows were skipped that are not among those put")
+            raise OptionError("some skipped rows are not among those written")
 
     def _gather(
         self, shard: int, rows: Array, X: Array, reasons: Mapping[int, str], seconds: Mapping[str, float]
     ) -> None:
         if not self._queue or self._queue[0].number != shard:
-            raise OptionError(f"rows {rows[0]} to {rows[-1]} were put, and their block was not claimed before")
+            raise OptionError(f"rows {rows[0]} to {rows[-1]} were written, but their block was not claimed first")
         part = self._queue[0]
         due = part.due[part.put : part.put + len(rows)]
         if not np.array_equal(rows, due):
-            wanted = f"row {part.due[part.put]} is due" if part.put < len(part.due) else "all are there"
-            raise OptionError(f"row {rows[0]} was put where {wanted}")
+            wanted = f"row {part.due[part.put]} is next" if part.put < len(part.due) else "all are there"
+            raise OptionError(f"row {rows[0]} was written where {wanted}")
         self._values(part)[part.inside(rows)] = X
         part.put += len(rows)
         self.n_put += len(rows)
@@ -334,7 +334,7 @@ class FeatureWriter:
 
     @functools.cached_property
     def _stored_ids(self) -> list[str]:
-        """The ids under which the key was begun: reasons are kept under them, whoever goes on."""
+        """The ids under which the key was started: reasons are kept under them, whoever resumes."""
         return self.folder.ids(self.folder.key(), self.folder.plan())
 
     def _kept(self, reason: str, name: str, row: int) -> str:

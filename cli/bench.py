@@ -89,9 +89,10 @@ def bench(
       featx bench 20261121 --batch-sizes 1,256 --precisions fp32
     """
     from featx.cache.memo import Memo
-    from featx.extraction.benchmark import bench as run_bench
 
     backbone, layer = open_network(out, network, of_shapes(network, wanted), Memo(home))
+    from featx.extraction.benchmark import bench as run_bench  # heavy
+
     with out.progress("steps") as progress:
         found = run_bench(backbone, layer, config, progress)
     about = {"backbone": backbone.name, "layer": None if layer is None else str(layer)}

@@ -146,7 +146,7 @@ def _remove_all(out: Output, store: FeatureStore, chosen: Any, now: float, dry_r
     gone: list[dict[str, Any]] = []
     for entry, reason in chosen.going:
         freed = entry.bytes if dry_run else upkeep.remove_unless_used(store, entry.digest)
-        if freed is None:  # a process has begun to compute it since it was chosen
+        if freed is None:  # a process started to compute it after it was chosen
             chosen.busy.append(entry)
             continue
         gone.append({"digest": entry.digest, "bytes": freed, "reason": reason})

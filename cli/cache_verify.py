@@ -85,7 +85,7 @@ def _check(out: Output, store: FeatureStore, entries: Sequence[Entry]) -> list[F
 
 
 def counter(report: Callable[[int], None]) -> Callable[[int], None]:
-    """Return a function that adds up the bytes it hears of and reports the sum."""
+    """Return a function that adds up the bytes it is given and reports the sum."""
     done = 0
 
     def tick(n: int) -> None:

@@ -63,13 +63,13 @@ def _runs(ctx: click.Context, incomplete: str) -> list[str]:
 def _ids(ctx: click.Context, kinds: tuple[str, ...]) -> list[str]:
     from featx.core.run_folder import Runs
 
-    # The kind stands in the id: no record need be read.
+    # The kind is part of the id: no record needs to be read.
     ids = [run.id for run in Runs(ctx.params.get("home")).list()]
     return [run for run in reversed(ids) if run.split("-")[2:3][0] in kinds]
 
 
 def complete_layer(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Offer the layers of the backbone that stands on the line already, and poolings after a colon."""
+    """Offer the layers of the backbone already on the line, and poolings after a colon."""
     node, colon, _ = incomplete.partition(":")
     if colon:
         return [line for line in (f"{node}:{pooling}" for pooling in POOLINGS) if line.startswith(incomplete)]

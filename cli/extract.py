@@ -10,7 +10,7 @@ import click
 from featx.cli import options
 from featx.cli.given import OF_A_NETWORK, refuse
 from featx.cli.headings import NETWORK, OUTPUT, Headed, under
-from featx.cli.opening import open_backbone, opening_source
+from featx.cli.opening import check_backbone, open_backbone, opening_source
 from featx.cli.output import Output
 from featx.cli.targets import check_target
 from featx.cli.text import class_line, human_bytes
@@ -57,6 +57,9 @@ def extract(
       featx extract photos/ -b resnet50 -l layer4:avg -l layer3:avg2 -o out.h5
       featx extract photos/ -b net.py:make --weights net.pth -l 'layer*:avg'
     """
+    if backbone == PIXELS:
+        refuse(OF_A_NETWORK, "on raw pixels")
+    check_backbone(backbone, network, home, layers)
     from featx.cache.export import check_one, export, format_of
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
@@ -64,8 +67,6 @@ def extract(
     from featx.data.sources import load_splits
     from featx.extraction import extract as engine
 
-    if backbone == PIXELS:
-        refuse(OF_A_NETWORK, "on raw pixels")
     if output is not None:
         check_target(output, source)
         format_of(output)

@@ -34,7 +34,7 @@ COMMON = ("--json", "--quiet", "--debug", "--home")
 
 
 class Terminated(BaseException):
-    """SIGTERM, raised where the program stands so that everything is tidied on the way out."""
+    """SIGTERM, raised as an exception so that everything is cleaned up on the way out."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import click
 from featx.cli import fit_options, options, repeats
 from featx.cli.given import OF_A_NETWORK, refuse
 from featx.cli.headings import NETWORK, OUTPUT, SEEDS, Headed, under
-from featx.cli.opening import open_backbone, open_partition, tell_of_rows
+from featx.cli.opening import check_backbone, open_backbone, open_partition, tell_of_rows
 from featx.cli.output import Output
 from featx.cli.targets import PICTURE_NAMES, PICTURES, check_target, is_device, picture_kind
 from featx.cli.text import class_line, human_bytes
@@ -53,7 +53,7 @@ SHOWN = (
         "--output",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Draw accuracy by layer, or over a sweep's C: .png, .svg, .pdf.",
+        help="Plot accuracy by layer, or over a sweep's C: .png, .svg, .pdf.",
     ),
 )
 @options.common
@@ -99,6 +99,7 @@ def fit(
     numbers = repeats.seeds_of(probe.seed, repeat, seeds)
     if output is not None:
         _check_picture(output, source, drawable=several or probe.sweep in SWEEPS, one=len(numbers) == 1)
+    check_backbone(name, network, home, wanted)
     request = FitRequest(source, name, wanted, several, split_options, network, config, keep_weights)
     records = [_one(out, home, request, replace(probe, seed=seed)) for seed in numbers]
     if output is not None:
@@ -130,12 +131,13 @@ def _one(out: Output, home: Path, request: FitRequest, probe: FitConfig) -> dict
     """Fit with one seed, tell it, and return the record."""
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
-    from featx.probes.probe import best_layer, fit_layers
-    from featx.runs.record import new_run, record_fit
 
     memo, config = Memo(home), request.extraction
     chosen = open_partition(out, request.source, request.split_options, probe.seed, memo, config.on_error)
     network = open_backbone(out, request.backbone, request.network, chosen.train.source.channels, memo)
+    from featx.probes.probe import best_layer, fit_layers  # heavy, and not before there is something to fit
+    from featx.runs.record import new_run, record_fit
+
     out.kept = "finished shards are kept in the store, the same command resumes from there"
     with new_run(home, "fit", ["featx", *sys.argv[1:]]) as run:
         with out.progress() as progress:

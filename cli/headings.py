@@ -11,7 +11,7 @@ import cloup
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 NETWORK = "Network"
-IMAGES = "Images as the network sees them"
+IMAGES = "Preprocessing"
 ROWS = "Which images"
 SEEDS = "Seeds"
 COMPUTATION = "Computation"

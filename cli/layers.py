@@ -41,15 +41,19 @@ def layers(out: Output, home: Path, backbone: str, wanted: BackboneConfig) -> No
       featx layers run:20261121
     """
     from featx.cache.memo import Memo
-    from featx.graph.hooked import read_network
-    from featx.models.builders import default_layer
 
-    opened = open_backbone(out, backbone, of_shapes(backbone, wanted), None, Memo(home))
+    memo = Memo(home)
+    opened = open_backbone(out, backbone, of_shapes(backbone, wanted), None, memo)
     px = opened.preprocess.crop
     if px is None:
         raise OptionError(f"{backbone} takes images of any size, expected --size", "for example --size 32")
+    from featx.graph.hooked import read_network  # heavy
+    from featx.models.builders import default_layer
+    from featx.models.known_layers import remember_layers
+
     module = opened.module()
     traced = read_network(module, opened.left_out)
+    remember_layers(opened, traced.names(), memo)
     nodes = traced.describe((opened.preprocess.channels, px, px), whole=False)
     default = default_layer(module, opened.head, traced, nodes)
     found = [describe(node) for node in nodes.values()]

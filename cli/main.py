@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-TYPE_CHECKING = False  # `typing` takes longer to load than all that stands here
+TYPE_CHECKING = False  # `typing` takes longer to load than everything here
 if TYPE_CHECKING:
     from types import FrameType
     from typing import Any

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featx.cli.options import SplitOptions
 from featx.cli.output import Output
 from featx.core.backbone_names import is_run
-from featx.core.specs import BackboneConfig, Progress
+from featx.core.specs import BackboneConfig, LayerSpec, Progress
 
 if TYPE_CHECKING:
     from featx.cache.memo import Memo
@@ -73,6 +74,19 @@ def tell_of_rows(out: Output, record: Mapping[str, Any]) -> None:
 def of_shapes(backbone: str, how: BackboneConfig) -> BackboneConfig:
     """Return it for what needs a network's shapes alone: a run brings its own weights, with the head they have."""
     return replace(how, weights=BackboneConfig.weights) if is_run(backbone) else how
+
+
+def check_backbone(name: str, how: BackboneConfig, home: Path, layers: Collection[LayerSpec] = ()) -> None:
+    """Refuse a backbone or layers that cannot be had, before the images are opened and torch is loaded."""
+    from featx.cache.memo import Memo
+    from featx.models.backbones import check, known
+    from featx.models.known_layers import check_layers
+
+    memo = Memo(home)
+    check(name, how, memo)
+    network = known(name, how, memo) if layers else None
+    if network is not None:
+        check_layers(network, layers, memo)
 
 
 def open_backbone(out: Output, name: str, how: BackboneConfig, channels: int | None, memo: Memo) -> Backbone:

@@ -14,6 +14,7 @@ import click
 from featx.cli.completion import complete_backbone, complete_layer, complete_weights
 from featx.cli.headings import COMPUTATION, IMAGES, NETWORK, ROWS, under
 from featx.cli.output import Output, Session
+from featx.core.device_names import ANY_DEVICE, check_device_name
 from featx.core.paths import home_folder
 from featx.core.specs import (
     CROPS,
@@ -63,6 +64,12 @@ def _layers(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) 
     return tuple(dict.fromkeys(LayerSpec.parse(text) for text in value))
 
 
+def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if value != ExtractConfig.device:
+        check_device_name(value, ANY_DEVICE)
+    return value
+
+
 def backbone(required: bool = True) -> Callable[[Command], Command]:
     """``-b/--backbone NAME``."""
     text = (
@@ -91,8 +98,11 @@ def weights(default: str = BackboneConfig.weights) -> Callable[[Command], Comman
     return click.option("--weights", metavar="WHICH", show_default=True, help=text, **how)
 
 
+BY_SIZE = "  [default: 64; more for small images]"
+
+
 def batch_size(
-    default: int = ExtractConfig.batch_size, text: str = "Images per batch."
+    default: int | None = ExtractConfig.batch_size, text: str = "Images per batch."
 ) -> Callable[[Command], Command]:
     """``--batch-size N``."""
     kind: dict[str, Any] = {"type": click.IntRange(min=1), "metavar": "N", "default": default}
@@ -114,7 +124,7 @@ split = click.option("--split", metavar="NAME", help="Use only this split of the
 stem = click.option(
     "--stem",
     type=click.Choice(STEMS),
-    help="First layers of a ResNet: cifar, for images of 32 px.  [default: its own]",
+    help="First layers of a ResNet: cifar, for 32 px images.  [default: its own]",
 )
 size = click.option("--size", type=click.IntRange(min=1), metavar="PX", help="Input size.  [default: the weights' own]")
 mean = click.option(
@@ -146,7 +156,7 @@ crops = click.option(
     type=click.Choice(CROPS),
     default=Views.crops,
     show_default=True,
-    help="Average features over the centre crop (1), the corners too (5), and their mirror images too (10).",
+    help="Average features over the centre crop (1), also the corners (5), also their mirror images (10).",
 )
 flip = click.option("--flip", is_flag=True, default=Views.flip, help="Average features with those of the mirror image.")
 scales = click.option(
@@ -159,9 +169,10 @@ scales = click.option(
 )
 precision = choice("--precision", PRECISIONS, ExtractConfig.precision, "Precision of the arithmetic.")
 dtype = choice("--dtype", DTYPES, ExtractConfig.dtype, "Type of the stored features.")
-on_error = choice("--on-error", ON_ERROR, ExtractConfig.on_error, "Stop at a broken image, or leave it out.")
+on_error = choice("--on-error", ON_ERROR, ExtractConfig.on_error, "Fail on an unreadable image, or skip it.")
 device = click.option(
     "--device",
+    callback=_device,
     metavar="NAME",
     default=ExtractConfig.device,
     show_default=True,
@@ -171,13 +182,15 @@ workers = click.option(
     "--workers",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Threads that decode images.  [default: by the machine]",
+    help="Threads that decode images.  [default: one per processor]",
 )
 keep_weights = click.option(
     "--keep-weights", is_flag=True, help="Also copy the weights that the run depends on into its folder."
 )
-limit = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="N images of each split.")
-per_class = click.option("--per-class", type=click.IntRange(min=1), metavar="N", help="N training images per class.")
+limit = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Use only N images per split.")
+per_class = click.option(
+    "--per-class", type=click.IntRange(min=1), metavar="N", help="Use only N training images per class."
+)
 seed = click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -273,7 +286,9 @@ extraction = gather(
             COMPUTATION,
             precision,
             dtype,
-            batch_size(text="Images per batch. It changes rounding: in fp32 by a few 1e-6 of the largest value."),
+            batch_size(
+                text=f"Images per batch; affects rounding (in fp32 by a few 1e-6 of the largest value).{BY_SIZE}"
+            ),
             device,
             workers,
             on_error,
@@ -298,8 +313,8 @@ def common(function: Command) -> Command:
     """
 
     @click.option("--home", metavar="FOLDER", help="Where features and runs are kept.  [default: FEATX_HOME]")
-    @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-    @click.option("--quiet", is_flag=True, help="No notes and no progress.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document to standard output.")
+    @click.option("--quiet", is_flag=True, help="Hide notes and progress.")
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(function)
     def wrapper(*args: Any, home: str | None, as_json: bool, quiet: bool, debug: bool, **values: Any) -> int:

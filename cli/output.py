@@ -58,7 +58,7 @@ class Output:
     """Where a command speaks.
 
     Results go to standard output; under ``--json`` their tables stand in the document alone, and what is said beside
-    them goes to standard error, as notes and progress always do. Text may come from strangers (file names): it is
+    them goes to standard error, as notes and progress always do. Text may be untrusted (file names): it is
     escaped and never read as markup.
 
     Parameters

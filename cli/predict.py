@@ -17,6 +17,7 @@ from featx.cli.completion import complete_run
 from featx.cli.opening import opening_source
 from featx.cli.output import Output
 from featx.cli.text import counted
+from featx.core.backbone_names import is_run
 from featx.core.specs import ExtractConfig, OnError
 from featx.errors import OptionError, printable
 
@@ -40,7 +41,7 @@ FORMATS = ("text", "csv")
     metavar="FILE",
     help="File with the weights that the run was fitted on, if they have moved; they must be the same.",
 )
-@options.batch_size()
+@options.batch_size(text=f"Images per batch.{options.BY_SIZE}")
 @options.device
 @options.workers
 @options.on_error
@@ -56,7 +57,7 @@ def predict(
     root: str | None,
     limit: int | None,
     weights: str | None,
-    batch_size: int,
+    batch_size: int | None,
     device: str,
     workers: int | None,
     on_error: OnError,
@@ -81,6 +82,8 @@ def predict(
     if out.json and format != FORMATS[0]:
         raise OptionError(f"--json and --format {format} were given", "leave one of them out")
     memo, found = Memo(home), Runs(home).open(run)
+    if weights is not None and not is_run(weights) and not Path(weights).expanduser().is_file():
+        engine.open_predictor(found, memo, weights)  # says which ones are wanted, before the images are opened
     config = ExtractConfig(batch_size=batch_size, device=device, workers=workers, on_error=on_error)
     with opening_source(out) as progress:
         sources = engine.image_sources(images, split, root=root, memo=memo, progress=progress)
@@ -201,7 +204,7 @@ def _rank(k: int) -> str:
 
 
 def _csv_line(cells: list[str]) -> str:
-    # Names come from strangers: a control character in one must not reach a terminal.
+    # Names are untrusted: a control character in one must not reach a terminal.
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(map(printable, cells))
     return line.getvalue()

@@ -32,7 +32,7 @@ repeat = click.option(
     metavar="N",
     default=1,
     show_default=True,
-    help="Run N times, with --seed and the numbers that follow it.",
+    help="Run N times, with --seed and the seeds after it.",
 )
 seeds = click.option("--seeds", metavar="A,B,C", callback=_numbers, help="Run once with each of these seeds.")
 

@@ -98,7 +98,7 @@ def _spell(out: Output, facts: Mapping[str, Any]) -> None:
 
 
 def standing(runs: Runs, home: Path) -> list[RunEntry]:
-    """Return all runs, with what each stands on; networks that unfinished trainings may need are looked at for that."""
+    """Return all runs, with what each depends on; for that, networks that unfinished trainings may need are hashed."""
     from featx.runs.entries import entries_of, with_bases
 
     def hash_of(run: str) -> str:

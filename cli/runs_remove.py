@@ -145,7 +145,7 @@ def collect(out: Output, home: Path, max_bytes: int | None, age: float | None, d
 def _choose(
     runs: Runs, entries: Sequence[RunEntry], now: float, max_bytes: int | None, age: float | None
 ) -> tuple[Choice[RunEntry], set[str]]:
-    """Choose what goes, and say which were to go but are what a run that stays stands on."""
+    """Choose what goes, and return which were to go but are needed by a run that stays."""
     from featx.cache import upkeep
     from featx.core.run_folder import Run
     from featx.core.run_locks import in_use

@@ -8,7 +8,7 @@ import click
 
 from featx.cli import options
 from featx.cli.given import refuse
-from featx.cli.opening import of_shapes, open_backbone, opening_source
+from featx.cli.opening import check_backbone, of_shapes, open_backbone, opening_source
 from featx.cli.output import Output
 from featx.cli.targets import check_target
 from featx.core.specs import BackboneConfig
@@ -58,9 +58,10 @@ def show(
     check_target(output, source)
     if backbone is None:
         refuse(OF_A_VIEW, "without --backbone: images are shown as decoded")
+    else:
+        check_backbone(backbone, of_shapes(backbone, network), home)
     from featx.cache.memo import Memo
     from featx.core.outputs import write_output
-    from featx.data.contact_sheet import draw_sheet, shown_images
     from featx.data.sources import at_bits, load_source
 
     memo = Memo(home)
@@ -71,6 +72,8 @@ def show(
         opened = open_backbone(out, backbone, of_shapes(backbone, network), found.channels, memo)
         preprocess, seen = opened.preprocess, f"as {opened.name} sees them"
         seen += f" ({network.views})" if str(network.views) else ""
+    from featx.data.contact_sheet import draw_sheet, shown_images  # heavy
+
     images = min(shown_images(images, preprocess), len(found))
     title = f"{source}, {found.split}: {images} of {len(found):,} images, {seen}"
     png, skipped = draw_sheet(found, preprocess, images=images, seed=seed, title=title)

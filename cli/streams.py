@@ -25,7 +25,7 @@ class Result(io.FileIO):
 
 
 class Notes(io.FileIO):
-    """Standard error, for notes and progress: where it is full, they are lost, and the work goes on."""
+    """Standard error, for notes and progress: if it is full, they are lost, and the work continues."""
 
     def write(self, data: Any, /) -> int:
         """Write bytes as far as that is possible; a reader that went away is still an error."""

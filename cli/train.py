@@ -12,7 +12,7 @@ import click
 
 from featx.cli import options, repeats, train_options
 from featx.cli.headings import NETWORK, OUTPUT, SEEDS, under
-from featx.cli.opening import open_backbone, open_partition, tell_of_rows
+from featx.cli.opening import check_backbone, open_backbone, open_partition, tell_of_rows
 from featx.cli.output import Output
 from featx.cli.text import class_line, human_bytes
 from featx.core.backbone_names import RUN, is_run, scratch_weights
@@ -93,18 +93,20 @@ def train(
       featx train photos/ -b resnet18 --mode finetune --unfreeze-from layer4
     """
     from featx.core.run_folder import Runs
-    from featx.reports.predictions import compare
 
     other = None if against is None else Runs(home).open(against)
     request = TrainRequest(source, backbone, split_options, network, config)
     how = How(resume, keep_weights=keep_weights, tensorboard=tensorboard, bench=bench)
     train_options.check_kept(config.mode, keep_weights)
     records: list[dict[str, Any]] = []
+    check_backbone(backbone, request.with_seed(config.seed).network, home)
     for seed in repeats.seeds_of(config.seed, repeat, seeds):
         records.append(_one(out, home, request.with_seed(seed), replace(how, continuing=bool(records))))
     documents: list[dict[str, Any]] = [{name: record.get(name) for name in SHOWN} for record in records]
     document = documents[0] if len(records) == 1 else repeats.together(out, records, documents)
     if other is not None:
+        from featx.reports.predictions import compare
+
         document["against"] = _against(out, records, [compare(Runs(home).open(r["run"]), other) for r in records])
         document["against"]["run"] = other.id
     out.result(document)
@@ -122,18 +124,19 @@ class How:
 
 
 def _one(out: Output, home: Path, request: TrainRequest, how: How) -> dict[str, Any]:
-    """Run one training, or go on with it, and return its record."""
+    """Run or resume one training and return its record."""
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
     from featx.core.run_folder import Runs
-    from featx.runs.record import record_train
-    from featx.training.resume import identity_of, training_run
-    from featx.training.tensorboard import board
-    from featx.training.train import train as run_training
 
     memo, config = Memo(home), request.config
     chosen = open_partition(out, request.source, request.split_options, config.seed, memo, config.on_error)
     network = open_backbone(out, request.backbone, request.network, chosen.train.source.channels, memo)
+    from featx.runs.record import record_train  # heavy, and not before there is something to train on
+    from featx.training.resume import identity_of, training_run
+    from featx.training.tensorboard import board
+    from featx.training.train import train as run_training
+
     _tell_of_head(out, request)
     _tell_of_mirrors(out, chosen, config)
     identity = identity_of(chosen, network, config)

@@ -32,7 +32,7 @@ def _rates(optimizer: str) -> str:
     return ", ".join(f"{TrainConfig.LR[optimizer][mode]:g}" for mode in MODES)
 
 
-HOW_LONG = "Length of the training"
+HOW_LONG = "Training length"
 
 what_trains = under(
     "What is trained",
@@ -57,7 +57,7 @@ optimizer = under(
     "Optimizer",
     _choice("--optimizer", OPTIMIZERS, "SGD has Nesterov momentum."),
     _number("--lr", float, f"Peak learning rate.  [default: by mode {_rates('sgd')}; with Adam {_rates('adam')}]"),
-    _number("--head-lr-factor", float, "Multiplies the head's learning rate."),
+    _number("--head-lr-factor", float, "Factor for the head's learning rate."),
     _choice("--schedule", SCHEDULES, "Learning rate schedule."),
     _number("--warmup-epochs", int, "Epochs over which the learning rate rises."),
     _number("--momentum", float, "Momentum of SGD; beta 1 of Adam."),
@@ -71,7 +71,7 @@ loss_and_images = under(
     _choice(
         "--augment",
         AUGMENTS,
-        "Random changes of the images.  [default: crop-flip, or crop for digits and the like; none for frozen]",
+        "Random image augmentation.  [default: crop-flip, or crop for digits and the like; none for frozen]",
     ),
     _number("--mixup", float, "Blend images: Beta(X, X).", "X"),
     _number("--cutmix", float, "Paste parts of images: Beta(X, X)."),

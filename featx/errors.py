@@ -1,4 +1,4 @@
-"""Everything featx raises on purpose: what was found, what was expected, and what mends it."""
+"""Everything featx raises on purpose: what was found, what was expected, and what fixes it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def either(command: str, python: str) -> str:
 def spoken(text: object) -> str:
     """Return a text with its options as they are written here: ``--size 32``, or ``size=32`` in Python.
 
-    Texts are written with the command line's options. What stands in backticks is a command to be typed, and stays.
+    Texts are written with the command line's options. Text in backticks is a command to be typed, and is kept.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def _literal(value: str) -> str:
 
 
 def _is_value(word: str) -> bool:
-    """Tell a value from a word of the sentence that goes on after an option."""
+    """Tell a value from a word of the sentence that continues after an option."""
     return word in _words or re.search(r"[0-9:/.]", word) is not None or word.isupper()
 
 
@@ -115,11 +115,11 @@ class FeatxError(Exception):
     Parameters
     ----------
     message : str
-        One line: what was found and what was expected. Names in it may come from strangers: what cannot be printed
-        is spelled out.
+        One line: what was found and what was expected. Names in it may be untrusted: characters that cannot be printed
+        are escaped.
     hint : str, optional
-        The command, option or file that mends it. Options are written as on the command line, ``--size 32``, and
-        told so there; in Python they become ``size=32``.
+        The command, option or file that fixes it. Options are written as on the command line, ``--size 32``, and
+        shown so there; in Python they become ``size=32``.
 
     Examples
     --------
@@ -141,11 +141,11 @@ class FeatxError(Exception):
 
 
 class OptionError(FeatxError, ValueError):
-    """An option, name or number that featx cannot work with; the command line's exit code 2."""
+    """An invalid option, name or number; exit code 2 on the command line."""
 
 
 class SourceError(FeatxError):
-    """Images or labels that cannot be had: a missing folder, an unknown layout, a broken archive."""
+    """Images or labels that cannot be read: a missing folder, an unknown layout, a broken archive."""
 
 
 class ImageError(SourceError):
@@ -154,10 +154,10 @@ class ImageError(SourceError):
     Parameters
     ----------
     message, hint : str
-        As of every error.
+        As for every error.
     reason : str, optional
-        The message without the place where the image lies: what is kept of it beside an image's features, which
-        outlive a move. The message itself where it names no place.
+        The message without the image's location, as it is stored with the features, which outlive a move. By default
+        the message itself.
     """
 
     def __init__(self, message: str, hint: str = "", *, reason: str = "") -> None:
@@ -178,19 +178,19 @@ class StoreError(FeatxError):
 
 
 class CorruptStoreError(StoreError):
-    """Stored bytes that are not the bytes that were written; exit code 4."""
+    """Stored bytes that differ from what was written; exit code 4."""
 
 
 class DiskFullError(StoreError):
-    """No room left where featx writes; exit code 5."""
+    """No space left where featx writes; exit code 5."""
 
 
 class OutOfMemoryError(FeatxError):
-    """Memory, the device's or the machine's, ran out; exit code 6."""
+    """Out of memory, on the device or the machine; exit code 6."""
 
 
 class FeatxWarning(UserWarning):
-    """What the user should know while the work goes on; the command line prints it as a note."""
+    """What the user should know while work continues; the command line prints it as a note."""
 
     def __str__(self) -> str:
         return spoken(super().__str__())

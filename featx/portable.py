@@ -2,9 +2,9 @@
 
 The file holds ``coef_`` (k, d) and ``intercept_`` (k,), k being 1 for two classes. Its header holds, under ``featx``,
 JSON with ``format`` (1), ``classes`` (their labels, in order), ``normalize`` (``l2`` or null) and ``params``. A
-prediction is ``X @ coef_.T + intercept_``, rows divided by their norms first where ``normalize`` says so.
+prediction is ``X @ coef_.T + intercept_``, with rows divided by their norms first if ``normalize`` says so.
 
-This module needs numpy and safetensors, nothing else of featx's dependencies.
+This module needs only numpy and safetensors, none of featx's other dependencies.
 
 Examples
 --------
@@ -57,7 +57,7 @@ class LinearModel:
     params: Mapping[str, Any] = field(default_factory=dict)
 
     def logits(self, X: Any) -> NDArray[np.float64]:
-        """Return the logits; of two classes, the first one's are 0.
+        """Return the logits; for two classes, the first one's are 0.
 
         Parameters
         ----------
@@ -148,7 +148,7 @@ def write_model(
     intercept : ndarray of float64 of shape (k,)
         One value per row of `coef`.
     classes : ndarray of shape (n_classes,)
-        Labels: numbers, truths or words.
+        Labels: numbers, booleans or strings.
     normalize : str or None
         ``l2`` where rows are divided by their Euclidean norms first.
     params : mapping, optional
@@ -162,7 +162,7 @@ def write_model(
     Raises
     ------
     OptionError
-        Labels that are neither numbers, truths nor words.
+        Labels that are neither numbers, booleans nor strings.
     StoreError
         The file cannot be written.
     """
@@ -172,7 +172,7 @@ def write_model(
 
     labels = classes.tolist()
     if not all(isinstance(label, (bool, int, float, str)) for label in labels):
-        raise OptionError(f"labels of type {type(labels[0]).__name__} cannot be saved, expected numbers or words")
+        raise OptionError(f"labels of type {type(labels[0]).__name__} cannot be saved, expected numbers or strings")
     about = {"format": FORMAT, "classes": labels, "normalize": normalize, "params": dict(params or {})}
     tensors = {"coef_": np.ascontiguousarray(coef), "intercept_": np.ascontiguousarray(intercept)}
     write_bytes(path, save(tensors, {HEADER: json.dumps(about)}))
@@ -195,7 +195,7 @@ def read_model(path: str | Path) -> LinearModel:
     Raises
     ------
     CorruptStoreError
-        The file is not one, or is damaged.
+        The file is not such a model, or is damaged.
     """
     from safetensors import SafetensorError, safe_open
 

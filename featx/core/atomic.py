@@ -1,6 +1,6 @@
 """Files that are wholly there or not at all: a temporary name, fsync, rename, fsync of the folder.
 
-Nothing here trusts what lies on the disk: files read back are regular files of a bounded size, links are not
+Nothing here trusts what is on the disk: files read back are regular files of a bounded size, links are not
 followed, and every failure of the operating system becomes one of featx's own errors.
 """
 
@@ -49,7 +49,7 @@ _REMOVE = "remove the file and run the command again"
 
 
 def storage_error(path: Path, exc: OSError, needed: int = 0) -> StoreError:
-    """Turn a failed write below `path` into an error that says what mends it; `needed` in bytes."""
+    """Turn a failed write below `path` into an error that says what fixes it; `needed` in bytes."""
     if exc.errno in _FULL:
         return DiskFullError(
             f"no room to write {path}: {needed or NAME_BYTES:,} bytes needed, {_free_bytes(path):,} bytes free "
@@ -252,7 +252,7 @@ def make_folder(path: Path) -> None:
 
 
 def _sync_name(path: Path) -> None:
-    """Make a folder's name durable, unless it lies in one that may not be read."""
+    """Make a folder's name durable, unless its parent may not be read."""
     with suppress(PermissionError):
         sync_folder(path.parent)
 

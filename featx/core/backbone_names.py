@@ -1,4 +1,4 @@
-"""What a backbone's name begins with or stands for, and what its weights are called; told without torch."""
+"""Prefixes and kinds of backbone names and of their weights' names; without torch."""
 
 from __future__ import annotations
 

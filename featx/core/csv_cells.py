@@ -1,4 +1,4 @@
-"""Lines of CSV that a spreadsheet may open: what strangers named is text there, never a formula."""
+"""Lines of CSV that a spreadsheet may open: untrusted names are text there, never a formula."""
 
 from __future__ import annotations
 

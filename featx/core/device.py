@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any
 
 import torch
 
+from featx.core.device_names import ANY_DEVICE, HINT, KNOWN, check_device_name
 from featx.core.rng import LOCK
 from featx.errors import OptionError, OutOfMemoryError
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_KNOWN = "cpu, cuda or cuda:N"
 
 
 def pick_device(name: str) -> torch.device:
@@ -28,19 +27,17 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch_device(name, f"auto, {_KNOWN}")
+    return torch_device(name, ANY_DEVICE)
 
 
-def torch_device(name: Any, known: str = _KNOWN) -> torch.device:
+def torch_device(name: Any, known: str = KNOWN) -> torch.device:
     """Return the device of this name, or raise OptionError where it is none of `known`, or absent."""
-    hint = "use --device cpu; `featx doctor` checks the installation"
-    if not (isinstance(name, str) and re.fullmatch(r"cpu|cuda(:(0|[1-9][0-9]{0,2}))?", name)):
-        raise OptionError(f"device is {name!r:.42}, expected {known}", hint)
+    check_device_name(name, known)
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise OptionError(
             f"device is {name!r}, expected an available one: torch finds {torch.cuda.device_count()} CUDA device(s)",
-            hint,
+            HINT,
         )
     return device
 

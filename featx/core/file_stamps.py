@@ -20,7 +20,7 @@ def file_stamp(path: str | os.PathLike[str] | int) -> list[int]:
 def notes_mapped_writes(path: Path) -> bool:
     """Write back what programs changed in a file through memory maps, so that the next such change gives it new times.
 
-    Until the system has written a page back, a program that has it mapped (``numpy.memmap``) may go on changing it
+    Until the system has written a page back, a program that has it mapped (``numpy.memmap``) may keep changing it
     under the times of the first change. False where no such change is ever noted: in a file system that lies in
     memory, or where that cannot be told.
     """

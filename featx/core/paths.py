@@ -29,7 +29,7 @@ def data_folder() -> Path:
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """Return a path with a leading ``~`` or ``~user`` spelled out; one that stands for nobody stays as it is."""
+    """Return a path with a leading ``~`` or ``~user`` spelled out; one that names nobody is returned unchanged."""
     try:
         return Path(path).expanduser()
     except (RuntimeError, ValueError):  # no such user, or no text that the system could look for

@@ -11,7 +11,7 @@ from featx.core.paths import recorded_path
 from featx.core.specs import PreprocessSpec
 
 KEPT_FILE = "weights.safetensors"
-"""The file in a run's folder that holds the tensors of the network that it stands on, where they were to be kept."""
+"""The file in a run's folder that holds the tensors of the network that it depends on, if they were to be kept."""
 
 HEAD, NETWORK = "head", "network"
 """What a training's model.safetensors holds: its new head, on a base that is found by its hash; or all of it."""
@@ -28,7 +28,7 @@ class Recorded:
     name, weights : str
         As they were asked for.
     file : str or None
-        Where the weights lay.
+        Where the weights were.
     kept : str or None
         Where the run itself has them.
     sha256 : str
@@ -58,7 +58,7 @@ class Recorded:
 
     @property
     def named_file(self) -> str | None:
-        """Where the weights lay, if they were asked for as a file; None for published ones, and those of a run."""
+        """Where the weights were, if they were given as a file; None for published ones, and those of a run."""
         asked = self.file is not None and Path(self.weights).name == Path(self.file).name
         return self.file if asked else None
 
@@ -69,7 +69,7 @@ class Recorded:
 
 
 def recorded(run: str, folder: Path, record: Mapping[str, Any], *, ours: bool) -> Recorded:
-    """Read what a record says of the network that its run stands on.
+    """Read what a record says of the network that its run depends on.
 
     Parameters
     ----------

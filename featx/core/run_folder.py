@@ -1,4 +1,4 @@
-"""A run's folder: the record of one fit, training or demonstration, and the model it made."""
+"""A run's folder: the record of one fit, training or demo, and its model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Run:
     path : Path
         The folder.
     start : mapping, optional
-        What its record begins with: kind, command and time.
+        The first fields of its record: kind, command and time.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Run:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether run.json is there: without it the run was not finished."""
+        """Whether run.json exists: without it the run was not finished."""
         return (self.path / RECORD_FILE).is_file()
 
     def read(self) -> dict[str, Any]:
@@ -99,12 +99,12 @@ class Run:
         Parameters
         ----------
         record : mapping
-            What goes in beside the run's id, kind, command and start.
+            Fields to add to the run's id, kind, command and start.
 
         Raises
         ------
         StoreError
-            It cannot be written (`DiskFullError`: there is no room).
+            It cannot be written (`DiskFullError`: no space left).
         """
         whole = {**self._start, **record, "id": self.id}
         atomic.write_json(self.path / RECORD_FILE, jsonable(whole))
@@ -117,7 +117,7 @@ class Run:
         tensors : mapping of str to ndarray
             Arrays of any shapes, by name.
         name : str
-            A plain file name; that of the model unless another is given.
+            A plain file name; the model's by default.
 
         Returns
         -------
@@ -127,9 +127,9 @@ class Run:
         Raises
         ------
         OptionError
-            The name is none that a run's file can have.
+            The name is not allowed for a run's file.
         StoreError
-            It cannot be written (`DiskFullError`: there is no room).
+            It cannot be written (`DiskFullError`: no space left).
         """
         from safetensors.numpy import save
 
@@ -155,9 +155,9 @@ class Run:
         Raises
         ------
         OptionError
-            The name is none that a run's file can have.
+            The name is not allowed for a run's file.
         StoreError
-            It cannot be written (`DiskFullError`: there is no room).
+            It cannot be written (`DiskFullError`: no space left).
         """
         return self.write_bytes(name, text.encode("utf-8", "backslashreplace"))
 
@@ -179,9 +179,9 @@ class Run:
         Raises
         ------
         OptionError
-            The name is none that a run's file can have.
+            The name is not allowed for a run's file.
         StoreError
-            It cannot be written (`DiskFullError`: there is no room).
+            It cannot be written (`DiskFullError`: no space left).
         """
         if not _NAME.fullmatch(name) or name == RECORD_FILE:
             raise OptionError(f"{name!r} cannot be the name of a run's file", "use letters, digits, '_.-'")
@@ -189,7 +189,7 @@ class Run:
         return self.path / name
 
     def discard(self) -> None:
-        """Remove the folder unless it has a record: what an interrupted run leaves is of no use."""
+        """Remove the folder unless it has a record: the leftovers of an interrupted run are useless."""
         if not self.is_recorded and self.path.is_dir() and not self.path.is_symlink():
             atomic.remove_tree(self.path)
 
@@ -199,7 +199,7 @@ class Run:
 
 
 class Runs:
-    """All runs below ``<home>/runs``.
+    """All runs under ``<home>/runs``.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ class Runs:
         self.folder = home_folder(home) / "runs"
 
     def new(self, kind: str, command: list[str]) -> Run:
-        """Create a run's folder now, so that an unwritable home is found before the work.
+        """Create a run's folder now, so that an unwritable home is found before the work starts.
 
         Parameters
         ----------
@@ -242,9 +242,9 @@ class Runs:
         Raises
         ------
         OptionError
-            The kind is no plain word.
+            The kind is not a plain word.
         StoreError
-            The folder cannot be made.
+            The folder cannot be created.
         """
         if not _KIND.fullmatch(kind):
             raise OptionError(f"kind of run is {kind!r}, expected a word such as fit, train or demo")
@@ -262,14 +262,14 @@ class Runs:
             return Run(path, _start(kind, command, stamp))
 
     def open(self, name: str | os.PathLike[str], kind: str | None = None) -> Run:
-        """Return the recorded run of an id, of an id's unique beginning, or of a path to its folder.
+        """Return the recorded run with an id, an id's unique prefix, or the path of its folder.
 
         Parameters
         ----------
         name : str or path
-            The id, its beginning, or the path.
+            The id, its prefix, or the path.
         kind : str, optional
-            What the run should be, ``fit`` or ``train``; it is not checked, but named where there is no such run.
+            The expected kind, ``fit`` or ``train``; not checked, but mentioned in the error if there is no such run.
 
         Returns
         -------
@@ -279,7 +279,7 @@ class Runs:
         Raises
         ------
         OptionError
-            There is no such run, there are several, or it was not finished; names the nearest ids.
+            There is no such run, there are several, or it was not finished; the nearest ids are named.
         """
         text = os.fspath(name)
         runs = self.list()
@@ -304,7 +304,7 @@ class Runs:
         kind : str
             ``fit``, ``train`` or ``demo``.
         command : list of str
-            The command line, for the record that they may still get.
+            The command line, for the record that they may still receive.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""What a user asks for, as frozen values. Every default of featx stands here, once."""
+"""What a user asks for, as frozen values. Every default of featx is written here, once."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class LayerSpec:
     ----------
     node : str
         A module path (``layer3``, ``features.30``, ``trunk_output.block1.block1-0``) or one of torchvision's graph
-        nodes (``layer1.0.add``); or several of them: ``all``, or a pattern in which ``*`` and ``?`` stand for anything
-        but a dot (``layer*``).
+        nodes (``layer1.0.add``); or several of them: ``all``, or a pattern in which ``*`` and ``?`` match anything but
+        a dot (``layer*``).
     pool : str
         ``flat`` (every value), ``avg``, ``max`` (over space or tokens), ``avgN`` (an N x N grid of means) or
         ``cls`` (the class token).
@@ -130,7 +130,7 @@ class LayerSpec:
 
     @property
     def is_pattern(self) -> bool:
-        """Whether it stands for several nodes."""
+        """Whether it can match several nodes."""
         return self.node == "all" or "*" in self.node or "?" in self.node
 
     def matches(self, name: str) -> bool:
@@ -159,17 +159,17 @@ class LayerSpec:
 
 @dataclass(frozen=True)
 class Views:
-    """Which views of an image are averaged: each has its own forward pass, and the row is the mean of their rows.
+    """The views of an image whose features are averaged; each has its own forward pass.
 
     Parameters
     ----------
     crops : int
         1, the centre; 5, the centre and the four corners (torchvision's ``FiveCrop``); or 10, those and their mirror
-        images (``TenCrop``), which is kept as 5 with `flip`: one spelling per value.
+        images (``TenCrop``), stored as 5 with `flip`: one spelling per value.
     flip : bool
         Whether each view's mirror image is a view too.
     scales : tuple of float
-        Sizes relative to the network's input size, each with all these views; kept in ascending order.
+        Sizes relative to the network's input size, each with all these views; stored in ascending order.
 
     Raises
     ------
@@ -223,36 +223,36 @@ class Views:
 class PreprocessSpec:
     """How a decoded image becomes a network's input.
 
-    With ``crop``, the shorter side is resized to `resize` px, the centre `crop` x `crop` px cut out, values scaled to
-    0..1, then ``(value - mean) / std`` per channel: torchvision's ``ImageClassification`` preset, step for step.
+    With ``crop``, the shorter side is resized to `resize` px, the centre `crop` x `crop` px cropped, values scaled to
+    0..1, then ``(value - mean) / std`` per channel: torchvision's ``ImageClassification`` preset, step by step.
 
     Parameters
     ----------
     resize, crop : int or None
-        Pixels. None leaves the image as it is: all images must then have one size.
+        Pixels. None keeps the image's size: all images must then have the same size.
     channels : int
-        3 (RGB), 1 (grey, weighed as Pillow's mode L and torchvision's Grayscale do), or as many as a network of one's
-        own takes, up to `MOST_CHANNELS`: then images must have just these.
+        3 (RGB), 1 (grey, converted as by Pillow's mode L and torchvision's Grayscale), or the number that your own
+        network takes, up to `MOST_CHANNELS`: images must then have exactly that many.
     mean, std : tuple of float
         One value per channel, in units of 0..1.
     interpolation : str
         ``bilinear`` or ``bicubic``, with Pillow's antialiasing.
     fit : str
-        How an image that is not square becomes so: ``crop`` as above; ``squash`` to `crop` x `crop` px whatever its
-        shape; ``pad`` resizes the longer side to `crop` px and puts black beside the shorter one; ``none`` leaves
-        the size alone.
+        How images are made square: ``crop`` as above; ``squash`` resizes to `crop` x `crop` px whatever the aspect
+        ratio; ``pad`` resizes the longer side to `crop` px and pads the shorter one with black; ``none`` keeps the
+        size.
     decoder, resizer : str
-        Name and version of the algorithm, raised when a release changes pixels.
+        Name and version of the algorithm, incremented when a release changes pixels.
     views : Views
         Which views of the image are averaged. Five crops need ``crop`` as `fit` and a `resize` larger than `crop`;
         several scales need a size.
     bits : int, optional
-        How many bits of 16-bit images count, 8 to 16, whatever the files say; None as they say, else all.
+        Significant bits of 16-bit images, 8 to 16, whatever the files say; None as they say, else all.
 
     Raises
     ------
     OptionError
-        For values that cannot be, or do not go together.
+        For invalid or incompatible values.
     """
 
     resize: int | None
@@ -327,7 +327,7 @@ class PreprocessSpec:
         Parameters
         ----------
         scale : float
-            `resize` and `crop` become so many times what they are, to the nearest px, halves up.
+            Factor for `resize` and `crop`, rounded to the nearest px, halves up.
 
         Returns
         -------
@@ -375,7 +375,7 @@ class PreprocessSpec:
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """How a backbone is looked up: its weights, and what an image goes through before it.
+    """How a backbone is looked up: its weights and its preprocessing.
 
     Parameters
     ----------
@@ -392,7 +392,7 @@ class BackboneConfig:
     interpolation : str, optional
         ``bilinear`` or ``bicubic``; None as the weights were trained.
     bits : int, optional
-        How many bits of 16-bit images count, 8 to 16; None as the files say, else all.
+        Significant bits of 16-bit images, 8 to 16; None as the files say, else all.
     views : Views
         Which views of an image are averaged.
 
@@ -428,24 +428,23 @@ class BackboneConfig:
 class ExtractConfig:
     """How features are computed.
 
-    `workers` and `on_error` change no value. `batch_size`, `device` and the number of threads change rounding,
-    because sums are added up in another order: in fp32 by up to a few 1e-6 of a layer's largest value (DenseNet,
-    MaxViT, HRNet, ...), in bf16 and fp16 by their own, coarser rounding. Stored features are found again whatever the
-    three are: a key keeps to the batch size that it was begun with, but for rows that another key had already, and
-    where memory runs out.
+    `workers` and `on_error` change no values. `batch_size`, `device` and the number of threads affect rounding, because
+    sums are computed in another order: in fp32 by up to a few 1e-6 of a layer's largest value (DenseNet, MaxViT, HRNet,
+    ...), in bf16 and fp16 by their coarser rounding. Stored features are found whatever these three are: an entry keeps
+    the batch size it was started with, except for rows copied from another entry and where memory runs out.
 
     Parameters
     ----------
     precision : str
-        Of the arithmetic: ``fp32``, ``bf16`` or ``fp16``.
+        Precision of the arithmetic: ``fp32``, ``bf16`` or ``fp16``.
     dtype : str
-        Of the stored values: ``float32`` or ``float16``.
-    batch_size : int
-        Images per forward pass.
+        Type of the stored values: ``float32`` or ``float16``.
+    batch_size : int, optional
+        Images per forward pass; None takes 64, and up to 256 of small images.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     workers : int, optional
-        Threads that decode; None as many as there are processors to run on.
+        Threads that decode; None uses one per available processor.
     on_error : str
         ``raise``, or ``skip`` to leave out images that cannot be decoded.
 
@@ -457,7 +456,7 @@ class ExtractConfig:
 
     precision: Precision = "fp32"
     dtype: Dtype = "float32"
-    batch_size: int = 64
+    batch_size: int | None = None
     device: str = "auto"
     workers: int | None = None
     on_error: OnError = "raise"
@@ -466,6 +465,7 @@ class ExtractConfig:
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("dtype", self.dtype, DTYPES)
         check_choice("on-error", self.on_error, ON_ERROR)
-        check_count("batch-size", self.batch_size)
+        if self.batch_size is not None:
+            check_count("batch-size", self.batch_size)
         if self.workers:
             check_count("workers", self.workers)

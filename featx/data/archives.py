@@ -18,11 +18,11 @@ from featx.data.depth import DIGEST
 from featx.data.files import Hashes, changed, check_size, hash_all, read_at
 from featx.data.listing import find_images
 from featx.data.tar_members import assembled, plain_name, stored_bytes, tar_members
-from featx.data.zip_members import check_readable, member_names
+from featx.data.zip_members import check_readable, ends_of, member_names, plain_member
 from featx.errors import FeatxWarning, ImageError, SourceError, first_few
 
 Members = dict[str, list[int]]
-"""Where each member lies: name -> ``[offset, size]`` in bytes, or ``[]`` where it is no ordinary file."""
+"""Where each member is: name -> ``[offset, size]`` in bytes, or ``[]`` if it is not an ordinary file."""
 
 _READER = 3
 """Rises when archives of some kind are listed otherwise: what was remembered before counts no more."""
@@ -49,7 +49,7 @@ class ArchiveFiles:
         self._known: dict[str, str] = known["hashes"] if known else {}
 
     def _list(self) -> Members:
-        """Return where each member lies; names that stand there more than once are put into `_twice`."""
+        """Return where each member is; names that occur more than once are put into `_twice`."""
         raise NotImplementedError
 
     def _get(self, name: str) -> bytes:
@@ -93,7 +93,7 @@ class ArchiveFiles:
         self.__init__(state["path"], state["memo"])  # type: ignore[misc]
 
     def members(self) -> Members:
-        """Return where each member lies; SourceError where the archive cannot be read."""
+        """Return where each member is; SourceError if the archive cannot be read."""
         if self._members is None:
             try:
                 self._members = self._list()
@@ -106,7 +106,7 @@ class ArchiveFiles:
         return self._members
 
     def names(self) -> list[str]:
-        """Return the members' names, sorted; warn where one name stands for several images."""
+        """Return the members' names, sorted; warn if several images have the same name."""
         found = sorted(self.members())
         if twice := find_images(self._twice, self.head).images:
             text = f"archive {self.where} has several images with the same name, of which the last is used: "
@@ -171,6 +171,7 @@ class ZipFiles(ArchiveFiles):
         super().__init__(path, memo)
         self._lock = threading.Lock()
         self._opened: tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]] | None = None
+        self._ends: dict[int, int] = {}
 
     def _open(self) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
         with self._lock:
@@ -187,6 +188,7 @@ class ZipFiles(ArchiveFiles):
                     if inside in found:
                         twice[inside] = None
                     found[inside] = info
+                self._ends = ends_of(archive)
                 self._opened, self._twice = (archive, found), list(twice)
             return self._opened
 
@@ -206,6 +208,9 @@ class ZipFiles(ArchiveFiles):
         info = infos[name]
         check_size(name, info.file_size)
         check_readable(info)
+        data = plain_member(archive, info, self._ends[info.header_offset])
+        if data is not None:
+            return data
         with archive.open(info) as member:
             # Without a number zipfile unpacks all there is first, however little the listing says that is.
             return member.read(info.file_size + 1)

@@ -252,7 +252,7 @@ def _open_h5(path: Path) -> h5py.File:
 
 
 def _dataset(file: h5py.File, name: str, where: str) -> h5py.Dataset:
-    """Return a dataset that lies in this very file as plain values; SourceError for anything else."""
+    """Return a dataset stored in this very file as plain values; SourceError for anything else."""
     import h5py
 
     problem = ""

@@ -29,7 +29,7 @@ class ArraySource:
     Parameters
     ----------
     images : ndarray of uint8, shape (n, H, W) or (n, H, W, C)
-        C of 1 (grey), 3 (RGB), or 5 and more for networks that take so many.
+        C of 1 (grey), 3 (RGB), or 5 and more for networks that take that many.
     labels : ndarray of int64, optional
         Positions in `classes`; -1 for none.
     ids : sequence of str, optional

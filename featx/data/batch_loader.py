@@ -27,6 +27,9 @@ from featx.errors import FeatxError, FeatxWarning, ImageError, OutOfMemoryError,
 SLOW_SECONDS = 60.0
 """An image that takes longer is named in a warning."""
 
+COMPUTING = 0.25
+"""Threads that keep a core busy for a smaller part of the time wait for what they read from."""
+
 Shape = tuple[int, int, int]
 """(C, H, W) of a prepared image."""
 
@@ -126,6 +129,7 @@ def load_batches(
     *,
     workers: int | None = None,
     on_error: str = "raise",
+    bursts: bool = False,
 ) -> Iterator[Batch]:
     """Decode batches of rows in the order asked, a few of them ahead.
 
@@ -143,6 +147,10 @@ def load_batches(
         Threads; one a core where None. The result does not depend on it.
     on_error : str
         ``raise``, or ``skip`` to leave images out that cannot be decoded.
+    bursts : bool
+        Decode a batch per thread, all before the first is given, and none while the caller works on them: for a network
+        on the same cores, each of whose operators waits for the slowest of its threads. Where reading waits for a disk
+        or a server more than it computes, batches are read ahead all the same.
 
     Raises
     ------
@@ -164,8 +172,10 @@ def load_batches(
     todo = iter(batches)
     try:
         while True:
-            while len(ahead) < count + 1 and (rows := next(todo, None)) is not None:
-                ahead.append(crew.begin(rows))
+            if not bursts or not ahead:
+                while len(ahead) < count + (not bursts) and (rows := next(todo, None)) is not None:
+                    ahead.append(crew.begin(rows))
+                bursts = bursts and crew.finish_all(ahead)
             if not ahead:
                 return
             yield crew.finish(ahead.popleft())
@@ -192,7 +202,19 @@ class _Crew:
         threading.Thread(target=self._run, args=(rows, future), name="featx-decode", daemon=True).start()
         return future
 
+    def finish_all(self, futures: Iterable[Future[Batch]]) -> bool:
+        """Wait for some batches, and tell whether that was computing more than waiting for what they are read from."""
+        began, computed = time.perf_counter(), time.process_time()
+        for future in futures:
+            self._wait(future)
+        return time.process_time() - computed >= COMPUTING * (time.perf_counter() - began)
+
     def finish(self, future: Future[Batch]) -> Batch:
+        """Return a batch once it is there, or raise what became of it."""
+        self._wait(future)
+        return future.result()
+
+    def _wait(self, future: Future[Batch]) -> None:
         """Wait for a batch; images that take very long are named while they do, each once."""
         named: set[int] = set()
         while not wait([future], SLOW_SECONDS / 4).done:
@@ -203,9 +225,8 @@ class _Crew:
                 warnings.warn(
                     f"image {self.source.ids[row]} has been loading for {SLOW_SECONDS:g} s",
                     FeatxWarning,
-                    stacklevel=2,
+                    stacklevel=3,
                 )
-        return future.result()
 
     def _run(self, rows: RowNumbers, future: Future[Batch]) -> None:
         with self.turns:

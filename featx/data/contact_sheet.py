@@ -36,7 +36,7 @@ def draw_sheet(
 ) -> tuple[bytes, list[dict[str, str]]]:
     """Draw some images, stratified by class, after resizing and cropping and before normalisation.
 
-    Each view that is averaged has a tile; the label stands under an image's first one.
+    Each view that is averaged has a tile; the label is shown below an image's first one.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def draw_sheet(
     inches = height * (TILE_INCHES + 0.35) + 0.4 + 0.2 * len(above)
     figure = Figure(figsize=(width * TILE_INCHES, inches), layout="constrained")
     FigureCanvasAgg(figure)
-    # Names come from strangers: a dollar sign in one is no formula.
+    # Names are untrusted: a dollar sign in one is not a formula.
     figure.suptitle("\n".join(above), parse_math=False, fontsize=10)
     skipped = []
     tiles = figure.subplots(height, width, squeeze=False).ravel()
@@ -89,7 +89,7 @@ def draw_sheet(
 
 
 def shown_images(images: int, preprocess: PreprocessSpec | None) -> int:
-    """Return how many images a sheet shows where so many are wanted: all, or what `TILES` allows of several views."""
+    """Return how many images a sheet shows if this many are wanted: all, or what `TILES` allows with several views."""
     views = len(_view_names(preprocess.views)) if preprocess else 1
     return images if views == 1 else min(images, max(1, TILES // views))
 

@@ -126,7 +126,7 @@ def _named(first: Sequence[Sequence[str]], lines: Lines) -> dict[str, int]:
 
 
 def _position(column: str, names: Sequence[str], where: str) -> int | None:
-    """Return where a column stands under one of its names; SourceError where several could be meant."""
+    """Return the index of a column under one of its names; SourceError if several could be meant."""
     others = [name for name in names if name in COLUMNS[column]]
     meant = [column] * names.count(column) or others
     if len(meant) > 1 and len(set(meant)) == 1:

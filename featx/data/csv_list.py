@@ -49,7 +49,7 @@ class Below:
         for folder in self._spellings:
             if PurePosixPath(path).is_relative_to(folder):
                 return str(PurePosixPath(path).relative_to(folder))
-        # By way of a link outside, such as a home folder that lies on another disk.
+        # By way of a link outside, such as a home folder on another disk.
         above, _, name = str(PurePosixPath(path)).rpartition("/")
         if above not in self._folders:
             self._folders[above] = os.path.realpath(above or "/")

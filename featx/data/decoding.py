@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from featx.core.specs import PreprocessSpec
+from featx.core.specs import PreprocessSpec, Views
 from featx.core.validation import BITS
 from featx.data.depth import deep_colour, is_deep_colour, is_stretched, upper_eight, widen_planes
-from featx.data.kinds import HEIC, TGA_SUFFIXES, Kind, can_read, kind_of
+from featx.data.jpeg import plain_pixels
+from featx.data.kinds import HEIC, JPEG, TGA_SUFFIXES, Kind, can_read, kind_of
 from featx.data.litter import is_litter
 from featx.data.refusals import refusal
 from featx.data.remarks import Remarks
@@ -32,6 +33,8 @@ MAX_PIXELS = 89_478_485
 """Largest image that is decoded, in pixels: Pillow's own bound for decompression bombs."""
 
 _INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+_ONE_VIEW = (Views.crops, Views.scales)
 
 _UNMARKED = "SPIDER"
 """The one format that Pillow tells by more than first bytes."""
@@ -79,8 +82,10 @@ def decode(data: bytes, name: str, bits: int | None = None, remarks: Remarks | N
     FeatxWarning
         Of an image that comes out nearly black, and of what libtiff says of one that it decodes all the same.
     """
-    remarks = remarks or Remarks()
     kind = kind_of(data, name)
+    if kind is JPEG and (plain := plain_pixels(data)) is not None:
+        return plain
+    remarks = remarks or Remarks()
     with listening() as lines:
         try:
             pixels = _decode(data, kind, bits, name, remarks)
@@ -114,7 +119,7 @@ def _decode(data: bytes, kind: Kind | None, bits: int | None, name: str, remarks
 
 
 def _opened(data: bytes, kind: Kind | None) -> ImageFile.ImageFile:
-    # Named, because Pillow would otherwise also hand strangers' bytes to parsers such as EPS's Ghostscript.
+    # Named, because Pillow would otherwise also hand untrusted bytes to parsers such as EPS's Ghostscript.
     format = _UNMARKED if kind is None else kind.format
     if format is None or (kind and not can_read(kind)):
         raise UnidentifiedImageError
@@ -217,6 +222,9 @@ def prepare_views(image: Pixels, spec: PreprocessSpec, name: str) -> Iterator[Pi
     ImageError
         Where the longer side would grow beyond what is decoded.
     """
+    if _is_prepared(image, spec):
+        yield image
+        return
     if spec.channels not in (1, 3):  # Pillow knows no such images: each channel is one, and alike to it
         alone = (_views(Image.fromarray(image[..., c]), spec, name) for c in range(image.shape[2]))
         yield from (np.concatenate(channels, axis=2) for channels in zip(*alone, strict=True))
@@ -224,6 +232,16 @@ def prepare_views(image: Pixels, spec: PreprocessSpec, name: str) -> Iterator[Pi
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     wanted = "L" if spec.channels == 1 else "RGB"
     yield from _views(picture if picture.mode == wanted else picture.convert(wanted), spec, name)
+
+
+def _is_prepared(image: Pixels, spec: PreprocessSpec) -> bool:
+    """Tell whether an image is its own only view: resizing and cropping would do no more than copy it."""
+    if image.shape[2] != spec.channels or image.dtype != np.uint8 or (spec.views.crops, spec.views.scales) != _ONE_VIEW:
+        return False
+    height, width = image.shape[:2]
+    if spec.crop is not None and not height == width == spec.crop:
+        return False
+    return spec.resize is None or (width * height <= MAX_PIXELS and _resized((width, height), spec) == (width, height))
 
 
 def _views(picture: Image.Image, spec: PreprocessSpec, name: str) -> Iterator[Pixels]:

@@ -66,7 +66,7 @@ class FolderFiles:
         Raises
         ------
         SourceError
-            For a folder that cannot be read, and for a link to a folder that lies outside, or around it.
+            For a folder that cannot be read, and for a link to a folder outside, or to a parent.
         """
         found: list[str] = []
         self.empty = []
@@ -107,7 +107,7 @@ class FolderFiles:
         return real
 
     def path(self, name: str) -> Path:
-        """Return where a file lies; ImageError where links lead out of the folder."""
+        """Return where a file is; ImageError if links lead out of the folder."""
         return Path(self._place(name))
 
     def _place(self, name: str) -> str:
@@ -132,7 +132,7 @@ class FolderFiles:
 
     def read(self, name: str) -> bytes:
         """Return a file's content; ImageError where it cannot be had."""
-        return _read_file(self.path(name), name, self.where)
+        return _read_file(self._place(name), name, self.where)
 
     def head(self, name: str, size: int) -> bytes:
         """Return a file's first bytes; none where they cannot be had."""
@@ -201,7 +201,7 @@ class PathFiles:
 
     def read(self, name: str) -> bytes:
         """Return a file's content; ImageError where it cannot be had."""
-        return _read_file(Path(name), name, self.where)
+        return _read_file(str(Path(name)), name, self.where)
 
     def hashes(self, names: Sequence[str]) -> Hashes:
         """Return the SHA-256 of each file's content, uint8 (n, 32)."""
@@ -234,17 +234,29 @@ def _digest(files: Files, name: str) -> bytes:
         return unreadable(exc.reason)
 
 
-def _read_file(path: Path, name: str, where: str) -> bytes:
+def _read_file(path: str, name: str, where: str) -> bytes:
     try:
-        status = path.stat()
+        status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
             raise ImageError(f"image {name} is no ordinary file", f"look at {where}")
         check_size(name, status.st_size)
-        return path.read_bytes()
+        return _content(path, status.st_size)
     except OSError as exc:
         raise ImageError(f"image {name} cannot be read: {exc.strerror}", f"look at {where}") from exc
     except ValueError as exc:  # a NUL, or characters that no file name can have
         raise ImageError(f"image {name} cannot be read: no file can be called so", f"look at {where}") from exc
+
+
+def _content(path: str, size: int) -> bytes:
+    """Return all of a file that has probably this size; a file object would take longer than a small file's bytes."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        data = os.read(descriptor, size + 1)
+        if len(data) == size:
+            return data
+    finally:
+        os.close(descriptor)
+    return Path(path).read_bytes()  # it grew or shrank, or came in pieces
 
 
 def check_size(name: str, size: int) -> None:
@@ -265,14 +277,16 @@ def read_at(path: Path, stamp: Sequence[int], offset: int, size: int) -> bytes:
         The file is no longer the one with this stamp.
     OSError
     """
-    with path.open("rb", buffering=0) as file:
-        if file_stamp(file.fileno()) != list(stamp):
+    file = os.open(path, os.O_RDONLY)
+    try:
+        if file_stamp(file) != list(stamp):
             raise changed(str(path))
-        file.seek(offset)
-        data = bytearray()
-        while len(data) < size and (more := file.read(size - len(data))):  # one call gives at most 2 GB
+        data = os.pread(file, size, offset)
+        while len(data) < size and (more := os.pread(file, size - len(data), offset + len(data))):  # at most 2 GB each
             data += more
-    return bytes(data)
+    finally:
+        os.close(file)
+    return data
 
 
 def changed(where: str) -> SourceError:

@@ -14,7 +14,7 @@ _EXAMPLE = "for example cats/1.jpg and dogs/2.jpg, or train/cats/1.jpg"
 
 @dataclass(frozen=True)
 class Kind:
-    """What a folder is, how its files' names tell so, and what mends it, given the folder and the names."""
+    """What a folder is, how its files' names show it, and what to do about it, given the folder and the names."""
 
     what: str
     is_it: Callable[[Sequence[str]], bool]

@@ -197,7 +197,7 @@ def _is_class(folder: str, splits: Collection[str], depth: int) -> bool:
 
 
 def _top(name: str, depth: int) -> str:
-    """Return a name's first folders, an empty text where it lies in fewer."""
+    """Return a name's first folders, an empty string if it has fewer."""
     parts = name.split("/", depth)
     return "/".join(parts[:depth]) if len(parts) > depth else ""
 

@@ -68,7 +68,7 @@ def _archive(make: Callable[[Path, Memo | None], ArchiveFiles]) -> Loader:
 
 
 def open_folder(spec: str, memo: Memo | None) -> Splits:
-    """Open a folder of images; one of Parquet files, where no image lies in it."""
+    """Open a folder of images; one of Parquet files, if it has no images."""
     files = FolderFiles(expanded(spec), memo)
     names = files.names()
     tables = [name for name in names if name.lower().endswith(".parquet")]

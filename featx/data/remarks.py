@@ -18,7 +18,7 @@ class Remarks:
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[Remarks], tuple[()]]:
-        return Remarks, ()  # another process counts anew
+        return Remarks, ()  # another process starts counting again
 
     def differs(self, topic: str, value: int) -> bool:
         """Tell whether a value is another than the first of this topic."""

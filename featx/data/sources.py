@@ -45,19 +45,19 @@ def load_splits(
     Parameters
     ----------
     spec : str or path
-        A name in `BUILT_IN` (``digits``, ``cifar10``, ...), a folder, or a file of a kind in `BY_SUFFIX`. A name
-        wins over a folder that is called the same: ``./cifar10`` means the folder.
+        A name in `BUILT_IN` (``digits``, ``cifar10``, ...), a folder, or a file of a kind in `BY_SUFFIX`. A name takes
+        precedence over a folder of the same name: ``./cifar10`` means the folder.
     root : str or path, optional
-        The folder that a list's paths are relative to, or absolute and below it; without it, the list's own.
+        The folder that a list's paths are relative to, or absolute and inside it; None takes the list's own.
     split : str, optional
-        Return this one alone.
+        Return only this one.
     limit : int, optional
-        At most so many rows of each split, stratified.
+        Maximum number of rows per split, stratified.
     per_class : int, optional
-        At most so many rows per class to learn from: of ``train`` or ``all``, or of `split` where one is named.
-        Test rows stay whole, so that scores can be compared.
+        Maximum number of rows per class to learn from: of ``train`` or ``all``, or of `split` if one is given. Test
+        splits are left as they are, so that scores can be compared.
     seed : int
-        Of that choice.
+        Seed for that choice.
     memo : Memo, optional
         Remembers content hashes.
     progress : callable
@@ -126,13 +126,13 @@ def load_source(
     split : str, optional
         ``train``, ``test``, ...; None and ``all`` mean all rows.
     root : str or path, optional
-        The folder that a list's paths are relative to, or absolute and below it; without it, the list's own.
+        The folder that a list's paths are relative to, or absolute and inside it; None takes the list's own.
     limit : int, optional
-        At most so many rows of each split, stratified.
+        Maximum number of rows per split, stratified.
     per_class : int, optional
-        At most so many rows per class to learn from: see `load_splits`.
+        Maximum number of rows per class to learn from: see `load_splits`.
     seed : int
-        Of that choice.
+        Seed for that choice.
     memo : Memo, optional
         Remembers content hashes.
     progress : callable
@@ -203,7 +203,7 @@ def _loader(spec: str) -> Loader:
 
 def _file_loader(spec: str, path: Path) -> Loader:
     suffix = path.suffix.lower()
-    if suffix in COMPRESSED:  # a row in the middle would cost unpacking all that stands before it
+    if suffix in COMPRESSED:  # a row in the middle would cost unpacking everything before it
         raise OptionError(
             f"source {spec!r} is compressed as a whole, expected an uncompressed .tar",
             "unpack it once (for example gunzip x.tar.gz) and name the .tar or the folder",

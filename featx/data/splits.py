@@ -242,7 +242,7 @@ def hold_out(hashes: npt.NDArray[np.uint8], labels: RowNumbers, fraction: float,
     """Mark a stratified share of rows, chosen by content.
 
     Each class gives its rows of lowest ``SHA-256(seed, row hash)``, at least one where it has two or more.
-    Rows with the same content go together, so that no image stands on both sides; no class gives all of its contents.
+    Rows with the same content go together, so that no image is on both sides; no class gives all of its contents.
     Rows that could not be read are not marked: nothing tells whether they are the same.
 
     Parameters

@@ -15,7 +15,7 @@ from featx.core.file_stamps import file_stamp, is_settled
 from featx.errors import SourceError, StoreError
 
 HASHED = 64
-"""Of so many files at most the MD5s are noted too; image files are more, and tell damage themselves."""
+"""Up to this many files the MD5s are recorded too; image files are more, and reveal damage themselves."""
 
 _MAX_BYTES = 1 << 26
 """Largest note that is read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import zipfile
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 
 _ENCRYPTED, _STRONGLY, _UTF8 = 0x1, 0x40, 0x800
 _AES = 99
-"""Way of packing that says AES instead; the true one stands elsewhere."""
+"""Way of packing that says AES instead; the actual one is stored elsewhere."""
 
 _UNICODE_PATH = 0x7075
 """Info-ZIP's extra field: the name in UTF-8, and the CRC-32 of the name that it stands for."""
@@ -20,6 +21,17 @@ _FAT = 0
 
 _FOLDERS = re.compile(r"([^\\/]+\\)+[^\\/]*")
 """A name with backslashes between its folders."""
+
+_PATCHED = 0x20
+_SIGNATURE = b"PK\x03\x04"
+_LOCAL = struct.Struct("<4s2xH18x2H")
+"""What stands before a member's bytes: the signature, flags, and the lengths of its name and of what is added to it."""
+
+_SMALL = 1 << 20
+"""Packed bytes that are read at one go: more would be believed of a damaged listing."""
+
+_SPARE = 64
+"""Bytes by which a name and what is added to it may be longer before a member than in the listing."""
 
 PACKINGS = {
     1: "Shrink",
@@ -83,3 +95,63 @@ def check_readable(info: zipfile.ZipInfo) -> None:
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         packing = PACKINGS.get(info.compress_type, f"way {info.compress_type}")
         raise ValueError(f"it is packed by {packing}, expected deflate or none")
+
+
+def ends_of(archive: zipfile.ZipFile) -> dict[int, int]:
+    """Return where each member must end at the latest: where the next begins, by where its own header lies."""
+    starts = sorted(info.header_offset for info in archive.infolist())
+    # Backwards: of two at one place, each overlaps the other.
+    return dict(zip(reversed(starts), [archive.start_dir, *reversed(starts[1:])], strict=True)) if starts else {}
+
+
+def plain_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, end: int) -> bytes | None:
+    """Return a small member's content, read by its offset and checked as zipfile does, in a fraction of its time.
+
+    Parameters
+    ----------
+    archive : ZipFile
+        Whose descriptor is used: whatever the path leads to by now, it is the file that was listed.
+    info : ZipInfo
+        The member, which `check_readable` lets pass.
+    end : int
+        Where it must end at the latest.
+
+    Returns
+    -------
+    bytes or None
+        None for a member that is large, or in which anything is not as listed: zipfile says what.
+    """
+    if info.compress_size > _SMALL or info.flag_bits & _PATCHED or archive.fp is None:
+        return None
+    try:
+        content = _unpacked(_packed(archive.fp.fileno(), info, end), info)
+    except (OSError, ValueError, OverflowError, struct.error, zlib.error):
+        return None
+    return content if len(content) == info.file_size and zlib.crc32(content) == info.CRC else None
+
+
+def _packed(file: int, info: zipfile.ZipInfo, end: int) -> bytes:
+    """Return a member's bytes as they are stored; ValueError or struct.error if what precedes them is not as listed."""
+    about = _LOCAL.size + len(info.orig_filename) + len(info.extra) + _SPARE + info.compress_size
+    data = os.pread(file, about, info.header_offset)
+    signature, flags, *lengths = _LOCAL.unpack_from(data)
+    begin = _LOCAL.size + sum(lengths)
+    stop = begin + info.compress_size
+    if signature != _SIGNATURE or info.header_offset + stop > end:
+        raise ValueError("it is not where it should be")
+    if len(data) < stop:
+        data = os.pread(file, stop, info.header_offset)
+    name = data[_LOCAL.size : _LOCAL.size + lengths[0]].decode("utf-8" if flags & _UTF8 else "cp437")
+    if len(data) < stop or name != info.orig_filename:
+        raise ValueError("it is not what it should be")
+    return data[begin:stop]
+
+
+def _unpacked(data: bytes, info: zipfile.ZipInfo) -> bytes:
+    if info.compress_type == zipfile.ZIP_STORED:
+        return data
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    content = unpacker.decompress(data, info.file_size + 1)
+    if not unpacker.eof:
+        raise ValueError("its end is missing")
+    return content

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from featx.extraction.forward import BatchSizeBackoff, Network
 
 
+SMALLEST_BATCH, LARGEST_BATCH = 64, 256
+BATCH_PIXELS = 1 << 18
+"""Images that go through the network at once: so many px of them, within these numbers of images."""
+
+
 class Networks:
     """A backbone's network for each shape of images, built, which takes torch, once it is asked for.
 
@@ -177,8 +182,9 @@ def compute(
     specs = layers_of(parse_layers(layers), network)
     found = [np.empty((len(source), network.columns(spec)), config.dtype) for spec in specs]
     rows = np.arange(len(source), dtype=np.int64)
-    batches = np.split(rows, range(config.batch_size, len(rows), config.batch_size))
-    for batch, features, _ in activations(source, network, network.shape, specs, (), batches, config):
+    size = batch_size_of(config, network.shape)
+    batches = np.split(rows, range(size, len(rows), size))
+    for batch, features, _ in activations(source, network, specs, (), batches, config):
         for spec, X, kept in zip(specs, features, found, strict=True):
             kept[batch.rows] = check_and_cast(X, batch, source, spec, config)
         if on_skip is not None:
@@ -188,23 +194,48 @@ def compute(
     return {str(spec): kept for spec, kept in zip(specs, found, strict=True)}
 
 
+def batch_size_of(config: ExtractConfig, shape: Shape) -> int:
+    """Return how many images go through the network at once: as many as asked for, else more of small ones.
+
+    Parameters
+    ----------
+    config : ExtractConfig
+        Which may ask for a number.
+    shape : tuple of int
+        (C, H, W) of a prepared image.
+    """
+    if config.batch_size is not None:
+        return config.batch_size
+    _, height, width = shape
+    return min(max(BATCH_PIXELS // (height * width), SMALLEST_BATCH), LARGEST_BATCH)
+
+
 def activations(
     source: Source,
     network: Network,
-    shape: Shape,
     specs: Sequence[LayerSpec],
     keep: Sequence[LayerSpec],
     batches: Iterable[RowNumbers],
     config: ExtractConfig,
     room: BatchSizeBackoff | None = None,
+    *,
+    fused: bool = True,
 ) -> Iterator[tuple[Batch, list[npt.NDArray[np.float32]], dict[str, float]]]:
     """Give each batch, one array a layer, and the seconds it took to read and to compute."""
     from featx.core.device import pick_device
     from featx.extraction.forward import Forward
 
-    forward = Forward(network, specs, keep, pick_device(config.device), config.precision, room)
-    preprocess = network.backbone.preprocess
-    loaded = load_batches(source, batches, preprocess, shape, workers=config.workers, on_error=config.on_error)
+    device = pick_device(config.device)
+    forward = Forward(network, specs, keep, device, config.precision, room, fused=fused)
+    loaded = load_batches(
+        source,
+        batches,
+        network.backbone.preprocess,
+        network.shape,
+        workers=config.workers,
+        on_error=config.on_error,
+        bursts=device.type == "cpu",
+    )
     clock = time.perf_counter()
     for batch in loaded:
         read, clock = time.perf_counter() - clock, time.perf_counter()

@@ -32,7 +32,7 @@ from featx.models.backbones import Backbone, look_up
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Turn images into a pretrained network's activations.
+    """Transform images into a pretrained network's activations.
 
     Stateless: `fit` only checks the parameters.
 
@@ -42,24 +42,23 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Any torchvision classifier, ``timm:NAME``, ``lenet5``, ``pixels``, ``file.py:factory`` or
         ``package.module:factory``; or ``run:ID``, the network of a training run in `store`'s home, else in featx's.
     layers : str, LayerSpec, or sequence of them
-        ``NODE`` or ``NODE:POOLING``, patterns (``layer*:avg``) or ``all``; several are columns side by side, in the
-        order given.
+        ``NODE`` or ``NODE:POOLING``, patterns (``layer*:avg``) or ``all``; several are concatenated in the given order.
     weights : str
         ``DEFAULT``, one of torchvision's names, ``random:SEED``, a ``.pth`` or ``.safetensors`` file, or ``run:ID``.
     stem : str, optional
         ``cifar``: a torchvision ResNet gets a 3 x 3 convolution with stride 1 first, and no max pooling.
     size : int, optional
-        Resize the shorter side to it and cut the centre out, in px.
+        Input size in px: the shorter side is resized to it and the centre cropped.
     mean, std : sequence of float, optional
-        One value per channel, in units of 0..1, instead of those that belong to the weights.
+        One value per channel, in units of 0..1; None takes those of the weights.
     resize : str, optional
         ``crop``, ``squash``, ``pad`` or ``none``; None as the weights were trained.
     interpolation : str, optional
         ``bilinear`` or ``bicubic``; None as the weights were trained.
     bits : int, optional
-        How many bits of 16-bit images count, such as 12; None as the files say, else all.
+        Significant bits of 16-bit images, such as 12; None as the files say, else all.
     crops : int
-        1 (the centre), 5 (and the corners) or 10 (and their mirror images); more than one view is averaged.
+        1 (the centre), 5 (also the corners) or 10 (also their mirror images); several views are averaged.
     flip : bool
         Average with mirror images.
     scales : sequence of float
@@ -68,12 +67,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ``fp32``, ``bf16`` or ``fp16``.
     dtype : str
         ``float32`` or ``float16``.
-    batch_size : int
-        Images in one forward pass; other batches round differently, in fp32 by up to a few 1e-6 of the largest value.
+    batch_size : int, optional
+        Images per forward pass; it affects rounding, in fp32 by up to a few 1e-6 of the largest value.
     device : str
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; rounds differently too.
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; it affects rounding too.
     store : FeatureStore or path, optional
-        Where features are kept and found again, whatever their batch size and device; without one they are computed at
+        Where features are kept and looked up, whatever their batch size and device; without one they are computed at
         each call.
 
     Examples
@@ -109,7 +108,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         scales: Sequence[float] = Views.scales,
         precision: Precision = ExtractConfig.precision,
         dtype: Dtype = ExtractConfig.dtype,
-        batch_size: int = ExtractConfig.batch_size,
+        batch_size: int | None = ExtractConfig.batch_size,
         device: str = ExtractConfig.device,
         store: FeatureStore | str | os.PathLike[str] | None = None,
     ) -> None:
@@ -133,7 +132,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.store = store
 
     def fit(self, X: Images, y: Any = None) -> Self:
-        """Check the parameters; nothing is learnt from X.
+        """Check the parameters; nothing is learned from X.
 
         Parameters
         ----------
@@ -170,12 +169,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray of shape (n, columns)
-            After ``set_output(transform="pandas")`` a data frame, its columns named as `get_feature_names_out` says.
+            After ``set_output(transform="pandas")`` a data frame, its columns named by `get_feature_names_out`.
 
         Raises
         ------
         ImageError
-            Naming an image that cannot be decoded.
+            For an image that cannot be decoded; it is named.
         OptionError
             For a parameter that cannot be worked with.
         """
@@ -196,7 +195,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         input_features : object
-            Has no effect: images have no names of features.
+            Has no effect: images have no feature names.
 
         Returns
         -------
@@ -206,7 +205,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         OptionError
-            Nothing was transformed yet, and the number of columns depends on the images' size.
+            Nothing was transformed yet, and the number of columns depends on the image size.
         """
         identity, names = getattr(self, "_named", (None, None))
         return self._counted_names() if identity != self._identity() or names is None else names.copy()
@@ -225,7 +224,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         px = backbone.preprocess.crop
         if px is None:
             raise OptionError(
-                f"how many columns {self.backbone} gives depends on the images' size",
+                f"the number of columns of {self.backbone} depends on the image size",
                 "transform images first, or give --size",
             )
         network = Network(backbone, (backbone.preprocess.channels, px, px))
@@ -238,7 +237,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         several = isinstance(self.layers, Iterable) and not isinstance(self.layers, str)
         layers: list[Any] = list(self.layers) if several else [self.layers]  # type: ignore[arg-type]
         if not all(isinstance(layer, (str, LayerSpec)) for layer in layers):
-            raise OptionError(f"layers is {str(self.layers)[:80]}, expected one or several of NODE or NODE:POOLING")
+            raise OptionError(f"layers is {str(self.layers)[:80]}, expected one or more of NODE or NODE:POOLING")
         return parse_layers(layers)
 
     def _config(self) -> ExtractConfig:

@@ -21,7 +21,7 @@ from featx.cache.store import FeatureStore, FeatureWriter
 from featx.core.specs import ExtractConfig, LayerSpec, Progress
 from featx.data.batch_loader import image_shape
 from featx.data.sources import Source
-from featx.extraction.compute import Networks, activations, check_and_cast
+from featx.extraction.compute import Networks, activations, batch_size_of, check_and_cast
 from featx.extraction.scheduler import Pass, passes
 from featx.models.families import versions
 
@@ -88,15 +88,17 @@ class Filling:
         begun = {spec: plan for spec, key in missing.items() if (plan := self.store.plan(key))}
         columns = {s: self._columns(source, s, key, reusable[s]) for s, key in missing.items() if s not in begun}
         rows = {s: plan_shard_rows(len(source), d * np.dtype(missing[s].dtype).itemsize) for s, d in columns.items()}
+        batch_size = batch_size_of(self.config, image_shape(source, self.backbone.preprocess))
         new = {
             spec: Plan(
-                batch_size=self.config.batch_size,
+                batch_size=batch_size,
                 block_rows=max(rows.values()),
                 shard_rows=rows[spec],
                 columns=d,
                 dtype=missing[spec].dtype,
                 layers=tuple(map(str, missing)),
                 channels_last=True,
+                compiled=True,
             )
             for spec, d in columns.items()
         }
@@ -157,7 +159,7 @@ class Filling:
         began = time.perf_counter()
         network, specs, todo = self._network(source), list(group.writers), chain([first], batches)
         for batch, features, seconds in activations(
-            source, network, network.shape, specs, group.layers, todo, self.config, self._room
+            source, network, specs, group.layers, todo, self.config, self._room, fused=group.plan.compiled
         ):
             clock = time.perf_counter()
             kept = {s: check_and_cast(X, batch, source, s, self.config) for s, X in zip(specs, features, strict=True)}

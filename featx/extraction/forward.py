@@ -18,6 +18,7 @@ from featx.data.batch_loader import Shape
 from featx.data.decoding import Pixels, view_sizes
 from featx.errors import FeatxWarning, OptionError, OutOfMemoryError, spoken
 from featx.graph.hooked import read_network
+from featx.graph.packed_conv import can_pack
 from featx.graph.placing import placed
 from featx.graph.shapes import Nodes
 from featx.models.backbones import Backbone
@@ -128,6 +129,8 @@ class Forward:
         ``fp32``, ``bf16`` or ``fp16``.
     room : BatchSizeBackoff, optional
         What is known about the memory.
+    fused : bool
+        Rewrite the network with fused operators, where the device and the precision have them (`featx.graph.fused`).
     """
 
     def __init__(
@@ -138,13 +141,16 @@ class Forward:
         device: torch.device,
         precision: str,
         room: BatchSizeBackoff | None = None,
+        *,
+        fused: bool = True,
     ) -> None:
         self.device = device
         self.room = room or BatchSizeBackoff()
         self._flip = network.backbone.preprocess.views.flip
         self.precision = precision
         self._normalize = Normalize(network.backbone.preprocess).to(device)
-        module: Any = network.traced.cut(specs, network.nodes, keep)
+        fused = fused and device.type == "cpu" and can_pack(precision)
+        module: Any = network.traced.cut(specs, network.nodes, keep, precision if fused else None)
         self._module = channels_last(placed(module, device))
 
     def __call__(self, *views: Pixels) -> list[Features]:

@@ -153,11 +153,13 @@ class Hooked(Readable):
                 raise OptionError(found.unfit, "give another --size") from record.failure
         return found
 
-    def cut(self, specs: Sequence[LayerSpec], nodes: Nodes, keep: Sequence[LayerSpec] = ()) -> nn.Module:
+    def cut(
+        self, specs: Sequence[LayerSpec], nodes: Nodes, keep: Sequence[LayerSpec] = (), fused: str | None = None
+    ) -> nn.Module:
         """Return the network with hooks that pool, put on for each pass and taken off after it; see `Readable`.
 
         Each activation is pooled, into memory of its own, as soon as its module has run: a later in-place operation
-        cannot overwrite it. `keep` has no effect, since nothing is folded.
+        cannot overwrite it. `keep` and `fused` have no effect, since nothing is folded.
         """
         for spec in specs:
             self.columns(spec, nodes)

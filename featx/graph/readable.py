@@ -92,7 +92,9 @@ class Readable(ABC):
         """
 
     @abstractmethod
-    def cut(self, specs: Sequence[LayerSpec], nodes: Nodes, keep: Sequence[LayerSpec] = ()) -> nn.Module:
+    def cut(
+        self, specs: Sequence[LayerSpec], nodes: Nodes, keep: Sequence[LayerSpec] = (), fused: str | None = None
+    ) -> nn.Module:
         """Return a network that gives one (n, columns) tensor a spec, in memory of its own.
 
         Parameters
@@ -103,6 +105,8 @@ class Readable(ABC):
             From `describe`.
         keep : sequence of LayerSpec
             Further nodes to compute as if they were wanted, so that a resumed pass computes as its first start did.
+        fused : str, optional
+            A precision, to rewrite the network for the CPU with the fused operators of `featx.graph.fused`.
         """
 
     @abstractmethod

@@ -12,6 +12,7 @@ from torch.nn import functional
 from featx.core.specs import LayerSpec
 from featx.errors import OptionError
 from featx.graph.fold_batch_norm import fold_batch_norm
+from featx.graph.fused import fuse
 from featx.graph.pooling import pool
 from featx.graph.readable import Readable, check_name, fed_by_nothing, last_in_space, no_block
 from featx.graph.shapes import NodeInfo, Nodes, measure, reason
@@ -125,7 +126,9 @@ class Traced(Readable):
                 raise OptionError(found.unfit, "give another --size") from run.failure
         return found
 
-    def cut(self, specs: Sequence[LayerSpec], nodes: Nodes, keep: Sequence[LayerSpec] = ()) -> fx.GraphModule:
+    def cut(
+        self, specs: Sequence[LayerSpec], nodes: Nodes, keep: Sequence[LayerSpec] = (), fused: str | None = None
+    ) -> fx.GraphModule:
         """Return a network that stops after the deepest wanted node; see `Readable`.
 
         Each activation is pooled, into memory of its own, directly after its node ran: a later in-place operation
@@ -149,6 +152,8 @@ class Traced(Readable):
         short = fx.GraphModule(self.graph_module, graph)
         short.graph.eliminate_dead_code(lambda node: node in written or node.is_impure())
         fold_batch_norm(short, kept)
+        if fused is not None:
+            fuse(short, kept, fused)
         short.graph.lint()
         short.recompile()
         short.delete_all_unused_submodules()

@@ -112,13 +112,19 @@ def remembered(
     inspect : callable
         Finds it.
     """
-    known = memo.get("backbone", about) if memo else None
-    found = Inspection.from_json(known) if known else None
-    if found is None or not _is_current(found, own):
+    found = recalled(about, own, memo)
+    if found is None:
         found = inspect()
         if memo and lasting and found.is_settled():
             memo.put("backbone", about, found.as_json())
     return Backbone(**vars(found.facts))
+
+
+def recalled(about: Mapping[str, Any], own: str | None, memo: Memo | None) -> Inspection | None:
+    """Return what the memo knows of a network, as `remembered` has it; None where it knows nothing that holds."""
+    known = memo.get("backbone", about) if memo else None
+    found = Inspection.from_json(known) if known else None
+    return found if found is not None and _is_current(found, own) else None
 
 
 def _is_current(found: Inspection, own: str | None) -> bool:

@@ -6,19 +6,21 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from featx.cache.memo import Memo
-from featx.core.backbone_names import ALIASES, DRAWN, check_backbone, check_weights
+from featx.core.backbone_names import ALIASES, DRAWN, check_backbone, check_weights, is_run
 from featx.core.specs import BackboneConfig, Interpolation, Resize, Stem, Views
-from featx.models.backbone import Backbone, remembered
-from featx.models.facts import Inspection
-from featx.models.families import check_stem, family_of, versions
+from featx.models.backbone import Backbone, recalled, remembered
+from featx.models.facts import Inspection, NetworkFacts
+from featx.models.families import check_known, check_stem, family_of, versions
 from featx.models.family import Asked
 from featx.models.preprocessing import adjusted
 from featx.models.standing import look_up_held
 from featx.models.trained_run import TrainedRun, find_held
+from featx.models.weights import is_seed
 
-__all__ = ["Backbone", "is_weights_file", "look_up", "resolve"]
+__all__ = ["Backbone", "check", "is_weights_file", "known", "look_up", "resolve"]
 
 
 LOOKS = 4
@@ -108,40 +110,93 @@ def look_up(name: str, how: BackboneConfig, channels: int | None, memo: Memo | N
     OptionError, WeightsError, CorruptStoreError
         As `resolve`.
     """
-    check_backbone(name)
     weights, stem, size = how.weights, how.stem, how.size
-    check_weights(weights)
+    held = check(name, how, memo)
     name = ALIASES.get(name, name)
-    held = find_held(name, weights, stem, memo.home if memo else None)
     if held is not None and weights.startswith(DRAWN):
         found = _drawn_anew(held, weights, memo)
     elif held is not None:
         found = look_up_held(held, memo, resolve)
     else:
-        check_stem(name, stem)
         found = _look_up(name, weights, stem, channels, size, memo)
     return replace(found, preprocess=adjusted(found.preprocess, how), asked=how)
+
+
+def check(name: str, how: BackboneConfig, memo: Memo | None) -> TrainedRun | None:
+    """Refuse a backbone that cannot be had, as far as that can be told without torch and without the images.
+
+    Parameters
+    ----------
+    name, how, memo : str, BackboneConfig, Memo or None
+        As `look_up` takes them.
+
+    Returns
+    -------
+    TrainedRun or None
+        The network of a run, where one was named.
+
+    Raises
+    ------
+    OptionError, WeightsError, CorruptStoreError
+        As `resolve`.
+    """
+    check_backbone(name)
+    check_weights(how.weights)
+    name = ALIASES.get(name, name)
+    held = find_held(name, how.weights, how.stem, memo.home if memo else None)
+    if held is not None:
+        is_seed(how.weights)  # which raises where a seed is meant and is none
+        return held
+    check_known(name)
+    check_stem(name, how.stem)
+    versions(name)  # which raises where a package is not installed
+    family_of(name).check(_asked(name, how.weights, how.stem, None, how.size))
+    return None
+
+
+def known(name: str, how: BackboneConfig, memo: Memo) -> NetworkFacts | None:
+    """Return what the memo knows of a backbone, whatever images it is for; None for one that it was not told of."""
+    name = ALIASES.get(name, name)
+    if is_run(name) or is_run(how.weights):
+        return None
+    asked = _asked(name, how.weights, how.stem, None, how.size)
+    found = recalled(_about(asked), _own(name), memo)
+    return found and found.facts
 
 
 def _look_up(
     name: str, weights: str, stem: str | None, channels: int | None, size: int | None, memo: Memo | None
 ) -> Backbone:
     """Return a network with its weights' own preprocessing, as the memo knows it or as it is found to be."""
-    family = family_of(name)
-    own, is_file = family.is_users_code, is_weights_file(weights)
-    asked = Asked(name, weights, stem, is_file, family.channels(channels), size if family.takes_size else None)
-    about = {
-        "backbone": name,
-        "weights": weights,
-        "stem": stem,
+    asked = _asked(name, weights, stem, channels, size)
+    lasting = family_of(name).can_remember(weights)
+    return remembered(_about(asked), _own(name), memo, lasting, lambda: _inspect(asked))
+
+
+def _asked(name: str, weights: str, stem: str | None, channels: int | None, size: int | None) -> Asked:
+    family, is_file = family_of(name), is_weights_file(weights)
+    return Asked(name, weights, stem, is_file, family.channels(channels), size if family.takes_size else None)
+
+
+def _own(name: str) -> str | None:
+    """Return the name again where it is that of a user's own network."""
+    return name if family_of(name).is_users_code else None
+
+
+def _about(asked: Asked) -> dict[str, Any]:
+    """Return everything that decides about what is remembered of a network."""
+    own = _own(asked.name) is not None
+    return {
+        "backbone": asked.name,
+        "weights": asked.weights,
+        "stem": asked.stem,
         "channels": asked.channels,
         "size": asked.size,
         "looks": LOOKS,
-        "folder": str(Path.cwd()) if own or is_file else "",
+        "folder": str(Path.cwd()) if own or asked.is_file else "",
         "path": sys.path if own else [],
-        "versions": versions(name),
+        "versions": versions(asked.name),
     }
-    return remembered(about, name if own else None, memo, family.can_remember(weights), lambda: _inspect(asked))
 
 
 def _drawn_anew(held: TrainedRun, weights: str, memo: Memo | None) -> Backbone:

@@ -25,8 +25,11 @@ class PixelsFamily(Family):
 
     is_always_traced = True
 
+    def check(self, asked: Asked) -> None:
+        """See `Family`: there are no weights to look for."""
+
     def inspect(self, asked: Asked) -> Inspection:
-        """See `Family`: nothing is built, and there are no weights to look for."""
+        """See `Family`: nothing is built."""
         channels = asked.channels
         plain = PreprocessSpec(None, None, channels, mean=(0.0,) * channels, std=(1.0,) * channels)
         return Inspection(NetworkFacts(PIXELS, "none", hashlib.sha256(b"").hexdigest(), plain), {})
@@ -54,6 +57,10 @@ class LeNet5Family(Family):
     """``lenet5``, for grey images or colours."""
 
     is_always_traced = True
+
+    def check(self, asked: Asked) -> None:
+        """See `Family`; none are published."""
+        self._locate(asked)
 
     def inspect(self, asked: Asked) -> Inspection:
         """See `Family`; a file tells how many channels it takes."""

@@ -67,6 +67,12 @@ def parse(name: str) -> Factory:
     return Factory(target, function)
 
 
+def check_file(factory: Factory) -> None:
+    """Raise OptionError where a factory's own file is not there."""
+    if factory.is_file and not Path(factory.target).is_file():
+        raise OptionError(f"there is no file {factory.target}", "check the path of --backbone")
+
+
 def sources(factory: Factory) -> dict[str, Path]:
     """Return the files whose code a key depends on, by module name.
 
@@ -78,9 +84,8 @@ def sources(factory: Factory) -> dict[str, Path]:
     OptionError
         Where a source file cannot be found.
     """
+    check_file(factory)
     if factory.is_file:
-        if not Path(factory.target).is_file():
-            raise OptionError(f"there is no file {factory.target}", "check the path of --backbone")
         path = Path(factory.target)
         with _working_folder_last():
             walk = Walk(beneath=path.parent)

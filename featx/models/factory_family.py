@@ -30,6 +30,12 @@ class FactoryFamily(Family):
         """See `Family`: what a factory loads from elsewhere has no stamp, and is looked at each time."""
         return weights != PUBLISHED
 
+    def check(self, asked: Asked) -> None:
+        """See `Family`; a package module is looked for later, as that runs the package."""
+        own = factories.parse(asked.name)
+        factories.check_file(own)
+        _locate(own, asked)
+
     def inspect(self, asked: Asked) -> Inspection:
         """See `Family`; raises as `featx.models.factories.make` too."""
         from featx.models.assembly import draw, facts_with, read_tensors  # heavy

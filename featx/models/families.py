@@ -33,7 +33,7 @@ def family_of(name: str) -> Family:
 
 
 def plain_names() -> list[str]:
-    """Return every backbone's name that begins with no prefix, in order; loads torchvision."""
+    """Return every backbone's name that begins with no prefix, in order."""
     whole = [key for key in FAMILIES if key and not key.endswith(":")]
     return sorted([*whole, *FAMILIES[PLAIN].names()])
 
@@ -44,7 +44,7 @@ def prefixes() -> list[str]:
 
 
 def check_known(name: str) -> None:
-    """Raise OptionError, with the nearest names, for a plain name that no network has; loads torchvision."""
+    """Raise OptionError, with the nearest names, for a plain name that no network has."""
     known = [] if ":" in name else plain_names()
     if known and name not in known:
         hint = suggest(name, known) or "`python -c 'import torchvision; print(torchvision.models.list_models())'`"

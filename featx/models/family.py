@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from featx.models.facts import Inspection
+from featx.models.weights import existing, is_seed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,6 +74,19 @@ class Family(Protocol):
     is_users_code: bool = False
     takes_size: bool = False
     is_always_traced: bool = False
+
+    def check(self, asked: Asked) -> None:
+        """Refuse a name or weights that cannot be had, as far as that can be told without torch.
+
+        Called before `inspect`, and before the images are looked at, so that a mistyped word is answered at once.
+
+        Raises
+        ------
+        OptionError, WeightsError
+            As `inspect`.
+        """
+        if not is_seed(asked.weights) and asked.is_file:
+            existing(asked.weights)
 
     def inspect(self, asked: Asked) -> Inspection:
         """Build a network once, with its weights, and return what is to be remembered of it.

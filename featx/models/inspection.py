@@ -1,4 +1,7 @@
-"""Networks inspected: built once to learn which weights fit, what a key and a user need to know. Loads torch."""
+"""Networks inspected: built once to learn which weights fit, what a key and a user need to know.
+
+Loads torch where the network has weights.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 from featx.models import factories
-from featx.models.assembly import draw, facts_with
 from featx.models.facts import Inspection, stamps_of
 from featx.models.families import check_known, family_of
 from featx.models.family import Asked, Blueprint
@@ -44,6 +46,8 @@ def inspect_recorded(name: str, file: str, options: dict[str, Any], origin: str)
     OptionError, WeightsError
         The file is made for another network, or the code cannot be had.
     """
+    from featx.models.assembly import draw, facts_with  # heavy
+
     family = family_of(name)
     sources = factories.sources(factories.parse(origin)) if family.is_users_code else {}
     stamps = stamps_of([file, *sources.values()])

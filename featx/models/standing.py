@@ -15,6 +15,7 @@ from featx.models.backbone import Backbone, remembered
 from featx.models.facts import Inspection
 from featx.models.families import family_of, versions
 from featx.models.trained_run import TrainedRun, find_held
+from featx.models.weights import existing
 
 Resolve = Callable[..., Backbone]
 
@@ -129,9 +130,6 @@ def _as_named(found: Recorded, memo: Memo | None, resolve: Resolve) -> Backbone:
 
 def _as_given(found: Recorded, weights: str, memo: Memo | None, resolve: Resolve) -> Backbone:
     """Build the network as it was recorded, whatever its options would be for a file of unknown origin."""
-    from featx.models.inspection import inspect_recorded  # heavy
-    from featx.models.weights import existing
-
     below = _on_other_weights(found, weights, memo, resolve)
     if below is not None:
         return below
@@ -146,6 +144,8 @@ def _as_given(found: Recorded, weights: str, memo: Memo | None, resolve: Resolve
         return look_up_held(_held_in(file, found), memo, resolve)
 
     def inspect() -> Inspection:
+        from featx.models.inspection import inspect_recorded  # heavy
+
         return inspect_recorded(found.name, file, found.options, found.origin)
 
     about = {"recorded": [found.name, found.options, found.origin], "file": file, "versions": versions(found.name)}

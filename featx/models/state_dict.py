@@ -16,12 +16,12 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-import torchvision
 from torch import nn
 
 from featx.core.http import NetworkError, download
 from featx.core.specs import Progress
-from featx.errors import OptionError, StoreError, WeightsError, suggest
+from featx.errors import StoreError, WeightsError
+from featx.models.weights import check_published
 
 StateDict = dict[str, torch.Tensor]
 
@@ -48,15 +48,10 @@ def published(name: str, weights: str) -> Any:
     OptionError
         For weights that the network does not have.
     """
+    import torchvision  # other networks' tensors do without
+
     kind = torchvision.models.get_model_weights(name)
-    wanted = weights.removeprefix(kind.__name__ + ".")
-    if wanted not in kind.__members__:
-        known = list(kind.__members__)
-        raise OptionError(
-            f"{name} has no weights {weights[:80]!r}, expected {', '.join(known)}, random:SEED or a file",
-            suggest(wanted, known) or "a file's name ends in .pth or .safetensors",
-        )
-    return kind[wanted]
+    return kind[check_published(name, weights, kind.__name__, list(kind.__members__))]
 
 
 def fetch(weights: Any) -> Path:
@@ -89,6 +84,8 @@ def fetch_url(url: str) -> Path:
 def match_published(name: str, path: Path) -> Any:
     """Return the published weights of a torchvision classifier that a file is a copy of, or None."""
     actual = file_hash(path)
+    import torchvision
+
     for weights in torchvision.models.get_model_weights(name):
         digest = _published_digest(weights.url)
         if digest is not None and actual.startswith(digest):

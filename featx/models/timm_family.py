@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from featx.core.backbone_names import TIMM
 from featx.models.facts import Inspection
 from featx.models.family import Asked, Blueprint, Family
-from featx.models.weights import PUBLISHED
+from featx.models.registered import is_defined, registered_names
+from featx.models.timm_names import check_architecture, check_published
+from featx.models.weights import PUBLISHED, is_seed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,9 +25,21 @@ class TimmFamily(Family):
 
     def names(self) -> list[str]:
         """See `Family`; without tags."""
+        known = registered_names("timm")
+        if known:
+            return [TIMM + name for name in known]
         from featx.models import timm_models  # heavy
 
         return timm_models.names()
+
+    def check(self, asked: Asked) -> None:
+        """See `Family`; which tags a network has, timm alone tells."""
+        super().check(asked)
+        if not asked.is_file and not is_seed(asked.weights):
+            check_published(asked.name, asked.weights)
+        architecture = asked.name.removeprefix(TIMM).partition(".")[0]
+        if not is_defined("timm", architecture) and (known := registered_names("timm")):
+            check_architecture(architecture, known)
 
     def inspect(self, asked: Asked) -> Inspection:
         """See `Family`."""

@@ -23,6 +23,7 @@ from featx.models.facts import Inspection, stamps_of
 from featx.models.family import Asked, Blueprint
 from featx.models.hub import fetch_from_hub
 from featx.models.state_dict import READABLE, StateDict, fetch_url
+from featx.models.timm_names import check_architecture, check_published
 from featx.models.weights import PUBLISHED, existing, is_seed
 
 _FITS: dict[str, Resize] = {"center": "crop", "squash": "squash", "border": "pad"}
@@ -66,11 +67,7 @@ def locate(name: str, asked: Asked) -> str | None:
         return None
     if asked.is_file:
         return existing(asked.weights)
-    if asked.weights != PUBLISHED:
-        raise OptionError(
-            f"{name} has no weights {asked.weights[:80]!r}, expected {PUBLISHED}, random:SEED or a file",
-            "timm's tags belong to the name: -b timm:resnet18.a1_in1k",
-        )
+    check_published(name, asked.weights)
     return str(fetch(name))
 
 
@@ -101,9 +98,7 @@ def full_name(name: str) -> str:
 
     architecture, _, tag = name.removeprefix(TIMM).partition(".")
     known = timm.list_models()
-    if architecture not in known:
-        hint = suggest(architecture, known).replace("mean ", f"mean {TIMM}") or "`featx layers timm:resnet18`"
-        raise OptionError(f"timm has no network {architecture[:80]!r}, expected one of {len(known)} names", hint)
+    check_architecture(architecture, known)
     configured: PretrainedCfg | None = timm.models.get_pretrained_cfg(architecture)
     if not tag:
         return TIMM + architecture + (f".{configured.tag}" if configured and configured.tag else "")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from featx.models.facts import Inspection
 from featx.models.family import Asked, Blueprint, Family
+from featx.models.registered import registered_names, weights_of
+from featx.models.weights import check_published, is_seed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,9 +22,19 @@ class TorchvisionFamily(Family):
 
     def names(self) -> list[str]:
         """See `Family`."""
+        known = list(registered_names("torchvision"))
+        if known:
+            return known
         from featx.models import torchvision_models  # heavy
 
         return torchvision_models.names()
+
+    def check(self, asked: Asked) -> None:
+        """See `Family`: a file, or one of the names that torchvision gives its weights."""
+        super().check(asked)
+        kind, known = weights_of("torchvision", asked.name)
+        if known and not asked.is_file and not is_seed(asked.weights):
+            check_published(asked.name, asked.weights, kind, known)
 
     def takes_stem(self, name: str) -> bool:
         """See `Family`: ResNets do."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from featx.core.specs import BackboneConfig
-from featx.errors import OptionError, WeightsError
+from featx.errors import OptionError, WeightsError, suggest
 
 PUBLISHED = BackboneConfig.weights
 """The name of the weights that come with a network."""
@@ -27,3 +28,29 @@ def existing(weights: str) -> str:
     if not path.is_file():
         raise WeightsError(f"there is no weights file {weights}", "check the path, or use random:0")
     return str(path.absolute())
+
+
+def check_published(name: str, weights: str, kind: str, known: Sequence[str]) -> str:
+    """Return which of a network's published weights are meant.
+
+    Parameters
+    ----------
+    name, weights : str
+        Of the network; as asked for, with or without the `kind` before it.
+    kind : str
+        What torchvision calls the list of them, such as ``ResNet18_Weights``.
+    known : sequence of str
+        Its members.
+
+    Raises
+    ------
+    OptionError
+        For weights that the network does not have.
+    """
+    wanted = weights.removeprefix(f"{kind}.")
+    if wanted not in known:
+        raise OptionError(
+            f"{name} has no weights {weights[:80]!r}, expected {', '.join(known)}, random:SEED or a file",
+            suggest(wanted, known) or "a file's name ends in .pth or .safetensors",
+        )
+    return wanted

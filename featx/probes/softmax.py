@@ -48,45 +48,45 @@ def _takes_minibatches(model: SoftmaxRegression) -> bool:
 class SoftmaxRegression(LinearClassifier):
     """Softmax regression (multinomial logistic regression) with scikit-learn's objective.
 
-    Minimises ``C * sum_i sample_weight_i * log_loss_i + ||W||^2 / 2``, the intercept free of penalty. Two classes
-    have one row of weights and the sigmoid's loss; three or more have one row each. These are the minima that
-    ``sklearn.linear_model.LogisticRegression`` of the same C goes for.
+    Minimises ``C * sum_i sample_weight_i * log_loss_i + ||W||^2 / 2``, the intercept unpenalised. Two classes
+    have one row of weights and the sigmoid's loss; three or more have one row each. The minimum is that of
+    ``sklearn.linear_model.LogisticRegression`` with the same C.
 
     Parameters
     ----------
     C : float
         Weight of the loss against the penalty; positive.
     penalty : str or None
-        ``l2``; None for none at all (separable classes then have no minimum, and the fit says that it did not
-        converge); ``l1`` or ``elasticnet`` for ``l1_ratio ||W||_1 + (1 - l1_ratio) ||W||^2 / 2``, which scikit-learn's
-        saga minimises: `tol` is then its own, and there is no certificate.
+        ``l2``; None for no penalty (separable classes then have no minimum, and the fit reports that it did not
+        converge); ``l1`` or ``elasticnet`` for ``l1_ratio ||W||_1 + (1 - l1_ratio) ||W||^2 / 2``, minimised by
+        scikit-learn's saga: `tol` is then saga's, and there is no certificate.
     l1_ratio : float
-        From 0 to 1; of ``elasticnet`` only.
+        From 0 to 1; for ``elasticnet`` only.
     fit_intercept : bool
         Whether to fit the intercept. Without one, and without `standardize`, columns are not centred.
     class_weight : None, 'balanced' or dict
-        Multiplies each row's weight; ``balanced`` makes every class weigh the same in all (sample weights counted).
+        Multiplies each row's weight; ``balanced`` gives all classes the same total weight (including sample weights).
     tol : float
-        Stop once the scale-free gradient norm ``sqrt(g . M^-1 g / (2 f))`` is at most this, M being the curvature
-        (`featx.probes.lbfgs.gradient_norm`). Its square estimates the part of the objective still to be had: the
-        default leaves less than 1e-6 of it (`converged_`).
+        Stop once the scale-free gradient norm ``sqrt(g . M^-1 g / (2 f))`` is at most this, where M is the curvature
+        (`featx.probes.lbfgs.gradient_norm`). Its square estimates how far the objective is from its minimum, relative
+        to the objective: by default less than 1e-6 (`converged_`).
     max_iter : int
-        Steps at most; a ConvergenceWarning names the norm reached.
+        Maximum number of steps; a ConvergenceWarning gives the norm reached.
     standardize : bool
-        Fit on ``(x - mean) / deviation``, rows counted by their weights and constant columns by a deviation of 1.
-        The penalty then weighs the *standardised* weights; `coef_` and `intercept_` are folded back and apply to X as
-        given. The same as a StandardScaler before this estimator, without the copy of X; hence `intercept_`
-        is not 0 even with ``fit_intercept=False``.
+        Fit on ``(x - mean) / deviation``, with rows weighted by their sample weights and a deviation of 1 for constant
+        columns. The penalty then applies to the *standardised* weights; `coef_` and `intercept_` are folded back and
+        apply to X as given. The same as a StandardScaler before this estimator, without the copy of X; hence
+        `intercept_` is not 0 even with ``fit_intercept=False``.
     normalize : str or None
         ``l2``: each row is divided by its Euclidean norm, here and in prediction (a copy of X; before `standardize`).
     learning_rate : float
-        Of the steps of `partial_fit`; positive.
+        Learning rate of `partial_fit`; positive.
     device : str
         ``cpu``, ``cuda`` or ``cuda:N``: where X is held during the fit. Never changed silently.
     warm_start : bool
-        Start from the last fit's weights, where classes and columns are still the same.
+        Start from the last fit's weights if classes and columns are the same.
     random_state : int, RandomState or None
-        Of saga. Without it the fit draws no random numbers.
+        Seed for saga; other fits draw no random numbers.
 
     Attributes
     ----------
@@ -103,23 +103,23 @@ class SoftmaxRegression(LinearClassifier):
     objective_ : float
         The objective reached (in its standardised form with `standardize`).
     objective_gap_ : float or None
-        The objective at `coef_` and `intercept_` is at most so much above its minimum, in exact arithmetic on X as
-        given, whatever its type: the proof's own rounding is counted (`featx.probes.duality_gap`). None where
-        nothing is proven.
+        Upper bound on how far the objective at `coef_` and `intercept_` is above its minimum, in exact arithmetic on X
+        as given, whatever its dtype: the bound includes its own rounding error (`featx.probes.duality_gap`). None if
+        nothing could be proven.
     gradient_norm_ : float or None
-        The scale-free gradient norm reached; None by saga.
+        The scale-free gradient norm reached; None with saga.
     converged_ : bool
         Whether the fit is within ``1000 tol^2`` of the minimum, relative to the objective: proven by `objective_gap_`,
-        or else by what a Newton step with the true Hessian would still gain. Its warning says what ended a fit that
-        is not. Without a penalty, weights along which the columns of X cancel to rounding are left as they are; with
-        an intercept, values 1e15 times smaller than their column is wide are 0.
+        or else estimated by what a Newton step with the true Hessian would still gain. If not, a warning says what
+        ended the fit. Without a penalty, weights along which the columns of X cancel to rounding are left unchanged;
+        with an intercept, values 1e15 times smaller than their column's range count as 0.
 
     Notes
     -----
-    X is an array, a data frame, a FeatureTable (whose labels serve where y is left out), a FeatureMatrix, a
-    ``numpy.memmap`` or an h5py dataset; of what lies on a disk, more than 2 GiB are streamed, pass after pass, and
-    less is read into memory. float16 becomes float32. A sparse matrix becomes a dense array in the fit;
-    prediction unpacks a block of rows at a time.
+    X is an array, a data frame, a FeatureTable (whose labels are used if y is left out), a FeatureMatrix, a
+    ``numpy.memmap`` or an h5py dataset; data on disk is streamed, pass after pass, if larger than 2 GiB, else read into
+    memory. float16 becomes float32. A sparse matrix is converted to a dense array in `fit`, and one block of rows at a
+    time in prediction.
 
     Examples
     --------
@@ -166,8 +166,8 @@ class SoftmaxRegression(LinearClassifier):
         Parameters
         ----------
         X : array of shape (n, d)
-            An array, a sparse matrix, a data frame, a FeatureTable or what else the class's notes name. float32 and
-            float64 stay what they are and are computed in that precision; float16 becomes float32, all else float64.
+            An array, a sparse matrix, a data frame, a FeatureTable or anything else that the class's notes list.
+            float32 and float64 are kept and computed in that precision; float16 becomes float32, all else float64.
         y : array-like of shape (n,), optional
             Labels; None takes those of a FeatureTable.
         sample_weight : array-like of shape (n,), optional
@@ -181,8 +181,8 @@ class SoftmaxRegression(LinearClassifier):
         Raises
         ------
         featx.errors.OptionError
-            (a ValueError) A parameter that cannot be worked with, fewer than two classes, or values that are not
-            finite; the first bad row is named.
+            (a ValueError) An invalid parameter, fewer than two classes, or values that are not finite; the first bad
+            row is named.
         featx.errors.OutOfMemoryError
             X does not fit on `device`.
 
@@ -222,9 +222,9 @@ class SoftmaxRegression(LinearClassifier):
 
     @available_if(_takes_minibatches)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> SoftmaxRegression:
-        """Take one step of Adam for every 256 rows, in the order given; goes on from the last fit where there is one.
+        """Take one step of Adam per 256 rows, in the order given, starting from the last fit if there is one.
 
-        Approximate, where `fit` is exact: see `featx.probes.minibatch` for the objective. Not there with `standardize`
+        Approximate, unlike `fit`: see `featx.probes.minibatch` for the objective. Not available with `standardize`
         (put a StandardScaler before it) or an L1 penalty.
 
         Parameters
@@ -234,7 +234,7 @@ class SoftmaxRegression(LinearClassifier):
         y : array-like of shape (n,)
             Labels, all among the classes of the first call.
         classes : array-like of shape (n_classes,), optional
-            All labels that will come; needed by the first call.
+            All labels that will occur; required in the first call.
         sample_weight : array-like of shape (n,), optional
             At least 0; None weighs every row alike.
 
@@ -246,7 +246,7 @@ class SoftmaxRegression(LinearClassifier):
         Raises
         ------
         featx.errors.OptionError
-            (a ValueError) A parameter that cannot be worked with, one class only, or a label of none of the classes.
+            (a ValueError) An invalid parameter, only one class, or a label that is not among the classes.
         """
         self._check_parameters()
         first = _check_partial_fit_first_call(self, classes)
@@ -258,7 +258,7 @@ class SoftmaxRegression(LinearClassifier):
         if not known.all():
             raise OptionError(f"y holds {y[~known][0]!r}, which is not among the classes of the first call")
         if len(self.classes_) < 2:
-            raise OptionError(f"one class only ({self.classes_[0]!r}), expected at least two")
+            raise OptionError(f"only one class ({self.classes_[0]!r}), expected at least two")
         state = step_through(
             self._adam(X.shape[1]),
             dense(self._normalized(X)),
@@ -363,13 +363,13 @@ class SoftmaxRegression(LinearClassifier):
         """Return what ended the fit before its minimum, and what would mend it, in one line."""
         norm = f"gradient norm {self.gradient_norm_:.3g} after {self.n_iter_} steps, expected at most {self.tol:g}"
         if not np.isfinite(self.gradient_norm_ or 0.0):
-            norm = f"after {self.n_iter_} steps, how much is left is not to be told from rounding"
+            norm = f"after {self.n_iter_} steps, the remaining gain cannot be told from rounding"
         if self.penalty is None and self.objective_gap_ is None:
             why = "without a penalty, classes that a plane separates have no minimum (penalty='l2')"
         elif self.n_iter_ >= int(self.max_iter):
             why = "raise max_iter, or standardize"
         else:
-            why = "rounding ends the decrease (raise tol; or columns or weights differ too much: standardize, lower C)"
+            why = "rounding prevents further decrease (raise tol, or standardize, or lower C)"
         return f"softmax regression did not converge: {norm}; {why}"
 
     def _fit_saga(self, rows: TrainingRows) -> SoftmaxRegression:

@@ -45,28 +45,28 @@ class Split:
 
 
 class SoftmaxRegressionCV(LinearClassifier):
-    """Softmax regression whose C is the one that predicts held-out rows best, refitted on all rows with it.
+    """Softmax regression with the C that scores best on held-out rows, refitted on all rows.
 
-    Each split is fitted along the path of `Cs`, from small to large, every fit starting where the last ones lead to
-    (`featx.probes.regularization_path`).
+    Each split is fitted along the path of `Cs`, from small to large, every fit starting from an extrapolation of the
+    previous ones (`featx.probes.regularization_path`).
 
     Parameters
     ----------
     Cs : sequence of float
-        The C to try; see `SoftmaxRegression`.
+        Values of C to try; see `SoftmaxRegression`.
     cv : int, splitter, iterable of (train, val) row numbers, or None
-        As scikit-learn takes it: a number of stratified folds (5 for None), or the splits themselves; a
-        PredefinedSplit holds out given rows. Has no effect where `fit` is given `X_val`.
+        As in scikit-learn: a number of stratified folds (5 for None), or the splits themselves; a PredefinedSplit holds
+        out given rows. Has no effect if `fit` is given `X_val`.
     halvings : int
-        After `Cs`, so often is the interval around the best C halved (in its logarithm), by two more C each time.
+        How many times, after `Cs`, the interval around the best C is halved on a log scale, with two more C each time.
     fit_intercept : bool
         Whether to fit the intercept.
     class_weight : None, 'balanced' or dict
         Multiplies each row's weight; ``balanced`` counts the rows of each split's own training part.
     tol : float
-        As `SoftmaxRegression`, for every fit of the path and the last one.
+        As in `SoftmaxRegression`, for every fit of the path and the final one.
     max_iter : int
-        Steps of one fit at most.
+        Maximum number of steps per fit.
     standardize : bool
         Fit on standardised columns: means and deviations are those of each split's own training rows.
     normalize : str or None
@@ -74,27 +74,27 @@ class SoftmaxRegressionCV(LinearClassifier):
     device : str
         ``cpu``, ``cuda`` or ``cuda:N``: where X is held during the fits.
     random_state : object
-        Has no effect: nothing is drawn, folds are not shuffled.
+        Has no effect: no random numbers are drawn, and folds are not shuffled.
 
     Attributes
     ----------
     C_ : float
-        Chosen: the largest mean accuracy; of several, the smallest C, which is the simplest model.
+        The C with the highest mean accuracy; in a tie the smallest, which is the simplest model.
     Cs_ : ndarray of shape (n_Cs,)
-        All that were tried, rising.
+        All C tried, in ascending order.
     scores_ : ndarray of shape (n_splits, n_Cs)
-        Accuracy on each split's held-out rows, which count by their sample weights.
+        Accuracy on each split's held-out rows, weighted by their sample weights.
     path_converged_ : ndarray of bool of shape (n_splits, n_Cs)
         Which fits of the path converged.
     coef_, intercept_, classes_ : ndarray
-        Of the last fit, on all rows; shapes and meaning as `SoftmaxRegression`'s.
+        Of the final fit, on all rows; shapes and meaning as in `SoftmaxRegression`.
     n_iter_, objective_, objective_gap_, gradient_norm_, converged_ : int, float or bool
-        Of the last fit; see `SoftmaxRegression`.
+        Of the final fit; see `SoftmaxRegression`.
 
     Notes
     -----
-    A class that is missing from held-out rows costs nothing; one that is missing from a split's training rows is
-    never predicted there. Nothing but the rows given to `fit` takes part in the choice.
+    A class that is missing from the held-out rows does no harm; one that is missing from a split's training rows is
+    never predicted there. Only the rows given to `fit` are used in the choice.
 
     Examples
     --------
@@ -134,7 +134,7 @@ class SoftmaxRegressionCV(LinearClassifier):
     def fit(
         self, X: Any, y: Any = None, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None
     ) -> SoftmaxRegressionCV:
-        """Choose C, and fit on all rows with it.
+        """Choose C and refit on all rows.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ class SoftmaxRegressionCV(LinearClassifier):
         sample_weight : array-like of shape (n,), optional
             At least 0; rows of `X_val` weigh 1.
         X_val : array of shape (m, d), optional
-            Held out in the choice, in place of `cv`; the last fit learns from it too.
+            Held out for choosing C, instead of `cv`; the final fit uses it too.
         y_val : array-like of shape (m,), optional
             Its labels.
 
@@ -157,16 +157,16 @@ class SoftmaxRegressionCV(LinearClassifier):
         Raises
         ------
         OptionError
-            As `SoftmaxRegression.fit`; or a split that leaves only one class to learn from.
+            As `SoftmaxRegression.fit`; or a split whose training rows have only one class.
 
         Warns
         -----
         sklearn.exceptions.ConvergenceWarning
-            Fits of the path, or the last one, did not reach `tol`.
+            Fits of the path, or the final one, did not reach `tol`.
         """
         grid = self._check_parameters()
         if (X_val is None) != (y_val is None):
-            raise OptionError("X_val and y_val belong together, and one of them is missing")
+            raise OptionError("only one of X_val and y_val was given, expected both or neither")
         cv: Any = self.cv
         named = None
         if X_val is not None:
@@ -237,7 +237,7 @@ class SoftmaxRegressionCV(LinearClassifier):
             raise OptionError("cv holds no splits, expected at least one pair of training and validation rows")
         for number, (train, val) in enumerate(found):
             if len(np.unique(rows.target[train][rows.weight[train] > 0])) < 2:
-                raise OptionError(f"split {number} has training rows of one class only, expected two or more")
+                raise OptionError(f"split {number} has training rows of only one class, expected two or more")
             if not len(val):
                 raise OptionError(f"split {number} holds out no rows, expected some to choose C by")
         return [Split(np.asarray(train), np.asarray(val)) for train, val in found]

@@ -122,7 +122,7 @@ MEASURED: dict[str, Column] = {
     "images/s": _of("inference", "images_per_second", _count),
     "s/epoch": Column(lambda row: row.get("seconds_per_epoch"), seconds_text),
 }
-"""What is measured of each run, and stands in the table even where it is the same for all."""
+"""What is measured of each run, and is in the table even if it is the same for all."""
 
 COLUMNS: dict[str, Column] = {
     **{name: _field(name, words=name in _WORDS) for name in _NAMES},

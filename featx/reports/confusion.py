@@ -152,7 +152,7 @@ def fits(table: Cells) -> bool:
 
 
 def said_of(found: Confusion) -> str:
-    """Return what stands above the tables."""
+    """Return what is shown above the tables."""
     total, right = sum(found.rows), sum(found.right)
     said = f"run {line_text(found.run)}, {found.part} rows: {right:,} of {total:,} right"
     said += f" ({right / total:.4f})" if total else ""

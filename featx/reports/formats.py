@@ -1,8 +1,8 @@
 """The formats of reports: runs side by side, and one run's confusion matrix, for terminals and for documents.
 
 A new format is a class here and its line in `FORMATS`. In Markdown and LaTeX, what is the same for all runs
-stands above the table. A table wider than a page goes on below itself, its rows numbered; one whose columns were asked
-for stays as it was asked for.
+is shown above the table. A table wider than a page continues below itself, its rows numbered; one with selected columns
+keeps them as given.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Page:
     Parameters
     ----------
     width : float
-        Characters a line.
+        Characters per line.
     gap : float
-        What stands beside each cell, in characters.
+        Width beside each cell, in characters.
     """
 
     width: float
@@ -95,7 +95,7 @@ def to_latex(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
 
 
 def to_csv(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
-    """Return rows as CSV, its numbers and paths in full; behind a score over seeds stands its interval."""
+    """Return rows as CSV, its numbers and paths in full; a score over seeds is followed by its interval."""
     columns = with_intervals(filled(rows) if names is None else chosen(names, rows), rows)
     body = [csv_line(_value(column, row) for column in columns.values()) for row in rows]
     return "".join([csv_line(columns), *body])

@@ -244,7 +244,7 @@ def _model(row: Mapping[str, Any], varied: Sequence[str]) -> str:
 
 
 def _columns(table: Sequence[Sequence[str]]) -> list[str]:
-    """Return the table's lines; where `model` has no room beside the others, it stands below each, indented."""
+    """Return the table's lines; if `model` has no room beside the others, it is shown below each, indented."""
     numbers = [[run, *rest] for run, _, *rest in table]
     beside = [head for head in HEADS if not head.folds]
     room = TEXT_WIDTH - table_width(beside, numbers) - GAP
@@ -285,5 +285,5 @@ def wrapped(text: str, width: int = TEXT_WIDTH, first: str = "", more: str = "")
 
 
 def line_text(value: Any) -> str:
-    """Return a value as one line; a record may hold a stranger's file names, whose control characters are spelt out."""
+    """Return a value as one line; a record may hold untrusted file names, whose control characters are escaped."""
     return printable("" if value is None else f"{value:g}" if isinstance(value, float) else value)

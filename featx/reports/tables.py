@@ -23,7 +23,7 @@ LATEX = {
     '"': r"\textquotedbl{}",
     "±": r"$\pm$",
 }
-"""What stands for a character that has a meaning of its own."""
+"""Replacements of characters with a special meaning."""
 
 Cells = tuple[list[str], list[list[str]], list[bool]]
 """Heads, lines, and which columns are words."""
@@ -31,16 +31,16 @@ Cells = tuple[list[str], list[list[str]], list[bool]]
 
 @dataclass(frozen=True)
 class Head:
-    """What stands above a column of text.
+    """Heading of a column of text.
 
     Parameters
     ----------
     name : str
         Its words.
     right : bool
-        Whether the column stands to the right.
+        Whether the column is right-aligned.
     folds : bool
-        Whether its cells may go on in further lines, where a table is too wide.
+        Whether its cells may wrap if a table is too wide.
     """
 
     name: str
@@ -140,5 +140,5 @@ def latex_table(
 
 
 def escaped(cell: str, escapes: Mapping[str, str]) -> str:
-    """Return a text with what stands for its characters that have a meaning of their own."""
+    """Return a text with its special characters escaped."""
     return "".join(escapes.get(c, c) for c in cell)

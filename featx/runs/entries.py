@@ -1,4 +1,4 @@
-"""What `featx runs` lists: every run's folder with its size, finished or not, and what stands on what."""
+"""What `featx runs` lists: every run's folder with its size, finished or not, and which depends on which."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from featx.core.run_locks import in_use
 from featx.errors import CorruptStoreError, FeatxError, OptionError, StoreError, first_few, suggest
 
 WHOLE, PART, DAMAGED = "whole", "part", "damaged"
-"""States of a run: finished; begun, perhaps with a checkpoint to go on from; with a record that cannot be read."""
+"""States of a run: finished; started, perhaps with a checkpoint to resume from; with a record that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class RunEntry:
     Parameters
     ----------
     digest : str
-        The run's id: what tells entries apart, as a key's digest does in the store.
+        The run's id, which identifies it as a digest does a key in the store.
     kind, source, backbone, how : str
         ``fit``, ``train`` or ``demo``; what it learnt from; the network; mode or layer, and head.
     accuracy : float or None
@@ -40,9 +40,9 @@ class RunEntry:
     last_used : float
         When it was last written to, in seconds since 1970.
     base : str
-        Id of the run that it cannot do without; empty where there is none. Of an unfinished training: see `with_bases`.
+        Id of the run that it depends on; empty if there is none. Of an unfinished training: see `with_bases`.
     init_head : str
-        Id of the run whose head an unfinished training begins with; likewise.
+        Id of the run whose head an unfinished training starts from; likewise.
     """
 
     digest: str
@@ -65,7 +65,7 @@ def entries_of(runs: Runs) -> list[RunEntry]:
 
 
 def with_bases(entries: Sequence[RunEntry], runs: Runs, hash_of: Callable[[str], str]) -> list[RunEntry]:
-    """Return entries with what unfinished trainings need to go on; their checkpoints know a network by its hash alone.
+    """Return entries with what unfinished trainings need to resume; checkpoints identify a network only by its hash.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def with_bases(entries: Sequence[RunEntry], runs: Runs, hash_of: Callable[[str],
     runs : Runs
         Of that home.
     hash_of : callable
-        Gives the SHA-256 of a training run's network by the run's id; what it raises means that nobody can stand on it.
+        Gives the SHA-256 of a training run's network by the run's id; if it raises, no run can depend on it.
     """
     found = []
     for entry in entries:
@@ -86,7 +86,7 @@ def with_bases(entries: Sequence[RunEntry], runs: Runs, hash_of: Callable[[str],
 
 
 def _identity(run: Run) -> Mapping[str, Any]:
-    """Return what an unfinished training is of; nothing where it has no checkpoint to go on from."""
+    """Return an unfinished training's identity; empty if it has no checkpoint to resume from."""
     from featx.training.checkpoints import folder_has_checkpoint, read_checkpoint  # heavy
 
     if folder_has_checkpoint(run.path):
@@ -162,7 +162,7 @@ def files_of(run: Run) -> list[tuple[str, int]]:
 
 
 def dependents(entries: Iterable[RunEntry], going: Sequence[str]) -> dict[str, list[str]]:
-    """Return, for each run that is to go, the runs that stay and cannot do without it."""
+    """Return, for each run to be removed, the kept runs that need it."""
     found: dict[str, list[str]] = {}
     for entry in entries:
         for base in dict.fromkeys((entry.base, entry.init_head)):

@@ -1,4 +1,4 @@
-"""Which tensors a run keeps: those that it learnt, and, where that is asked for, those that it stands on."""
+"""Which tensors a run keeps: those that it learnt and, on request, those that it depends on."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def kept_tensors(module: nn.Module, backbone: Backbone, config: TrainConfig, *, 
 
 
 def keep_base(run: Run, backbone: Backbone) -> None:
-    """Write the tensors of the network that a fit stands on into its run's folder."""
+    """Write the tensors of the network that a fit depends on into its run's folder."""
     module = backbone.module() if backbone.held is None else backbone.rebuilt().whole
     run.save_tensors(_arrays(module.state_dict()), KEPT_FILE)
 

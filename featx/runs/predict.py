@@ -1,4 +1,4 @@
-"""What a run's model says of new images: class probabilities, batch by batch, in bounded memory."""
+"""Predictions of a run's model for new images: class probabilities, batch by batch, in bounded memory."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def open_predictor(run: Run, memo: Memo, weights: str | None = None) -> Predicto
     run, memo : Run, Memo
         The run, and what is remembered.
     weights : str, optional
-        A file, or ``run:ID``, that holds the tensors of the network that the run stands on; else those that the run
+        A file, or ``run:ID``, that holds the tensors of the network that the run depends on; else those that the run
         keeps, else those that its record names.
 
     Raises
@@ -197,7 +197,7 @@ def image_sources(
 
 
 def limited(sources: Sequence[Source], limit: int) -> list[Source]:
-    """Return at most so many rows of some sources together, the shares of sources and of classes kept.
+    """Return at most this many rows of all sources together, keeping the proportions of sources and classes.
 
     Chosen by id, as `load_source` chooses.
     """

@@ -15,7 +15,7 @@ from featx.core.specs import ExtractConfig, LayerSpec, PreprocessSpec, Views
 from featx.core.types import RowNumbers
 from featx.data.batch_loader import Batch, image_shape, load_batches
 from featx.data.sources import Source
-from featx.extraction.compute import activations, check_and_cast
+from featx.extraction.compute import activations, batch_size_of, check_and_cast
 from featx.models.backbones import Backbone
 from featx.portable import LinearModel
 
@@ -61,7 +61,8 @@ class Predictor(ABC):
             Batch size, device, workers, and what a broken image does; the rest is the run's own.
         """
         rows = np.arange(len(source), dtype=np.int64)
-        batches = np.split(rows, range(config.batch_size, len(rows), config.batch_size))
+        size = batch_size_of(config, image_shape(source, self.preprocess))
+        batches = np.split(rows, range(size, len(rows), size))
         return self._logits(source, batches, config)
 
     def _loaded(self, source: Source, batches: Sequence[RowNumbers], config: ExtractConfig) -> Iterator[Batch]:
@@ -97,15 +98,14 @@ class LinearPredictor(Predictor):
     def _features(
         self, source: Source, batches: Sequence[RowNumbers], config: ExtractConfig
     ) -> Iterator[tuple[Batch, npt.NDArray[np.float32]]]:
-        shape = image_shape(source, self.preprocess)
         if not self.uses_device:
             for batch in self._loaded(source, batches, config):
                 yield batch, _pixels(batch, self.preprocess)
             return
         from featx.extraction.forward import Network  # torch
 
-        network = Network(self._backbone, shape)
-        for batch, features, _ in activations(source, network, shape, [self._layer], (), batches, config):
+        network = Network(self._backbone, image_shape(source, self.preprocess))
+        for batch, features, _ in activations(source, network, [self._layer], (), batches, config):
             yield batch, features[0]
 
 

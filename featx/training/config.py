@@ -1,4 +1,4 @@
-"""What a user asks of a training, as frozen values. Every default of it stands here, once."""
+"""The options of a training, as frozen values. Each default is written here, once."""
 
 from __future__ import annotations
 
@@ -28,69 +28,69 @@ CLASS_WEIGHTS: tuple[ClassWeight, ...] = choices(ClassWeight)
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """End-to-end training; ``checkpoint_minutes`` does not change what comes out.
+    """Options of end-to-end training; ``checkpoint_minutes`` does not affect the results.
 
     Parameters
     ----------
     mode : str
         ``scratch`` (random weights), ``frozen`` (only the head trains) or ``finetune``.
     unfreeze_from : str, optional
-        With ``finetune``: the first block that trains; those before it stay as they are.
+        With ``finetune``: the first block that trains; those before it are frozen.
     head : str
         See `HeadSpec`.
     init_head : str, optional
-        Id or folder of the run whose softmax regression or trained head the head begins as: the two phases of Kumar
+        Id or folder of the run whose softmax regression or trained head initialises the head: the two phases of Kumar
         et al., "Fine-tuning can distort pretrained features and underperform out-of-distribution", 2022.
     epochs : int
-        Rounds over the training images.
+        Passes over the training images.
     batch_size : int
-        Images per pass.
+        Images per batch.
     accumulate : int
-        Passes whose gradients make one step.
+        Batches whose gradients are accumulated per step.
     optimizer : str
-        ``sgd`` (with Nesterov's momentum), ``adam`` or ``adamw``.
+        ``sgd`` (with Nesterov momentum), ``adam`` or ``adamw``.
     lr : float, optional
-        Peak learning rate; None takes the optimizer's and mode's own, `LR`.
+        Peak learning rate; None takes the default of the optimizer and mode, `LR`.
     head_lr_factor : float
-        The head's learning rate is so many times `lr`.
+        The head's learning rate as a multiple of `lr`.
     momentum : float
-        Of SGD; the first moment's decay (beta 1) of Adam and AdamW.
+        Momentum of SGD; beta 1 of Adam and AdamW.
     weight_decay : float, optional
-        Of weights that are matrices or kernels, not of biases and norms; None takes the optimizer's own.
+        Weight decay, except for biases and norms; None takes the optimizer's default.
     schedule : str
-        Of the learning rate: see `featx.training.optim.Schedule`.
+        Learning rate schedule: see `featx.training.optim.Schedule`.
     warmup_epochs : int
         Epochs over which the learning rate rises linearly.
     clip : float, optional
-        Largest norm of a step's gradient; None clips nothing.
+        Maximum norm of a step's gradient; None does not clip.
     label_smoothing : float
         Share of the target spread over all classes.
     class_weight : str, optional
         ``balanced``: n / (k * count), as scikit-learn's; None weighs every row alike.
     augment : str, optional
         ``none``, ``flip``, ``crop``, ``crop-flip``, and after crop and flip ``trivial`` or ``randaugment``; None takes
-        the mode's own, `AUGMENT`, without the flip for sources that have a direction (`featx.training.direction`).
+        the mode's default, `AUGMENT`, without the flip for sources that have a direction (`featx.training.direction`).
     mixup : float
-        Parameter of the Beta distribution that images are blended by; 0 leaves it out.
+        Parameter of the Beta distribution for blending images; 0 disables it.
     cutmix : float
-        The same for cutting a piece of one image into another; with both, each batch has one of the two.
+        The same for pasting parts of images into others; with both, each batch has one of the two.
     patience : int, optional
-        Stop after so many epochs without a better one; None never stops early.
+        Stop after this many epochs without improvement; None never stops early.
     precision : str
-        Of the arithmetic: ``fp32``, ``bf16`` or ``fp16``.
+        Precision of the arithmetic: ``fp32``, ``bf16`` or ``fp16``.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     seed : int
-        Of every random choice.
+        Seed of every random choice.
     on_error : str
         ``raise``, or ``skip`` to leave out images that cannot be decoded.
     checkpoint_minutes : float
-        Time between checkpoints within an epoch; one is written after each epoch too.
+        Time between checkpoints within an epoch; one is also written after each epoch.
 
     Raises
     ------
     OptionError
-        For other values, and for options that do not go together.
+        For other values, and for incompatible options.
     """
 
     mode: Mode = "finetune"
@@ -139,12 +139,12 @@ class TrainConfig:
             check_path("init-head", self.init_head, "a run's id or folder")
         if self.unfreeze_from is not None and self.mode != "finetune":
             raise OptionError(
-                f"unfreeze-from goes with mode finetune, and the mode is {self.mode}",
+                f"unfreeze-from needs mode finetune, and the mode is {self.mode}",
                 "leave --unfreeze-from out",
             )
         if self.init_head is not None and self.mode == "scratch":
             raise OptionError(
-                "init-head begins a head on pretrained features, and the mode is scratch",
+                "init-head is for a head on pretrained features, and the mode is scratch",
                 "leave it out",
             )
         if self.warmup_epochs >= self.epochs or (self.warmup_epochs and self.schedule == "onecycle"):

@@ -36,7 +36,7 @@ from featx.training.train import train
 class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A network trained from scratch, with a frozen base, or fine-tuned.
 
-    A stratified tenth of the training images, chosen by `seed` and content, picks the best epoch.
+    A held-out, stratified tenth of the training images, chosen by `seed` and content, selects the best epoch.
 
     Parameters
     ----------
@@ -45,51 +45,50 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     mode : str
         ``scratch`` (random weights), ``frozen`` (only the head trains) or ``finetune``.
     unfreeze_from : str, optional
-        With ``finetune``: the first block that trains; those before it stay as they are. None trains all.
+        With ``finetune``: the first block that trains; those before it are frozen. None trains all.
     head : str
-        What takes the place of the network's own classifier: ``linear``, ``mlp:256`` and others, see `HeadSpec`.
+        The new classifier: ``linear``, ``mlp:256`` and others, see `HeadSpec`.
     init_head : str, optional
-        Id or folder of the run whose softmax regression or trained head the head begins as; it is looked for in
-        `store`'s home, else in featx's own. None draws the head at random.
+        Id or folder of the run whose softmax regression or trained head initialises the head; it is looked up in
+        `store`'s home, else in featx's. None draws the head at random.
     epochs : int
-        Rounds over the training images.
+        Passes over the training images.
     batch_size : int
-        Images per pass, in training and in prediction.
+        Images per batch, in training and in prediction.
     accumulate : int
-        Passes whose gradients make one step.
+        Batches whose gradients are accumulated per step.
     optimizer : str
-        ``sgd`` (with Nesterov's momentum), ``adam`` or ``adamw``.
+        ``sgd`` (with Nesterov momentum), ``adam`` or ``adamw``.
     lr : float, optional
-        Peak learning rate, per step; None takes the optimizer's and mode's own, `TrainConfig.LR`.
+        Peak learning rate, per step; None takes the default of the optimizer and mode, `TrainConfig.LR`.
     head_lr_factor : float
-        The head's learning rate is so many times `lr`.
+        The head's learning rate as a multiple of `lr`.
     momentum : float
-        Of SGD; the first moment's decay (beta 1) of Adam and AdamW. Below 1.
+        Momentum of SGD; beta 1 of Adam and AdamW. Below 1.
     weight_decay : float, optional
-        Of weights that are matrices or kernels, not of biases and norms; None takes the optimizer's own,
-        `TrainConfig.WEIGHT_DECAY`.
+        Weight decay, except for biases and norms; None takes the optimizer's default, `TrainConfig.WEIGHT_DECAY`.
     schedule : str
-        Of the learning rate: ``constant``, ``step``, ``cosine``, ``onecycle`` or ``plateau``, see
+        Learning rate schedule: ``constant``, ``step``, ``cosine``, ``onecycle`` or ``plateau``, see
         `featx.training.optim.Schedule`.
     warmup_epochs : int
         Epochs over which the learning rate rises linearly; fewer than `epochs`.
     clip : float, optional
-        Largest norm of a step's gradient; None clips nothing.
+        Maximum norm of a step's gradient; None does not clip.
     label_smoothing : float
         Share of the target spread over all classes, from 0 to below 1.
     class_weight : str, optional
         ``balanced``: n / (k * count), as scikit-learn's; None weighs every row alike.
     augment : str, optional
-        ``none``, ``flip``, ``crop``, ``crop-flip``, ``trivial`` or ``randaugment``; None takes the mode's own,
+        ``none``, ``flip``, ``crop``, ``crop-flip``, ``trivial`` or ``randaugment``; None takes the mode's default,
         `TrainConfig.AUGMENT`, without the flip for images that have a direction.
     mixup : float
-        Parameter of the Beta distribution that images are blended by; 0 leaves it out.
+        Parameter of the Beta distribution for blending images; 0 disables it.
     cutmix : float
-        The same for cutting a piece of one image into another; with both, each batch has one of the two.
+        The same for pasting parts of images into others; with both, each batch has one of the two.
     patience : int, optional
-        Stop after so many epochs without a better one; None never stops early.
+        Stop after this many epochs without improvement; None never stops early.
     weights : str
-        As `FeatureExtractor`; ``scratch`` draws from `seed`, unless ``random:SEED`` is given.
+        As in `FeatureExtractor`; ``scratch`` draws from `seed`, unless ``random:SEED`` is given.
     stem : str, optional
         ``cifar``: a torchvision ResNet gets a 3 x 3 convolution with stride 1 first, and no max pooling.
     size : int, optional
@@ -97,19 +96,19 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     mean : sequence of float, optional
         One value per channel, in units of 0..1; None as the weights were trained.
     std : sequence of float, optional
-        What values are divided by after `mean` was subtracted, in the same units; None as the weights were trained.
+        Divisors after `mean` is subtracted, in the same units; None as the weights were trained.
     resize : str, optional
         ``crop``, ``squash``, ``pad`` or ``none``; None as the weights were trained.
     interpolation : str, optional
         ``bilinear`` or ``bicubic``; None as the weights were trained.
     bits : int, optional
-        How many bits of 16-bit images count, such as 12; None as the files say, else all.
+        Significant bits of 16-bit images, such as 12; None as the files say, else all.
     precision : str
-        Of the arithmetic: ``fp32``, ``bf16`` or ``fp16``.
+        Precision of the arithmetic: ``fp32``, ``bf16`` or ``fp16``.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     seed : int
-        Of every random choice, from 0.
+        Seed of every random choice, at least 0.
     on_error : str
         ``raise``, or ``skip`` to leave out images that cannot be decoded.
     store : FeatureStore or path, optional
@@ -228,15 +227,15 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         OptionError, SourceError, ImageError, FeatureError
-            For parameters, labels, images or losses that cannot be worked with.
+            For invalid parameters, labels, images or losses.
         ValueError
-            Labels that are no classes: continuous numbers, NaN.
+            For labels that are not classes: continuous numbers, NaN.
 
         Warns
         -----
         FeatxWarning
-            Images have no label, and are left out, or several; the augmentation that was asked for mirrors what has a
-            direction; a loss is above that of guessing.
+            Images have no label, and are left out, or several labels; the requested augmentation mirrors images that
+            have a direction; a loss is worse than guessing.
         """
         if y is not None:
             check_classification_targets(y)
@@ -278,7 +277,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray of float32 of shape (n, n_classes), or (n,) for two classes
-            Columns in the order of `classes_`; of two classes, the second one's less the first one's.
+            Columns in the order of `classes_`; for two classes, the second's minus the first's.
 
         Raises
         ------

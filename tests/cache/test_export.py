@@ -234,7 +234,7 @@ def test_one_table_a_file_but_for_hdf5(tmp_path: Path) -> None:
     named = tables(tmp_path)
     for kind in ("npz", "npy", "parquet"):
         for given in (named, []):
-            with pytest.raises(OptionError, match="single"):
+            with pytest.raises(OptionError, match="only one"):
                 export(tmp_path / f"out.{kind}", given)
     with pytest.raises(OptionError, match="virtual"):
         export(tmp_path / "out.npz", named[:1], virtual=True)

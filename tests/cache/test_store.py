@@ -96,14 +96,14 @@ def test_rows_out_of_order_or_of_another_shape_are_refused(tmp_path: Path, sampl
         with pytest.raises(OptionError):
             out.put(np.array(rows), X)
     for rows, X in (([1, 0], sample.X[:2]), ([0, 0], sample.X[:2]), ([0], sample.X[:2])):
-        with pytest.raises(OptionError, match="rising"):
+        with pytest.raises(OptionError, match="in ascending order"):
             out.put(np.array(rows), X)
     with pytest.raises(OptionError):
         out.put(np.array([0]), sample.X[:1].astype("float64"))
     with pytest.raises(OptionError):
         out.put(np.array([0, 1]), sample.X[:2], [(2, "not among them")])
     sample.put(out, [0, 1])
-    for row, why in ((0, "row 2 is next"), (3, "row 2 is due"), (4, "not claimed")):
+    for row, why in ((0, "row 2 is next"), (3, "row 2 is next"), (4, "not claimed")):
         with pytest.raises(OptionError, match=why):
             sample.put(out, [row])
 

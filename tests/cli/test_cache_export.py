@@ -57,7 +57,7 @@ def test_several_keys_go_into_one_h5(
 @pytest.mark.parametrize(
     ("how", "word"),
     [
-        (("-o", "x.npz", "--format", "h5"), "called .npz"),
+        (("-o", "x.npz", "--format", "h5"), "ends in .npz"),
         (("-o", "x.dat"), "suffix"),
         (("-o", "x.dat", "--format", "hdf"), "expected h5"),
         (("-o", "x.npz", "--virtual"), "virtual"),

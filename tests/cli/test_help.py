@@ -12,6 +12,7 @@ from heavy import HEAVY, loaded_after
 
 from featx.cli.main import COMMANDS, cli
 from featx.core.specs import BackboneConfig, ExtractConfig
+from featx.extraction.compute import SMALLEST_BATCH
 
 CALLS = """
 from featx.cli.main import cli
@@ -75,7 +76,7 @@ def test_options_stand_under_headings(name: str) -> None:
     assert found.pop("Other options") == ["--home", "--json", "--quiet", "--debug", "--help"]
     assert max(map(len, found.values())) <= 12
     assert "--weights" in found["Network"]
-    assert "--size" in found["Images as the network sees them"]
+    assert "--size" in found["Preprocessing"]
     flags = [flag for flags in found.values() for flag in flags]
     given = {param.opts[-1] for param in command.params if isinstance(param, click.Option)}
     assert {*flags} == given - {"--home", "--json", "--quiet", "--debug"}
@@ -99,5 +100,5 @@ def test_help_of_all_commands_imports_nothing_heavy() -> None:
 def test_help_shows_the_defaults_of_the_specs(featx: Any) -> None:
     text = " ".join(featx("extract", "--help").stdout.split())
     defaults = ExtractConfig()
-    for value in (BackboneConfig.weights, defaults.precision, defaults.dtype, defaults.batch_size, defaults.device):
+    for value in (BackboneConfig.weights, defaults.precision, defaults.dtype, SMALLEST_BATCH, defaults.device):
         assert f"[default: {value}" in text

@@ -317,3 +317,49 @@ def test_an_image_that_finds_no_memory_is_not_skipped(pets: Path, monkeypatch: p
     monkeypatch.setattr("featx.data.decoding._to_rgb", full)
     with pytest.raises(OutOfMemoryError, match=r"image cat/0\.png"):
         list(load_batches(source, in_batches(range(10), 5), SPEC, SHAPE, on_error="skip"))
+
+
+class Watched(ArraySource):
+    """Images that note when they are read, and may make the reader wait."""
+
+    def __init__(self, n: int, seconds: float = 0.0) -> None:
+        super().__init__(np.zeros((n, 4, 4, 3), np.uint8))
+        self.reads: list[int] = []
+        self.seconds = seconds
+
+    def __getitem__(self, i: int) -> Any:
+        self.reads.append(i)
+        time.sleep(self.seconds)
+        end = time.thread_time() + 0.002
+        while not self.seconds and time.thread_time() < end:
+            pass
+        return super().__getitem__(i)
+
+
+def read_at_each_batch(source: Watched, *, bursts: bool) -> list[int]:
+    """Return how many images were read when each batch of two came, given time to read on."""
+    batches = np.split(np.arange(len(source)), range(2, len(source), 2))
+    counts = []
+    for _ in load_batches(source, batches, SPEC, SHAPE, workers=2, bursts=bursts):
+        time.sleep(0.1)
+        counts.append(len(source.reads))
+    return counts
+
+
+def test_in_bursts_nothing_is_decoded_while_a_batch_is_worked_on() -> None:
+    assert read_at_each_batch(Watched(12), bursts=True) == [4, 4, 8, 8, 12, 12]
+    assert read_at_each_batch(Watched(12), bursts=False)[0] > 4
+
+
+def test_what_waits_for_a_disk_is_read_ahead_all_the_same() -> None:
+    counts = read_at_each_batch(Watched(12, seconds=0.02), bursts=True)
+    assert counts[0] == 4
+    assert counts[1] > 4
+    assert counts[-1] == 12
+
+
+def test_bursts_give_the_same_batches() -> None:
+    batches = np.split(np.arange(11), range(3, 11, 3))
+    for bursts in (False, True):
+        found = list(load_batches(Watched(11), batches, SPEC, SHAPE, workers=3, bursts=bursts))
+        assert [batch.rows.tolist() for batch in found] == [rows.tolist() for rows in batches]

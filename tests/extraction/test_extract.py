@@ -124,9 +124,9 @@ def test_only_the_lacking_layer_is_computed(tmp_path: Path, monkeypatch: pytest.
     asked: list[list[str]] = []
     begin = Forward.__init__
 
-    def spy(self: Forward, network: Network, specs: Any, *rest: Any) -> None:
+    def spy(self: Forward, network: Network, specs: Any, *rest: Any, **options: Any) -> None:
         asked.append([str(spec) for spec in specs])
-        begin(self, network, specs, *rest)
+        begin(self, network, specs, *rest, **options)
 
     monkeypatch.setattr(Forward, "__init__", spy)
     source = noise(10)

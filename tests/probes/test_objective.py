@@ -271,6 +271,7 @@ def test_float32_agrees_with_float64() -> None:
     assert evaluate(coarse, theta).gradient.dtype == torch.float64
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_agrees_with_the_cpu() -> None:
     problem = problem_of(4)

@@ -152,7 +152,7 @@ def test_a_path_that_did_not_converge_is_told() -> None:
         ({"device": "gpu"}, "device is 'gpu'"),
         ({"normalize": "l1"}, "normalize is 'l1'"),
         ({"cv": [(np.arange(10), np.arange(10, 10))]}, "holds out no rows"),
-        ({"cv": [(np.zeros(3, int), np.arange(10, 20))]}, "one class only"),
+        ({"cv": [(np.zeros(3, int), np.arange(10, 20))]}, "only one class"),
     ],
 )
 def test_bad_parameters_are_named(options: dict[str, Any], said: str) -> None:

@@ -57,7 +57,7 @@ def test_the_usual_names_are_splits(tmp_path: Path, fill: Fill, tops: str, split
 def test_what_repeats_a_splits_folders_under_another_name_is_refused(
     tmp_path: Path, fill: Fill, known: str, other: str
 ) -> None:
-    with pytest.raises(SourceError, match=f"holds {other} beside {known}, with the same folders in it") as caught:
+    with pytest.raises(SourceError, match=f"holds {other} next to {known}, with the same folders in it") as caught:
         load_splits(laid_out(tmp_path, fill, known, other))
     if other == "Test-1" and known == "test":
         assert caught.value.hint == "merge it into test, or move it elsewhere"
@@ -77,7 +77,7 @@ def test_a_name_that_says_its_split_is_proposed_that_one(tmp_path: Path, fill: F
     with pytest.raises(SourceError, match=r"holds train1 next to test, .* but it is not called train") as caught:
         load_splits(path)
     assert command_in(caught.value.hint) == ["mv", str(path / "train1"), str(path / "train")]
-    assert caught.value.hint.startswith("call it train (")
+    assert caught.value.hint.startswith("rename it to train (")
 
 
 @pytest.mark.parametrize("there", ["empty", "held back"])
@@ -85,7 +85,7 @@ def test_no_folder_that_is_there_is_proposed(tmp_path: Path, fill: Fill, there: 
     path = laid_out(tmp_path, fill, "set/train", "set/my new") / "set"
     for name in ("test", "val")[: 1 + (there == "empty")]:
         (path / name).mkdir()
-    with pytest.raises(SourceError, match="holds my new beside train") as caught:
+    with pytest.raises(SourceError, match="holds my new next to train") as caught:
         load_splits(path.parent)
     if there == "empty":
         assert caught.value.hint == "merge it into test, train, val, or move it elsewhere"
@@ -127,12 +127,12 @@ def test_capitals_do_not_count(tmp_path: Path, fill: Fill, tops: str) -> None:
 
 def test_a_part_of_a_splits_folders_is_refused_too(tmp_path: Path, fill: Fill) -> None:
     path = fill(tmp_path / "photos", ["train/a/1.png", "train/b/1.png", "train/c/1.png", "extra/b/1.png"])
-    with pytest.raises(SourceError, match="holds extra beside train, with the same folders in it"):
+    with pytest.raises(SourceError, match="holds extra next to train, with the same folders in it"):
         load_splits(path)
 
 
 def test_two_names_that_say_two_splits_and_repeat_each_other_are_refused(tmp_path: Path, fill: Fill) -> None:
-    with pytest.raises(SourceError, match=r"holds seg_(test|train) beside seg_(test|train)"):
+    with pytest.raises(SourceError, match=r"holds seg_(test|train) next to seg_(test|train)"):
         load_splits(laid_out(tmp_path, fill, "seg_train", "seg_test"))
 
 

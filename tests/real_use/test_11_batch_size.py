@@ -41,15 +41,15 @@ def test_the_python_documentation_says_so(text: str) -> None:
 
 
 def test_the_key_s_documentation_says_so() -> None:
-    assert "change the last bits" in str(FeatureKey.__doc__)
+    assert "affect the last bits" in str(FeatureKey.__doc__)
 
 
 @pytest.mark.parametrize("command", ["extract", "fit"])
 def test_the_help_says_so(command: str) -> None:
     said = " ".join(CliRunner().invoke(cli, [command, "--help"]).stdout.split())
-    assert "Others round differently: in fp32 by a few 1e-6 of the largest value" in said
+    assert "affects rounding (in fp32 by a few 1e-6 of the largest value)" in said
 
 
 def test_the_readme_says_so() -> None:
     text = " ".join((Path(__file__).resolve().parents[2] / "README.md").read_text().split())
-    assert "Batch size, device and threads are no part of it, and change rounding" in text
+    assert "Batch size, device and thread count are not part of it; they affect only rounding" in text

@@ -221,7 +221,7 @@ def test_pil_images_keep_the_bits_that_count(tmp_path: Path) -> None:
     expected = lenet().transform([wide])
     for store in (None, tmp_path):
         np.testing.assert_array_equal(lenet(bits=12, store=store).transform([twelve]), expected)
-    with pytest.raises(OptionError, match="12 bits"):
+    with pytest.raises(OptionError, match="bits=12 allows at most"):
         lenet(bits=12).transform([wide])
     with pytest.raises(OptionError, match="bits=12 is for image files"):
         lenet(bits=12).transform(list(COLOURS))
@@ -251,7 +251,7 @@ def test_training_takes_pil_images_of_12_bits() -> None:
         (torch.full((1, 3, 8, 8), -1.5), "without normalisation"),
         (torch.full((1, 3, 8, 8), torch.nan), "nan"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.int64), r"torch\.int64.*x\.to\(torch\.uint8\)"),
-        (torch.zeros(1, 4, 8, 8), "transparency"),
+        (torch.zeros(1, 4, 8, 8), "alpha"),
         ([COLOURS[0], "a.png"], "image 1 is a str"),
         (["a.png", COLOURS[0]], "list of ndarray"),
         ([COLOURS[0], np.zeros((9, 9, 7), np.uint8)], "3 and 7 channels"),

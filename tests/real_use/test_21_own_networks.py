@@ -279,8 +279,8 @@ def test_channels_are_resized_one_by_one_as_colours_are(own: Own) -> None:
         ("five", 3, r"have 3 channels, and the network takes 5 .*\(n, H, W, 5\)"),
         ("resnet18", 5, r"have 5 channels, and the network takes 3 .*select"),
         ("lenet5", 5, "have 5 channels"),
-        ("resnet18", 4, "transparency"),
-        ("five", 4, "transparency"),
+        ("resnet18", 4, "alpha"),
+        ("five", 4, "alpha"),
     ],
 )
 def test_channels_that_do_not_fit_are_refused_with_what_would(own: Own, name: str, channels: int, said: str) -> None:

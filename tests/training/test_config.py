@@ -38,9 +38,9 @@ def test_impossible_numbers_are_refused_by_name(name: str, wrong: Any) -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"mode": "frozen", "unfreeze_from": "layer4"}, "unfreeze-from goes with mode finetune, .* frozen"),
-        ({"mode": "scratch", "unfreeze_from": "layer4"}, "unfreeze-from goes with mode finetune, .* scratch"),
-        ({"mode": "scratch", "init_head": "20261121"}, "init-head begins a head .* the mode is scratch"),
+        ({"mode": "frozen", "unfreeze_from": "layer4"}, "unfreeze-from needs mode finetune, .* frozen"),
+        ({"mode": "scratch", "unfreeze_from": "layer4"}, "unfreeze-from needs mode finetune, .* scratch"),
+        ({"mode": "scratch", "init_head": "20261121"}, "init-head is for a head .* the mode is scratch"),
         ({"schedule": "onecycle", "warmup_epochs": 1}, "warmup-epochs is 1 .* schedule onecycle"),
     ],
 )

@@ -1,0 +1,151 @@
+"""A convolution with its weights packed once, and what follows it computed before the result leaves the cache.
+
+These are oneDNN's fused operators, as PyTorch's own compiler (`torch._inductor.mkldnn_lowerings`) calls them. They need
+no compiler, and take no longer to make than to copy the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from featx.graph.small_maps import can_unroll, pays, sides_of, unroll
+
+
+class Activation(NamedTuple):
+    """An activation as oneDNN calls it."""
+
+    name: str = "none"
+    numbers: tuple[float, ...] = ()
+
+
+class Packed(NamedTuple):
+    """What a convolution is on maps of one size.
+
+    Parameters
+    ----------
+    weight : Tensor
+        In oneDNN's own layout: of the kernel, or of the matrix that it is to a small map (`featx.graph.small_maps`).
+    bias : Tensor or None
+        One value for each channel, or for each of the matrix's rows.
+    size : tuple of int
+        Height and width of the result.
+    is_matrix : bool
+        Which of the two it is.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    size: tuple[int, int]
+    is_matrix: bool
+
+
+def can_pack(precision: str) -> bool:
+    """Tell whether this machine's CPU has the operators in a precision."""
+    mkldnn: Any = torch.ops.mkldnn
+    if not torch._C._has_mkldnn or not hasattr(mkldnn, "_convolution_pointwise"):
+        return False
+    return precision == "fp32" or (precision == "bf16" and bool(mkldnn._is_mkldnn_bf16_supported()))
+
+
+class PackedConv2d(nn.Module):
+    """A convolution on the CPU, with an activation and a sum in it; the weights are packed when a map is first seen.
+
+    Parameters
+    ----------
+    conv : nn.Conv2d
+        With padding by zeros; ``same`` is that of TensorFlow, which timm's networks from there have.
+    dtype : torch.dtype
+        Of input, weights and result: float32 or bfloat16.
+    """
+
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.conv, self.dtype = conv, dtype
+        self.activation = Activation()
+        self._weight = conv.weight.detach().to(dtype)
+        self._bias = None if conv.bias is None else conv.bias.detach().to(dtype)
+        self._packed: dict[tuple[int, int], Packed] = {}
+
+    def forward(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the activation of the convolution of images (m, C, H, W), to which `other` is added before."""
+        x = x.to(self.dtype)
+        if pads := same_padding(self.conv, x.shape[2:]):
+            x = functional.pad(x, pads)
+        x = x.contiguous(memory_format=torch.channels_last)
+        height, width = x.shape[2:]
+        if (height, width) not in self._packed:
+            self._packed[height, width] = self._pack(height, width, len(x))
+        packed = self._packed[height, width]
+        run = self._multiply if packed.is_matrix else self._convolve
+        name = self.activation.name
+        if other is None:
+            return run(x, packed, *self.activation)
+        shape = (len(x), self.conv.out_channels, *packed.size)
+        if other.shape == shape and other.dtype == self.dtype and not packed.is_matrix:
+            return self._convolve_and_add(x, packed, other)
+        found = run(x, packed, *Activation()) + other
+        return torch.relu_(found) if name == "relu" else found
+
+    def _pack(self, height: int, width: int, images: int) -> Packed:
+        conv, mkldnn = self.conv, torch.ops.mkldnn
+        y, x = sides_of(conv, (height, width), self._padding)
+        size = y.outputs, x.outputs
+        if can_unroll(conv) and pays(y, x):
+            matrix = unroll(self._weight, y, x, self.dtype)
+            bias = None if self._bias is None else self._bias.repeat(y.outputs * x.outputs)
+            return Packed(mkldnn._reorder_linear_weight(matrix, images), bias, size, is_matrix=True)
+        seen = [images, conv.in_channels, height, width]
+        weight = mkldnn._reorder_convolution_weight(
+            self._weight, self._padding, conv.stride, conv.dilation, conv.groups, seen
+        )
+        return Packed(weight, self._bias, size, is_matrix=False)
+
+    @property
+    def _padding(self) -> tuple[int, ...]:
+        padding: Any = self.conv.padding
+        return (0, 0) if is_same(self.conv) else padding
+
+    def _multiply(self, x: torch.Tensor, packed: Packed, name: str, numbers: Sequence[float]) -> torch.Tensor:
+        # Rows in the order in which channels-last maps lie in memory.
+        rows = x.permute(0, 2, 3, 1).reshape(len(x), -1)
+        found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed.weight, packed.bias, name, numbers, "")
+        return found.view(len(x), *packed.size, -1).permute(0, 3, 1, 2)
+
+    def _convolve(self, x: torch.Tensor, packed: Packed, name: str, numbers: Sequence[float]) -> torch.Tensor:
+        convolution: Any = torch.ops.mkldnn._convolution_pointwise
+        found: torch.Tensor = convolution(x, packed.weight, packed.bias, *self._how, name, numbers, "")
+        return found
+
+    def _convolve_and_add(self, x: torch.Tensor, packed: Packed, other: torch.Tensor) -> torch.Tensor:
+        name, numbers = self.activation
+        after = None if name == "none" else name
+        convolution: Any = torch.ops.mkldnn._convolution_pointwise.binary
+        found: torch.Tensor = convolution(
+            x, other, packed.weight, packed.bias, *self._how, "add", 1.0, after, numbers, ""
+        )
+        return found
+
+    @property
+    def _how(self) -> tuple[Any, ...]:
+        return self._padding, self.conv.stride, self.conv.dilation, self.conv.groups
+
+
+def same_padding(conv: nn.Conv2d, size: torch.Size | tuple[int, ...]) -> list[int]:
+    """Return what TensorFlow's ``SAME`` pads a map (H, W) by, as `functional.pad` takes it; empty where nothing."""
+    if not is_same(conv):
+        return []
+    pads: list[int] = []
+    for n, kernel, stride, dilation in zip(size, conv.kernel_size, conv.stride, conv.dilation, strict=True):
+        wanted = max((-(-n // stride) - 1) * stride + (kernel - 1) * dilation + 1 - n, 0)
+        pads = [wanted // 2, wanted - wanted // 2, *pads]  # `functional.pad` begins with the last dimension
+    return pads if any(pads) else []
+
+
+def is_same(conv: nn.Conv2d) -> bool:
+    """Tell whether a convolution is timm's with TensorFlow's ``SAME`` padding, which depends on the map's size."""
+    return type(conv).__name__ == "Conv2dSame" and type(conv).__module__.startswith("timm.")
