@@ -14,6 +14,7 @@ import click
 from featx.cli import fit_options, options, repeats
 from featx.cli.given import OF_A_NETWORK, refuse
 from featx.cli.headings import NETWORK, OUTPUT, SEEDS, Headed, under
+from featx.cli.importing import importing
 from featx.cli.opening import check_backbone, open_backbone, open_partition, tell_of_rows
 from featx.cli.output import Output
 from featx.cli.targets import PICTURE_NAMES, PICTURES, check_target, is_device, picture_kind
@@ -135,8 +136,9 @@ def _one(out: Output, home: Path, request: FitRequest, probe: FitConfig) -> dict
     memo, config = Memo(home), request.extraction
     chosen = open_partition(out, request.source, request.split_options, probe.seed, memo, config.on_error)
     network = open_backbone(out, request.backbone, request.network, chosen.train.source.channels, memo)
-    from featx.probes.probe import best_layer, fit_layers  # heavy, and not before there is something to fit
-    from featx.runs.record import new_run, record_fit
+    with importing():  # not before there is something to fit
+        from featx.probes.probe import best_layer, fit_layers
+        from featx.runs.record import new_run, record_fit
 
     out.kept = "finished shards are kept in the store, the same command resumes from there"
     with new_run(home, "fit", ["featx", *sys.argv[1:]]) as run:

@@ -12,6 +12,7 @@ import click
 
 from featx.cli import options, repeats, train_options
 from featx.cli.headings import NETWORK, OUTPUT, SEEDS, under
+from featx.cli.importing import importing
 from featx.cli.opening import check_backbone, open_backbone, open_partition, tell_of_rows
 from featx.cli.output import Output
 from featx.cli.text import class_line, human_bytes
@@ -132,10 +133,11 @@ def _one(out: Output, home: Path, request: TrainRequest, how: How) -> dict[str, 
     memo, config = Memo(home), request.config
     chosen = open_partition(out, request.source, request.split_options, config.seed, memo, config.on_error)
     network = open_backbone(out, request.backbone, request.network, chosen.train.source.channels, memo)
-    from featx.runs.record import record_train  # heavy, and not before there is something to train on
-    from featx.training.resume import identity_of, training_run
-    from featx.training.tensorboard import board
-    from featx.training.train import train as run_training
+    with importing():  # not before there is something to train on
+        from featx.runs.record import record_train
+        from featx.training.resume import identity_of, training_run
+        from featx.training.tensorboard import board
+        from featx.training.train import train as run_training
 
     _tell_of_head(out, request)
     _tell_of_mirrors(out, chosen, config)

@@ -65,7 +65,7 @@ def little_memory() -> Iterator[None]:
 @pytest.mark.usefixtures("little_memory")
 def test_where_its_memory_runs_out_the_batches_become_smaller_and_the_features_stay() -> None:
     source, backbone = noise(512, 224), resolve("resnet18", weights="random:0", size=224)
-    with pytest.warns(FeatxWarning, match="memory ran out with 512 images"):
+    with pytest.warns(FeatxWarning, match="out of memory with 512 images"):
         found = compute(source, backbone, ["avgpool"], ExtractConfig(batch_size=512, device=GPU))["avgpool"]
     right = compute(source, backbone, ["avgpool"], ExtractConfig(batch_size=16, device=GPU))["avgpool"]
     np.testing.assert_allclose(found, right, rtol=0, atol=1e-4 * np.abs(right).max())

@@ -74,7 +74,7 @@ def memory_errors(what: str) -> Iterator[None]:
 
 
 def _no_memory(what: str) -> OutOfMemoryError:
-    return OutOfMemoryError(f"memory ran out during {what}", "use a smaller --batch-size or --size")
+    return OutOfMemoryError(f"out of memory during {what}", "use a smaller --batch-size or --size")
 
 
 def processor_name(device: torch.device) -> str:

@@ -24,6 +24,7 @@ from featx.models.families import versions
 
 if TYPE_CHECKING:
     from featx.extraction.forward import BatchSizeBackoff, Network
+    from featx.extraction.staging import Pending
 
 
 SMALLEST_BATCH, LARGEST_BATCH = 64, 256
@@ -224,6 +225,7 @@ def activations(
     """Give each batch, one array a layer, and the seconds it took to read and to compute."""
     from featx.core.device import pick_device
     from featx.extraction.forward import Forward
+    from featx.extraction.staging import in_turn
 
     device = pick_device(config.device)
     forward = Forward(network, specs, keep, device, config.precision, room, fused=fused)
@@ -236,12 +238,20 @@ def activations(
         on_error=config.on_error,
         bursts=device.type == "cpu",
     )
-    clock = time.perf_counter()
-    for batch in loaded:
-        read, clock = time.perf_counter() - clock, time.perf_counter()
-        features = forward(*batch.views)
-        yield batch, features, {"read": read, "forward": time.perf_counter() - clock}
+    reading = 0.0
+
+    def begun() -> Iterator[tuple[Batch, Pending]]:
+        nonlocal reading
         clock = time.perf_counter()
+        for batch in loaded:
+            reading += time.perf_counter() - clock
+            yield batch, forward(*batch.views)
+            clock = time.perf_counter()
+
+    clock = time.perf_counter()
+    for batch, features in in_turn(begun(), forward.ahead):
+        yield batch, features, {"read": reading, "forward": time.perf_counter() - clock - reading}
+        reading, clock = 0.0, time.perf_counter()
 
 
 def check_and_cast(

@@ -17,6 +17,7 @@ from featx.core.specs import LayerSpec, PreprocessSpec
 from featx.data.batch_loader import Shape
 from featx.data.decoding import Pixels, view_sizes
 from featx.errors import FeatxWarning, OptionError, OutOfMemoryError, spoken
+from featx.extraction.staging import Pending, Staging
 from featx.graph.hooked import read_network
 from featx.graph.packed_conv import can_pack
 from featx.graph.placing import placed
@@ -51,8 +52,8 @@ class BatchSizeBackoff:
 
     def tell(self, tried: int) -> None:
         """Warn of what was too much, once it is known what is not."""
-        said = f"memory ran out with {tried} images in a forward pass, going on with {self.images}"
-        self.notes.append(spoken(f"{said}: --batch-size {self.images} begins so"))
+        said = f"out of memory with {tried} images in a forward pass, continuing with {self.images}"
+        self.notes.append(spoken(f"{said}; --batch-size {self.images} avoids this"))
         warnings.warn(self.notes[-1], FeatxWarning, stacklevel=3)
 
 
@@ -145,6 +146,8 @@ class Forward:
         fused: bool = True,
     ) -> None:
         self.device = device
+        self._staging = Staging(device)
+        self.ahead = self._staging.ahead
         self.room = room or BatchSizeBackoff()
         self._flip = network.backbone.preprocess.views.flip
         self.precision = precision
@@ -153,8 +156,8 @@ class Forward:
         module: Any = network.traced.cut(specs, network.nodes, keep, precision if fused else None)
         self._module = channels_last(placed(module, device))
 
-    def __call__(self, *views: Pixels) -> list[Features]:
-        """Return one (n, columns) array a layer, the mean over the views and, if wanted, their mirror images.
+    def __call__(self, *views: Pixels) -> Pending:
+        """Begin a pass; of its rows, one (n, columns) array per layer, the mean over the views and mirror images.
 
         Parameters
         ----------
@@ -171,13 +174,14 @@ class Forward:
         FeatxWarning
             Memory ran out, and the images go through the network in smaller parts from here on.
         """
-        parts: list[list[Features]] = []
+        parts: list[Pending] = []
         at, n, failed = 0, len(views[0]), 0
         while at < n:
             part = [pixels[at : at + (self.room.images or n)] for pixels in views]
             rows = self._try(part)
             # Outside of the handler: until its end the exception holds all that the failed pass held.
             if rows is None:
+                self._staging.release()
                 self.room.halve(len(part[0]))
                 failed = max(failed, len(part[0]))
                 continue
@@ -186,9 +190,11 @@ class Forward:
                 failed = 0
             parts.append(rows)
             at += len(part[0])
-        return parts[0] if len(parts) == 1 else [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+        if len(parts) == 1:
+            return parts[0]
+        return Pending(lambda: [np.concatenate(r) for r in zip(*(part.rows() for part in parts), strict=True)])
 
-    def _try(self, views: Sequence[Pixels]) -> list[Features] | None:
+    def _try(self, views: Sequence[Pixels]) -> Pending | None:
         """Return the rows; None where memory runs out and there are fewer images to try with."""
         try:
             with (
@@ -200,15 +206,14 @@ class Forward:
         except OutOfMemoryError as exc:
             if len(views[0]) > 1:
                 return None
-            raise OutOfMemoryError("memory ran out in the forward pass of one image", "use a smaller --size") from exc
+            raise OutOfMemoryError("out of memory in the forward pass of one image", "use a smaller --size") from exc
 
-    def _mean(self, views: Sequence[Pixels]) -> list[Features]:
+    def _mean(self, views: Sequence[Pixels]) -> Pending:
         totals: list[torch.Tensor] = []
-        for pixels in views:
-            on_device = torch.from_numpy(pixels).to(self.device)
-            for x in (on_device, on_device.flip(2)) if self._flip else (on_device,):
+        with self._staging.sent(views) as sent:
+            for x in (x for pixels in sent for x in ((pixels, pixels.flip(2)) if self._flip else (pixels,))):
                 rows = self._module(self._normalize(x))
                 # float32: so few terms lose nothing that the network itself did not.
                 totals = [total.add_(more) for total, more in zip(totals, rows, strict=True)] if totals else list(rows)
         count = len(views) * (1 + self._flip)
-        return [(total.div_(count) if count > 1 else total).cpu().numpy() for total in totals]
+        return self._staging.fetch([total.div_(count) if count > 1 else total for total in totals])

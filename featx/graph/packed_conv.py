@@ -23,6 +23,19 @@ class Activation(NamedTuple):
     numbers: tuple[float, ...] = ()
 
 
+SAFE = 1e30
+"""No activation of the first batch reaches it; another image's would have to be 1e8 times as high to overflow."""
+
+_ACTIVATE: dict[str, Any] = {
+    "none": lambda x: x,
+    "relu": functional.relu_,
+    "hardtanh": functional.hardtanh_,
+    "hardswish": functional.hardswish,
+    "swish": functional.silu,
+}
+"""The activations as PyTorch has them."""
+
+
 class Packed(NamedTuple):
     """What a convolution is on maps of one size.
 
@@ -36,12 +49,16 @@ class Packed(NamedTuple):
         Height and width of the result.
     is_matrix : bool
         Which of the two it is.
+    is_safe : bool
+        Whether values are so far from overflowing that an activation within the operator, which makes 0 of what is no
+        number, hides nothing.
     """
 
     weight: torch.Tensor
     bias: torch.Tensor | None
     size: tuple[int, int]
     is_matrix: bool
+    is_safe: bool = False
 
 
 def can_pack(precision: str) -> bool:
@@ -79,17 +96,23 @@ class PackedConv2d(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)
         height, width = x.shape[2:]
         if (height, width) not in self._packed:
-            self._packed[height, width] = self._pack(height, width, len(x))
+            packed = self._pack(height, width, len(x))
+            highest = self._run(x, packed, other, Activation()).abs().max()  # not a number where one value is not
+            self._packed[height, width] = packed._replace(is_safe=bool(highest < SAFE))
         packed = self._packed[height, width]
+        if packed.is_safe:
+            return self._run(x, packed, other, self.activation)
+        name, numbers = self.activation
+        return _ACTIVATE[name](self._run(x, packed, other, Activation()), *numbers)  # type: ignore[no-any-return]
+
+    def _run(self, x: torch.Tensor, packed: Packed, other: torch.Tensor | None, activation: Activation) -> torch.Tensor:
         run = self._multiply if packed.is_matrix else self._convolve
-        name = self.activation.name
         if other is None:
-            return run(x, packed, *self.activation)
+            return run(x, packed, *activation)
         shape = (len(x), self.conv.out_channels, *packed.size)
         if other.shape == shape and other.dtype == self.dtype and not packed.is_matrix:
-            return self._convolve_and_add(x, packed, other)
-        found = run(x, packed, *Activation()) + other
-        return torch.relu_(found) if name == "relu" else found
+            return self._convolve_and_add(x, packed, other, *activation)
+        return _ACTIVATE[activation.name](run(x, packed, *Activation()) + other)  # type: ignore[no-any-return]
 
     def _pack(self, height: int, width: int, images: int) -> Packed:
         conv, mkldnn = self.conv, torch.ops.mkldnn
@@ -121,8 +144,9 @@ class PackedConv2d(nn.Module):
         found: torch.Tensor = convolution(x, packed.weight, packed.bias, *self._how, name, numbers, "")
         return found
 
-    def _convolve_and_add(self, x: torch.Tensor, packed: Packed, other: torch.Tensor) -> torch.Tensor:
-        name, numbers = self.activation
+    def _convolve_and_add(
+        self, x: torch.Tensor, packed: Packed, other: torch.Tensor, name: str, numbers: Sequence[float]
+    ) -> torch.Tensor:
         after = None if name == "none" else name
         convolution: Any = torch.ops.mkldnn._convolution_pointwise.binary
         found: torch.Tensor = convolution(

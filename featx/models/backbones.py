@@ -161,7 +161,7 @@ def known(name: str, how: BackboneConfig, memo: Memo) -> NetworkFacts | None:
         return None
     asked = _asked(name, how.weights, how.stem, None, how.size)
     found = recalled(_about(asked), _own(name), memo)
-    return found and found.facts
+    return None if found is None else found.facts
 
 
 def _look_up(

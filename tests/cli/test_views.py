@@ -115,7 +115,7 @@ def test_memory_that_runs_out_is_said_in_one_line(featx: Any, short_of_memory: t
     assert result.exit_code == 0
     said = [line for line in result.stderr.splitlines() if "memory" in line]
     assert said == [
-        "warning: memory ran out with 8 images in a forward pass, going on with 2: --batch-size 2 begins so"
+        "warning: out of memory with 8 images in a forward pass, continuing with 2; --batch-size 2 avoids this"
     ]
 
 
@@ -124,7 +124,7 @@ def test_memory_that_runs_out_is_in_the_document(featx_json: Any, short_of_memor
     assert code == 0
     assert document["batch_size"] == 2
     assert len(document["notes"]) == 1
-    assert "going on with 2" in document["notes"][0]
+    assert "continuing with 2" in document["notes"][0]
     _, again = featx_json(*short_of_memory)
     assert (again["batch_size"], again["notes"]) == (None, [])
 

@@ -55,7 +55,7 @@ def images(px: int, n: int = 2, channels: int = 3) -> Images:
 def rows(network: Network, layers: Sequence[str], pixels: Images, precision: str = "fp32") -> dict[str, Any]:
     specs = [LayerSpec.parse(layer) for layer in layers]
     forward = Forward(network, specs, (), CPU, precision)
-    return dict(zip(layers, forward(pixels), strict=True))
+    return dict(zip(layers, forward(pixels).rows(), strict=True))
 
 
 def original(module: nn.Module, pixels: Images, paths: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -248,14 +248,14 @@ def test_memory_that_runs_out_halves_the_images_of_a_pass_once_and_for_all() -> 
     pixels, tried = images(16, n=11), []
     network = Network(given(greedy(3, tried), 16), (3, 16, 16))
     forward = Forward(network, [LayerSpec("1")], (), CPU, "fp32")
-    with pytest.warns(FeatxWarning, match="memory ran out with 11 images .*going on with 3: batch_size=3") as told:
-        (found,) = forward(pixels)
+    with pytest.warns(FeatxWarning, match="out of memory with 11 images .*continuing with 3; batch_size=3") as told:
+        (found,) = forward(pixels).rows()
     assert tried == [11, 6, 3, 3, 3, 2]
     assert len(told) == len(forward.room.notes) == 1
     assert forward.room.images == 3
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        again = forward(pixels[:4])[0]
+        again = forward(pixels[:4]).rows()[0]
     assert tried[6:] == [3, 1]
     plain = rows(Network(given(greedy(99, []), 16), (3, 16, 16)), ["1"], pixels)["1"]
     for some in (found, again):
@@ -268,10 +268,10 @@ def test_several_layers_and_views_are_cut_alike() -> None:
     network = Network(given(greedy(2, tried), 16, views=views), (3, 16, 16))
     specs = [LayerSpec("1", "avg"), LayerSpec("0", "max")]
     with pytest.warns(FeatxWarning):
-        found = Forward(network, specs, (), CPU, "fp32")(pixels, other)
+        found = Forward(network, specs, (), CPU, "fp32")(pixels, other).rows()
     assert tried == [5, 3, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1]
     roomy = Network(given(greedy(9, []), 16, views=views), (3, 16, 16))
-    expected = Forward(roomy, specs, (), CPU, "fp32")(pixels, other)
+    expected = Forward(roomy, specs, (), CPU, "fp32")(pixels, other).rows()
     for some, all_at_once in zip(found, expected, strict=True):
         assert np.abs(some - all_at_once).max() < 1e-5 * np.abs(all_at_once).max()
 
@@ -297,13 +297,13 @@ torch.manual_seed(0)
 network = Network(given(nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3)), 64), (3, 64, 64))
 pixels = images(64, n=40)
 wanted = [LayerSpec("2", "avg")]
-(expected,) = Forward(network, wanted, (), CPU, "fp32")(pixels)
+(expected,) = Forward(network, wanted, (), CPU, "fp32")(pixels).rows()
 forward = Forward(network, wanted, (), CPU, "fp32")
 used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData")) * 1024
 resource.setrlimit(resource.RLIMIT_DATA, (used + 24_000_000,) * 2)
 with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
-    (found,) = forward(pixels)
+    (found,) = forward(pixels).rows()
 assert 1 <= forward.room.images <= 20, forward.room
 assert [w.category for w in told] == [FeatxWarning], told
 assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()

@@ -23,9 +23,7 @@ from featx.models.backbones import resolve
 
 CPU = torch.device("cpu")
 
-pytestmark = pytest.mark.skipif(
-    not can_pack("bf16"), reason="no fused operators in bf16 here"
-)
+pytestmark = pytest.mark.skipif(not can_pack("bf16"), reason="no fused operators in bf16 here")
 
 
 def rows(module: nn.Module, layers: list[str], precision: str, *, fused: bool, keep: tuple[str, ...] = ()) -> Any:
@@ -237,7 +235,7 @@ def test_networks_give_the_same_features(name: str, size: int, layers: list[str]
     shape = (5, size, size, backbone.preprocess.channels)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     ways = [(precision, fused) for precision in ("fp32", "bf16") for fused in (False, True)]
-    found = {way: Forward(network, specs, specs, CPU, way[0], fused=way[1])(pixels) for way in ways}
+    found = {way: Forward(network, specs, specs, CPU, way[0], fused=way[1])(pixels).rows() for way in ways}
     for i in range(len(specs)):
         exact = found["fp32", False][i]
         assert relative(found["fp32", True][i], exact) < 1e-5
@@ -249,3 +247,19 @@ def test_half_precision_is_left_to_pytorch() -> None:
     assert not can_pack("fp16")
     with pytest.raises(KeyError):
         fuse(Traced(Block().eval()).graph_module, set(), "fp16")
+
+
+@pytest.mark.parametrize("act", [nn.ReLU(), nn.ReLU6(), nn.SiLU(), nn.Hardswish()])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("broken", ["weight", "bias", "overflow"])
+def test_what_is_no_number_stays_none(act: nn.Module, precision: str, broken: str) -> None:
+    """oneDNN's own activations make 0 of it, and a broken network's features would look like any other's."""
+    module = Block(act)
+    if broken == "overflow":
+        for conv in (module.stem, module.first, module.second):
+            conv.weight.data.mul_(1e20)
+    else:
+        getattr(module.second, broken).data.view(-1)[0] = torch.nan
+    (plain, _), (found, _) = (rows(module, ["last"], precision, fused=fused) for fused in (False, True))
+    assert np.isfinite(found[0]).all() == np.isfinite(plain[0]).all()
+    assert np.isfinite(plain[0]).all() == (broken == "overflow" and type(act) is nn.ReLU6)  # which makes 6 of infinity

@@ -70,7 +70,7 @@ def compare_default_layer(name: str, n_images: int = 2, size: int | None = None)
     spec = LayerSpec.parse(layer)
     pixels = np.random.default_rng(5).integers(0, 256, (n_images, px, px, 3), np.uint8)
     forward = Forward(AtHand(backbone, traced, nodes), [spec], (), torch.device("cpu"), "fp32")  # type: ignore[arg-type]
-    found = torch.from_numpy(forward(pixels)[0])
+    found = torch.from_numpy(forward(pixels).rows()[0])
     seen: list[torch.Tensor] = []
     head = backbone.head or timm_models.classifiers(module)[0]
     module.get_submodule(head).register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
