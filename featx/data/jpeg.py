@@ -75,16 +75,16 @@ def _mode_and_size(data: bytes) -> tuple[str, tuple[int, int]] | None:
             return frame
         if marker in _FRAMES and frame is None:
             frame = _frame(data[begin:at])
-        elif not _tells_nothing(marker, data[begin:at]):
+        elif marker not in _UNREAD and not _tells_nothing(marker, data[begin:at]):
             return None
     return None
 
 
 def _tells_nothing(marker: int, content: bytes) -> bool:
-    """Tell whether a segment holds nothing that `Image.open` would use or refuse."""
+    """Tell whether a segment that `Image.open` reads holds nothing that it would use or refuse."""
     if marker == _QUANTIZATION:
         return not len(content) % _TABLE_BYTES and max(content[::_TABLE_BYTES], default=0) < 16
-    return marker in _UNREAD or (marker == _JFIF and len(content) >= _JFIF_BYTES)
+    return marker == _JFIF and len(content) >= _JFIF_BYTES
 
 
 def _frame(content: bytes) -> tuple[str, tuple[int, int]] | None:

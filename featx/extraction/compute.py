@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featx.cache.memo import Memo
+from featx.core.allocation import keeping_memory
 from featx.core.specs import ExtractConfig, LayerSpec, Progress, no_progress
 from featx.core.types import RowNumbers
 from featx.data.batch_loader import Batch, Shape, image_shape, load_batches
@@ -249,9 +250,10 @@ def activations(
             clock = time.perf_counter()
 
     clock = time.perf_counter()
-    for batch, features in in_turn(begun(), forward.ahead):
-        yield batch, features, {"read": reading, "forward": time.perf_counter() - clock - reading}
-        reading, clock = 0.0, time.perf_counter()
+    with keeping_memory():
+        for batch, features in in_turn(begun(), forward.ahead):
+            yield batch, features, {"read": reading, "forward": time.perf_counter() - clock - reading}
+            reading, clock = 0.0, time.perf_counter()
 
 
 def check_and_cast(

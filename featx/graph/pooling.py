@@ -13,6 +13,9 @@ from featx.errors import OptionError
 LAYOUTS = ("NCHW", "NHWC", "NLC", "NCL", "NC", "?")
 """Batch, channels, height, width, length (tokens); '?' is any other."""
 
+CACHED_BYTES = 1 << 22
+"""What is copied at once, to stay in a core's own cache."""
+
 
 def columns(spec: LayerSpec, shape: tuple[int, ...], layout: str, *, class_token: bool) -> int:
     """Return how many values a row has.
@@ -87,4 +90,18 @@ def pool(x: torch.Tensor, how: str, grid: int, layout: str) -> torch.Tensor:
         return x.amax(space).to(torch.float32)
     if grid > 1:
         return functional.adaptive_avg_pool2d(x.float(), grid).flatten(1)
-    return x.mean(space, dtype=torch.float32)
+    return _mean(x, space)
+
+
+def _mean(x: torch.Tensor, space: tuple[int, ...]) -> torch.Tensor:
+    """Return the mean over space, added up in float32, a few images at a time.
+
+    PyTorch first copies half-precision values to float32, all of them: of a large batch into memory that is new to the
+    cache each time.
+    """
+    size = 4 * x[0].numel()
+    if x.dtype == torch.float32 or x.device.type != "cpu" or len(x) * size <= CACHED_BYTES:
+        return x.mean(space, dtype=torch.float32)
+    count = max(1, CACHED_BYTES // size)
+    parts = [x[at : at + count].mean(space, dtype=torch.float32) for at in range(0, len(x), count)]
+    return torch.cat(parts)

@@ -20,8 +20,8 @@ from torchvision.transforms import functional as tv
 from torchvision.transforms._presets import ImageClassification
 
 from featx.core.hashing import digest_of
-from featx.core.specs import PreprocessSpec
-from featx.data.decoding import MAX_PIXELS, decode, is_image_name, prepare
+from featx.core.specs import PreprocessSpec, Views
+from featx.data.decoding import MAX_PIXELS, decode, is_image_name, prepare, prepare_views
 from featx.errors import ImageError, OptionError
 
 
@@ -76,6 +76,43 @@ def test_prepared_and_normalised_it_is_the_preset_itself() -> None:
 def test_without_sizes_the_image_stays_as_it_is() -> None:
     image = noise(5, 9, 3)
     np.testing.assert_array_equal(prepare(image, PreprocessSpec(None, None), "x"), image)
+
+
+FIVE = {"mean": (0.0,) * 5, "std": (1.0,) * 5}
+READY = {
+    "its size": (32, 32, 3, PreprocessSpec(32, 32)),
+    "no size": (5, 9, 3, PreprocessSpec(None, None)),
+    "nothing to cut": (32, 32, 3, PreprocessSpec(None, 32)),
+    "not square": (40, 32, 3, PreprocessSpec(32, None)),
+    "grey": (32, 32, 1, PreprocessSpec(32, 32, 1, mean=(0.0,), std=(1.0,))),
+    "five channels": (32, 32, 5, PreprocessSpec(32, 32, 5, **FIVE)),
+    "squashed": (32, 32, 3, PreprocessSpec(36, 32, fit="squash")),
+    "padded": (32, 32, 3, PreprocessSpec(36, 32, fit="pad")),
+}
+OTHER = {
+    "larger": (33, 33, 3, PreprocessSpec(32, 32)),
+    "a margin": (32, 32, 3, PreprocessSpec(36, 32)),
+    "a side": (32, 33, 3, PreprocessSpec(32, 32)),
+    "a margin to cut": (36, 36, 3, PreprocessSpec(36, 32)),
+    "another scale": (32, 32, 3, PreprocessSpec(32, 32, views=Views(scales=(1.25,)))),
+    "two scales": (32, 32, 3, PreprocessSpec(32, 32, views=Views(scales=(1, 1.25)))),
+    "five crops": (32, 32, 3, PreprocessSpec(36, 32, views=Views(5))),
+    "grey to colour": (32, 32, 1, PreprocessSpec(32, 32)),
+}
+
+
+@pytest.mark.parametrize("case", [*READY, *OTHER])
+def test_an_image_that_is_as_wanted_is_passed_on(case: str) -> None:
+    """And has the values that resizing and cropping would give it."""
+    height, width, channels, spec = {**READY, **OTHER}[case]
+    image = noise(height, width, channels)
+    found = list(prepare_views(image, spec, "x"))
+    assert [np.shares_memory(view, image) for view in found] == [case in READY] * len(found)
+    if case in READY:
+        alone = [Image.fromarray(image[..., c]) for c in range(channels)]
+        size = (width, height) if spec.crop is None else (spec.crop, spec.crop)
+        expected = np.stack([np.asarray(one.resize(size, Image.Resampling.BILINEAR)) for one in alone], axis=2)
+        np.testing.assert_array_equal(found[0], expected, strict=True)
 
 
 def test_grey_is_made_from_colour_and_colour_from_grey() -> None:

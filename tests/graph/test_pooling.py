@@ -11,7 +11,7 @@ import torch
 
 from featx.core.specs import LayerSpec
 from featx.errors import OptionError
-from featx.graph.pooling import columns, pool
+from featx.graph.pooling import CACHED_BYTES, columns, pool
 
 # One image's activation: its layout, and the axes of the batch that are space.
 SHAPES = {
@@ -133,3 +133,11 @@ def test_grid_needs_as_many_pixels(layout: str, shape: tuple[int, ...]) -> None:
 def test_unknown_layout_is_not_pooled_by_a_guess(how: str) -> None:
     assert "use :flat" in refused(how, (2, 3, 4, 5), "?")
     assert columns(LayerSpec("block"), (2, 3, 4, 5), "?", class_token=False) == math.prod((2, 3, 4, 5))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_means_are_the_same_a_few_images_at_a_time(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(40, 64, 32, 32).to(dtype).contiguous(memory_format=torch.channels_last)
+    assert 4 * x.numel() > CACHED_BYTES
+    assert torch.equal(pool(x, "avg", 1, "NCHW"), x.mean((2, 3), dtype=torch.float32))

@@ -55,7 +55,7 @@ def test_fits_on_features_that_lay_there_already_belong_to_the_first(tmp_path: P
     for seed in (0, 1, 2):
         featx("fit", tmp_path / "a.npz", "-b", "lenet5", "--weights", "random:0", "-l", "pool2:avg", "--seed", seed)
     records = [run.read() for run in Runs().list()]
-    assert [record["batch_size"] for record in records] == [64, None, None]
+    assert [record["batch_size"] for record in records] == [256, None, None]
     assert together() == [[0, 1, 2]]
 
 
