@@ -7,8 +7,8 @@
 
 Four figures for each precision, of one randomly drawn network and the same layers: the forward pass alone of pixels in
 memory, as PyTorch runs it (eager), with featx's fused operators, and compiled by inductor with frozen weights, the time
-to compile not counted (it needs a C++ compiler); and featx's extraction, from the first image of the zip that is read to
-the last receipt. Rounds alternate; medians count. Close other programs: they share the cores.
+to compile not counted (it needs a C++ compiler); and featx's extraction, from the first image of the zip that is read
+to the last receipt. Rounds alternate; medians count. Close other programs: they share the cores.
 """
 
 from __future__ import annotations
