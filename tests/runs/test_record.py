@@ -79,7 +79,7 @@ def test_fit_is_recorded_whole(tmp_path: Path) -> None:
     assert record["seed"] == 9  # what the rows were chosen with
     asked = {"weights": "random:0", "stem": None, "size": None, "mean": None, "std": None, "resize": None}
     asked |= {"interpolation": None, "bits": None, "views": {"crops": 1, "flip": False, "scales": [1.0]}}
-    how = {"precision": "fp32", "dtype": "float16", "batch_size": 64, "device": "auto", "workers": None}
+    how = {"precision": "fp32", "dtype": "float16", "batch_size": None, "device": "auto", "workers": None}
     assert record["extraction"] == asked | how | {"on_error": "raise"}
     assert record["rows"] == {"train": 70, "val": 20, "test": 10}
     assert record["images"] == 70
