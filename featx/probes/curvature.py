@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from featx.probes.objective import row_terms
-from featx.probes.problem import Problem, working_blocks
+from featx.probes.problem import Problem, spared, working_blocks
+from featx.probes.products import Gram, times_rows
 
 Metric = Callable[[Tensor], Tensor]
 """Maps a gradient (k, p) to the step it asks for: the inverse of an approximate Hessian."""
@@ -25,9 +26,15 @@ Metric = Callable[[Tensor], Tensor]
 STALE = 3.0
 """The metric is built anew when the curvature has moved by this factor."""
 
-FULL_METRIC_COLUMNS = 4096
+FULL_METRIC_COLUMNS = 4097  # 4,096 and the intercept
 ALWAYS_FULL_COLUMNS = 512
 FULL_METRIC_ROWS_PER_COLUMN = 0.25
+
+SAMPLE_ROWS_PER_COLUMN = 4
+"""So many rows tell the curvature well enough: all others would cost more than the steps that they save."""
+
+FLOAT32_COLUMNS, FLOAT32_INFLATION = 256, 5e4
+"""From so many columns on, matrices that inflate rounding by no more than that are inverted in float32."""
 
 COARSE = 0.01
 """A matrix whose rounding moves its inverse by more than this part is not used."""
@@ -97,11 +104,11 @@ def root_of(blocks: Iterator[Tensor], p: int, device: torch.device) -> Tensor:
     return _triangle(torch.cat([root, *held])) if held else root
 
 
-def weighted_rows(problem: Problem, theta: Tensor) -> Iterator[Tensor]:
-    """Yield blocks (rows, p) in working units whose squares add up to `curvature_matrix`; each is the caller's own."""
+def weighted_rows(problem: Problem, theta: Tensor, every: int = 1) -> Iterator[Tensor]:
+    """Yield blocks (rows, p) in working units whose squares add up to the curvature; each is the caller's own."""
     factor = theta.to(problem.dtype)
-    for rows, block in working_blocks(problem):
-        row_curvature = row_terms(factor @ block.T, problem.target[rows])[2]
+    for rows, block in working_blocks(problem, every):
+        row_curvature = row_terms(times_rows(factor, block), problem.target[rows])[2]
         yield block * (problem.weight[rows] * row_curvature).sqrt().to(problem.dtype)[:, None]
 
 
@@ -113,13 +120,19 @@ def curvature_matrix(problem: Problem, theta: Tensor, *, diagonal: bool = False)
     probabilities is ``(1 - ||p||^2) / (k - 1)``, and it stands for the factor. Exact where all classes are equally
     likely (Böhning 1992 bounds the same factor by 1/2).
 
-    With `diagonal`, only the diagonal is computed, of shape (p,).
+    With `diagonal`, only the diagonal is computed, of shape (p,). Of many rows some stand for all (`spared`).
     """
     p = len(problem.ridge)
-    total = torch.zeros(p if diagonal else (p, p), dtype=torch.float64, device=theta.device)
-    for block in weighted_rows(problem, theta):
-        total += block.square().sum(0) if diagonal else block.T @ block
-    return total
+    if diagonal:
+        total = torch.zeros(p, dtype=torch.float64, device=theta.device)
+        for block in weighted_rows(problem, theta):
+            total += block.square().sum(0)
+        return total
+    every, counted, products = spared(problem.weight, p, SAMPLE_ROWS_PER_COLUMN), 0, Gram(p, theta.device)
+    for block in weighted_rows(problem, theta, every):
+        products.add(block)
+        counted += len(block)
+    return products.result() * (problem.X.shape[0] / counted)
 
 
 class CurvatureMetrics:
@@ -133,6 +146,7 @@ class CurvatureMetrics:
         self._root: Tensor | None = None
         self._curvature = math.nan
         self._exact = False
+        self._made: tuple[float, torch.dtype, Metric] | None = None
         self.inflation = 1.0
         """The last metric's: what its inverse multiplies rounding by at most."""
 
@@ -156,14 +170,42 @@ class CurvatureMetrics:
         if self._matrix is None or not self._curvature / STALE <= unit <= self._curvature * STALE:
             self._matrix, self._root = curvature_matrix(problem, theta, diagonal=not full), None
             self._curvature, self._exact = unit, problem.dtype == torch.float64
+            self._made = None
+        if self._made is None or self._made[:2] != (problem.C, problem.dtype):
+            self._made = (problem.C, problem.dtype, self._inverse(problem, theta, full))
+        return self._made[2]
+
+    def _inverse(self, problem: Problem, theta: Tensor, full: bool) -> Metric:
+        assert self._matrix is not None
+        if full and (inverse := self._coarse_inverse(problem)) is not None:
+            return lambda gradient: (gradient.float() @ inverse).double()
         if full and (factor := self._factor(problem, theta)) is not None:
             if self._root is not None:
                 return factor.solve
-            inverse = factor.inverse @ factor.inverse.T
-            return lambda gradient: gradient @ inverse
+            fine = factor.inverse @ factor.inverse.T
+            return lambda gradient: gradient @ fine
         diagonal = problem.C * (self._matrix.diagonal() if full else self._matrix) + problem.ridge
         inverse_diagonal = 1 / diagonal.clamp_min(1e-12 * float(diagonal.max()))
         return lambda gradient: gradient * inverse_diagonal
+
+    def _coarse_inverse(self, problem: Problem) -> Tensor | None:
+        """Return the inverse for this C in float32 where that is enough for it, else None."""
+        assert self._matrix is not None
+        if problem.X.dtype != torch.float32 or self._root is not None or len(self._matrix) < FLOAT32_COLUMNS:
+            return None
+        matrix = problem.C * self._matrix + torch.diag(problem.ridge)
+        lengths = matrix.diagonal().sqrt()
+        if not bool((lengths > 0).all()):
+            return None
+        lower, failed = torch.linalg.cholesky_ex((matrix / lengths / lengths[:, None]).float())
+        if int(failed):
+            return None
+        inverse = torch.cholesky_inverse(lower)
+        inflation = float(inverse.diagonal().max())
+        if not inflation <= FLOAT32_INFLATION:
+            return None
+        self.inflation = inflation
+        return inverse.div_(lengths.float()).div_(lengths.float()[:, None])
 
     def _factor(self, problem: Problem, theta: Tensor) -> Factor | None:
         """Return the factor of the matrix for this C, from as fine a sum as it needs."""

@@ -24,6 +24,9 @@ step would gain.
 solves Newton's equation, what is left of g is small, and is moved away as above. For many classes of which each row
 rules some out, S is next to nothing, and this is what proves something.
 
+Any s_i from 0 to that probability will do, so that not all rows need to move: of many, some are enough for a bound that
+is as good as it has to be.
+
 Rounding is counted, not hoped to be small. Sums are float64; each is known to a multiple of what its terms are in size
 (Higham 2002, chapters 3, 10 and 19), and the bound is that of the least favourable values. The moves themselves need
 not be exact: V is solved for in theory, with the exact sums, and ``(S + R)^-1`` is known to the part ``eta`` from its
@@ -44,7 +47,7 @@ from featx.probes.curvature import FLAT, TINY, CurvatureMetrics, Factor, factor_
 from featx.probes.duality_gap_sums import Move, Point, largest_moves, look, newton_move, root_at
 from featx.probes.newton import newton_step
 from featx.probes.objective import hessian_product
-from featx.probes.problem import Problem
+from featx.probes.problem import Problem, spared
 
 Floats = NDArray[np.float64]
 
@@ -58,6 +61,9 @@ part of the imbalance stays and is paid for. Unpenalised columns stay balanced."
 LARGEST_ETA = 0.1
 NEWTON_SETTLE, NEWTON_PRODUCTS = 1e-8, 60
 """Where the decrement has settled to this part, or after so many products, Newton's step is good enough."""
+
+MOVED_ROWS_PER_COLUMN = 2
+"""So many rows are moved at first; all, where that proves too little."""
 
 ROOT_COLUMNS = 1024
 """Above so many columns S is not computed as a root where its sum is too coarse."""
@@ -98,21 +104,37 @@ def objective_gap(problem: Problem, theta: Tensor, *, enough: float = 0.0, offse
     offset_error : float
         The logits' common error: how well the intercepts in `theta` are known.
     """
+    return _certify(problem, theta, enough, offset_error).gap
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The objective at a point, and the most that it can be above its minimum; None where nothing is proven."""
+
+    value: float
+    gap: float | None
+
+
+def _certify(problem: Problem, theta: Tensor, enough: float, offset_error: float) -> Certificate:
     # Class means of zero: the same probabilities for no more penalty.
     mean = theta.mean(0, keepdim=True) if problem.n_rows > 1 else torch.zeros_like(theta[:1])
     blur = len(theta) * EPS * theta.abs().amax(0)
     excess = len(theta) * float((problem.ridge * (mean.abs() + blur).square()).sum()) / 2
-    point = look(problem, theta - mean, offset_error + 2 * EPS * float(mean.norm()))
-    excess += point.shifted
-    inverses = _Inverses(problem, point)
-    found = _smallest(problem, point, inverses)
+    offset_error += 2 * EPS * float(mean.norm())
+    every = spared(problem.weight, len(problem.ridge), MOVED_ROWS_PER_COLUMN) if enough > 0 else 1
+    point = look(problem, theta - mean, offset_error, every)
+    value, excess = point.value + excess, excess + point.shifted
+    found = _smallest(problem, point, inverses := _Inverses(problem, point))
+    if every > 1 and not (found and min(found) + excess <= enough):
+        point = look(problem, theta - mean, offset_error)
+        found += _smallest(problem, point, inverses := _Inverses(problem, point))
     if not found or min(found) + excess > enough:
         found += _newton(problem, point, inverses)
-    return min(found) + excess if found else None
+    return Certificate(value, min(found) + excess if found else None)
 
 
-def coefficients_gap(problem: Problem, coef: Floats, intercept: Floats, *, enough: float = 0.0) -> float | None:
-    """Return `objective_gap` for coefficients as they are used: (k, d) and (k,), rounded to float64.
+def certify(problem: Problem, coef: Floats, intercept: Floats, *, enough: float = 0.0) -> Certificate:
+    """Return objective and `objective_gap` for coefficients as they are used: (k, d) and (k,), rounded to float64.
 
     Means of 1e8 make a rounding of `coef` a shift of the logits that the intercept must take up.
     """
@@ -127,7 +149,7 @@ def coefficients_gap(problem: Problem, coef: Floats, intercept: Floats, *, enoug
     else:  # it should be the shift alone, and is that rounded
         offset_error += float(np.abs(last).max())
     point = torch.from_numpy(theta).to(problem.X.device)
-    return objective_gap(problem, point, enough=enough, offset_error=offset_error)
+    return _certify(problem, point, enough, offset_error)
 
 
 class _Inverses:

@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from featx.probes.curvature import root_of
 from featx.probes.objective import logit_hessian_product
-from featx.probes.problem import Problem, working_blocks
+from featx.probes.problem import Problem, first_part, working_blocks
+from featx.probes.products import GRAM_ROWS, Gram
 
 EPS = torch.finfo(torch.float64).eps
 
-FULL_COLUMNS = 4096
-"""Above so many columns S is not computed."""
+FULL_COLUMNS = 4097
+"""Above so many columns, the intercept's among them, S is not computed."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class Point:
 
     Parameters
     ----------
+    value : float
+        The objective.
+    every : int
+        Of so many rows one moves in the smallest move: s_i is 0 for all others.
     gradient, error : Tensor of shape (k, p)
         The objective's gradient, and the rounding it can have.
     curvature : Tensor of shape (p, p) or None
@@ -42,6 +48,8 @@ class Point:
     """
 
     theta: Tensor
+    value: float
+    every: int
     gradient: Tensor
     error: Tensor
     curvature: Tensor | None
@@ -81,23 +89,24 @@ class Move:
         return tau, 2 * tau / math.sqrt(least)
 
 
-def look(problem: Problem, theta: Tensor, offset_error: float) -> Point:
+def look(problem: Problem, theta: Tensor, offset_error: float, every: int = 1) -> Point:
     """Return what one pass over the rows finds at `theta`, whose logits are all wrong by `offset_error` at most."""
-    p, size = len(problem.ridge), float(theta.norm(dim=1).max())
+    p, longest = len(problem.ridge), float(theta.norm(dim=1).max())
     gradient = torch.zeros_like(theta)
     sums = torch.zeros_like(theta[:, 0])
     residuals, squares = torch.zeros_like(theta[:, 0]), torch.zeros_like(theta[0])
-    curvature = torch.zeros(p, p, dtype=torch.float64, device=theta.device) if p <= FULL_COLUMNS else None
+    curvature = Gram(p, theta.device) if p <= FULL_COLUMNS else None
     shift_blur = _shift_blur(problem)
-    size_blur = EPS * (p + 8) * size
+    size_blur = EPS * (p + 8) * longest
     offset_error += float((theta.abs() @ shift_blur).max()) + 16 * EPS
-    slack = spread_sum = blur = 0.0
+    loss = slack = spread_sum = blur = 0.0
     terms = blocks = 0
     for rows, block in exact_blocks(problem):
         weight, logits = problem.weight[rows], block @ theta.T
         probability = probabilities(logits)
         residual = _residual(logits, probability, problem.target[rows])
         gradient += (residual * weight[:, None]).T @ block
+        loss += float(weight @ _loss(logits, residual, problem.target[rows]))
         sums += weight @ residual
         residuals += weight @ residual.square()
         squares += weight @ block.square()
@@ -107,9 +116,11 @@ def look(problem: Problem, theta: Tensor, offset_error: float) -> Point:
         spread_sum += float(weight @ spread)
         blur = max(blur, float(wrong.max()))
         if curvature is not None:
-            curvature += (scaled := block * (weight * smallest(logits, probability)).sqrt()[:, None]).T @ scaled
+            some = slice(0, first_part(slice(0, len(block)), every).stop)
+            size = (weight[some] * smallest(logits[some], probability[some])).sqrt()
+            curvature.add(block[some] * size[:, None])
         terms, blocks = max(terms, len(block)), blocks + 1
-    terms += blocks + len(theta) + 16
+    terms = min(terms + GRAM_ROWS, problem.X.shape[0]) + blocks + len(theta) + 16
     C = problem.C
     penalty = theta * problem.ridge
     total, residuals = problem.weight.sum().sqrt(), residuals.sqrt()
@@ -117,9 +128,11 @@ def look(problem: Problem, theta: Tensor, offset_error: float) -> Point:
     imbalance = float((sums.abs() + (terms * EPS + blur) * total * residuals).sum())
     return Point(
         theta,
+        C * loss + float((penalty * theta).sum()) / 2,
+        every,
         C * gradient + penalty,
         error,
-        None if curvature is None else C * curvature,
+        None if curvature is None else C * curvature.result(),
         C * squares,
         C * spread_sum / (4 if len(theta) > 1 else 1),
         terms,
@@ -144,21 +157,21 @@ def root_at(problem: Problem, point: Point) -> Tensor:
     """Return a triangular root of `Point.curvature`, from one more pass."""
     weighted = (
         block * (problem.C * problem.weight[rows] * smallest(logits, probabilities(logits))).sqrt()[:, None]
-        for rows, block in exact_blocks(problem)
+        for rows, block in exact_blocks(problem, point.every)
         for logits in [block @ point.theta.T]
     )
     return root_of(weighted, len(problem.ridge), point.theta.device)
 
 
 def largest_moves(problem: Problem, point: Point, steps: list[Tensor], blurs: list[tuple[float, float]]) -> list[float]:
-    """Return the most that ``|(V x_i)_k|`` can be for each step V (k, p), in one pass.
+    """Return the most that ``|(V x_i)_k|`` can be for each step V (k, p) and the rows that move, in one pass.
 
     V is known to a step of `blurs`: times ``||x_i||`` at most the first, and times ``1 / sqrt(C w_i s_i)`` the second.
     """
     largest = [0.0] * len(steps)
     lengths = [float(step.norm(dim=1).max()) for step in steps]
     p = len(problem.ridge)
-    for rows, block in exact_blocks(problem):
+    for rows, block in exact_blocks(problem, point.every):
         logits = block @ point.theta.T
         own = (problem.C * problem.weight[rows] * smallest(logits, probabilities(logits))).rsqrt()
         size = block.norm(dim=1)
@@ -200,9 +213,9 @@ def newton_move(problem: Problem, point: Point, step: Tensor) -> Move:
     return Move(C * change, error, C * size * (1 + point.terms * EPS), largest, C * jacobian)
 
 
-def exact_blocks(problem: Problem) -> Iterator[tuple[slice, Tensor]]:
+def exact_blocks(problem: Problem, every: int = 1) -> Iterator[tuple[slice, Tensor]]:
     """Yield (rows, block in working units (rows, p)), float64."""
-    return working_blocks(replace(problem, dtype=torch.float64))
+    return working_blocks(replace(problem, dtype=torch.float64), every)
 
 
 def probabilities(logits: Tensor) -> Tensor:
@@ -227,6 +240,18 @@ def _residual(logits: Tensor, probability: Tensor, target: Tensor) -> Tensor:
         return sign * torch.sigmoid(sign * logits)
     residual = probability.scatter(1, target[:, None], 0.0)
     return residual.scatter(1, target[:, None], -residual.sum(1, keepdim=True))
+
+
+def _loss(logits: Tensor, residual: Tensor, target: Tensor) -> Tensor:
+    """Return each row's loss (n,), from what its residual says of all other classes where that is little."""
+    if logits.shape[1] == 1:
+        sign = (1 - 2 * target).to(logits.dtype)
+        wrong, unlikely = residual[:, 0].abs(), functional.softplus(sign * logits[:, 0])
+    else:
+        own = target[:, None]
+        wrong = -residual.gather(1, own)[:, 0]
+        unlikely = torch.logsumexp(logits, 1) - logits.gather(1, own)[:, 0]
+    return torch.where(wrong < 0.5, -torch.log1p(-wrong), unlikely)
 
 
 def _spread(logits: Tensor, probability: Tensor) -> Tensor:

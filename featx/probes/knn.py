@@ -71,7 +71,7 @@ class KNNProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_classification_targets(y)
         self.classes_, target = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise OptionError(f"y holds one class only ({self.classes_[0]!r}), expected at least two")
+            raise OptionError(f"y holds only one class ({self.classes_.tolist()[0]!r}), expected at least two")
         self._rows = normalize(X)
         self._target = target.astype(np.int64)
         return self

@@ -26,7 +26,7 @@ STALL_ITERATIONS = 20
 class Solution:
     """Where the solver stopped, and whether its scale-free `gradient_norm` is within the tolerance.
 
-    `n_iter` counts steps, `n_evaluations` passes over the data.
+    `n_iter` counts steps, `n_evaluations` passes over the data; `is_proven` says that a certificate ended the way.
     """
 
     point: Tensor
@@ -35,6 +35,7 @@ class Solution:
     n_iter: int
     n_evaluations: int
     converged: bool
+    is_proven: bool = False
 
 
 def gradient_norm(value: float, gradient: Tensor, step: Tensor) -> float:
@@ -93,11 +94,12 @@ def minimise(
     metric, built_at, evaluations = build_metric(start, at.curvature), at.curvature, 1
     pairs: list[Pair] = []
     past: list[tuple[float, float]] = []
-    n_iter = 0
+    n_iter, asked = 0, metric(at.gradient)
     while True:
         if at.curvature * STALE < built_at or at.curvature > built_at * STALE:
             metric, built_at = build_metric(point, at.curvature), at.curvature
-        norm = gradient_norm(at.value, at.gradient, metric(at.gradient))
+            asked = metric(at.gradient)
+        norm = gradient_norm(at.value, at.gradient, asked)
         past.append((at.value, norm))
         if norm <= tol or n_iter >= max_iter or not math.isfinite(at.value) or has_stalled(past, noise):
             break
@@ -106,12 +108,13 @@ def minimise(
         if search.found is None and pairs:
             # Old pairs may have led it astray: once more along the metric's own direction.
             pairs = []
-            search = line_search(function, point, at, -metric(at.gradient), noise)
+            search = line_search(function, point, at, -asked, noise)
             evaluations += search.trials
         if search.found is None:
             break
         step, found = search.step, search.found
-        pairs = remember(pairs, step, found.gradient - at.gradient, metric)
+        before, asked = asked, metric(found.gradient)
+        pairs = remember(pairs, step, found.gradient - at.gradient, asked - before)
         point, at = point + step, found
         n_iter += 1
     return Solution(point, at.value, norm, n_iter, evaluations, norm <= tol)
@@ -137,10 +140,13 @@ class Pair:
     scale: float
 
 
-def remember(pairs: list[Pair], step: Tensor, change: Tensor, metric: Metric) -> list[Pair]:
-    """Return the pairs with a new one, the oldest dropped; a pair without positive curvature is noise."""
+def remember(pairs: list[Pair], step: Tensor, change: Tensor, asked: Tensor) -> list[Pair]:
+    """Return the pairs with a new one, the oldest dropped; a pair without positive curvature is noise.
+
+    `asked` is the metric's step for the `change` of the gradient.
+    """
     product = float((step * change).sum())
-    length = float((change * metric(change)).sum())
+    length = float((change * asked).sum())
     if not (product > 0 and length > 0 and math.isfinite(length)):
         return pairs
     return [*pairs, Pair(step, change, 1 / product, product / length)][-MEMORY:]

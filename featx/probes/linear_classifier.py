@@ -301,7 +301,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 def _two_classes(counted: NDArray[Any], what: str) -> None:
     if len(counted) < 2:
-        found = f"one class only ({counted[0]!r})" if len(counted) else "no class"
+        found = f"only one class ({counted.tolist()[0]!r})" if len(counted) else "no class"
         raise OptionError(f"{what} {found}, expected at least two")
 
 

@@ -48,7 +48,7 @@ def evaluate(problem: Problem, theta: Tensor) -> Evaluation:
     for rows, block in _product_blocks(problem):
         weight = problem.weight[rows]
         # A class a row: sums over classes then run along the memory of many samples.
-        logits = times_rows(factor, block).add_(constant)
+        logits = times_rows(factor, block, constant)
         row_loss, residual, row_curvature = row_terms(logits, problem.target[rows])
         loss += weight @ row_loss.double()
         curvature += weight @ row_curvature.double()
@@ -66,8 +66,8 @@ def hessian_product(problem: Problem, theta: Tensor, step: Tensor) -> Tensor:
     factor, constant = _factors(problem, torch.cat([theta, step]))  # one product costs little more than half of two
     total = _Total(problem)
     for rows, block in _product_blocks(problem):
-        logits, moved = times_rows(factor, block).add_(constant).split(len(theta))
-        total.add(logit_hessian_product(logits, moved), problem.weight[rows], block)
+        both = times_rows(factor, block, constant)
+        total.add(logit_hessian_product(both[: len(theta)], both[len(theta) :]), problem.weight[rows], block)
     return total.result() + step * problem.ridge
 
 

@@ -23,6 +23,13 @@ BLOCK_ROWS_CPU = 2048
 NEAR_ZERO = {torch.float32: 8.0, torch.float64: 1e6}
 """Columns whose means are at most so many deviations from 0 need not be centred before they are multiplied."""
 
+EVEN = 10.0
+"""Rows of which none weighs more than so many times their mean can stand for each other."""
+
+ENOUGH_ROWS = 8192
+SCALE_ROWS_PER_COLUMN = 2
+"""So many rows are enough for units that are only a change of variables."""
+
 SMALLEST_SCALE = 1e-30
 """A column of smaller size counts as constant; its square is still a float64, its inverse a float32."""
 
@@ -111,7 +118,11 @@ def make_problem(
     Columns are centred where that changes nothing (a free intercept takes it up) or where it was asked for
     (`standardize`); constant columns keep scale 1. Mean and deviation count each row by its weight.
     """
-    shift, deviation = column_stats(X, weight, centre=fit_intercept or standardize)
+    centre = fit_intercept or standardize
+    every = 1 if standardize else spared(weight, X.shape[1], SCALE_ROWS_PER_COLUMN)
+    shift, deviation = column_stats(X, weight, centre=centre, every=every)
+    if every > 1 and not bool((deviation > SMALLEST_SCALE).all()):  # what is constant in them may vary elsewhere
+        shift, deviation = column_stats(X, weight, centre=centre)
     varies = deviation > SMALLEST_SCALE
     scale = torch.where(varies, deviation, torch.ones_like(deviation))
     # A free intercept takes up what rounding does to the means; without one, that would be another problem.
@@ -125,8 +136,8 @@ def make_problem(
     return Problem(X, target, weight, n_classes, C, shift, inverse_scale, varies.double(), ridge, dtype)
 
 
-def column_stats(X: Matrix, weight: Tensor, *, centre: bool) -> tuple[Tensor, Tensor]:
-    """Return each column's shift and deviation, both float64 of shape (d,), reading X once.
+def column_stats(X: Matrix, weight: Tensor, *, centre: bool, every: int = 1) -> tuple[Tensor, Tensor]:
+    """Return each column's shift and deviation, both float64 of shape (d,), reading X once, or one row of `every`.
 
     The shift is the weighted mean, or 0 where `centre` is false; the deviation is the weighted root mean square
     distance from it. Blocks' means and squares are put together as by Chan, Golub and LeVeque (1983).
@@ -136,7 +147,7 @@ def column_stats(X: Matrix, weight: Tensor, *, centre: bool) -> tuple[Tensor, Te
     origin = origin.to(X.device)
     mean, square = torch.zeros_like(origin), torch.zeros_like(origin)
     total = torch.zeros((), dtype=torch.float64, device=X.device)
-    for rows, block in blocks(X):
+    for rows, block in blocks(X, every):
         share = weight[rows].sum()
         if share > 0:
             distance = block.double() - origin
@@ -148,12 +159,27 @@ def column_stats(X: Matrix, weight: Tensor, *, centre: bool) -> tuple[Tensor, Te
     return origin + mean, (square / total).sqrt()
 
 
-def blocks(X: Matrix) -> Iterator[tuple[slice, Tensor]]:
-    """Yield (rows, block of X (rows, d)) of a size that suits the device."""
+def blocks(X: Matrix, every: int = 1) -> Iterator[tuple[slice, Tensor]]:
+    """Yield (rows, block of X (rows, d)) of a size that suits the device; of each block its first part of `every`."""
+    whole: Iterator[tuple[slice, Tensor]]
     if isinstance(X, Tensor):
         n, d = X.shape
-        return ((rows, X[rows]) for rows in row_blocks(n, d, X.device))
-    return X.blocks()
+        whole = ((rows, X[rows]) for rows in row_blocks(n, d, X.device))
+    else:
+        whole = X.blocks()
+    return ((first_part(rows, every), block[: -(-len(block) // every)]) for rows, block in whole)
+
+
+def first_part(rows: slice, every: int) -> slice:
+    """Return the first of `every` parts of some rows: not each so-manieth, which may all be of one class."""
+    return slice(rows.start, rows.start - (rows.start - rows.stop) // every)
+
+
+def spared(weight: Tensor, columns: int, rows_per_column: int) -> int:
+    """Return of how many rows one will do for a sum of squares that only has to be like the whole one's."""
+    if float(weight.max()) > EVEN * float(weight.mean()):
+        return 1
+    return max(1, len(weight) // max(ENOUGH_ROWS, rows_per_column * columns))
 
 
 def row_blocks(n: int, d: int, device: torch.device) -> Iterator[slice]:
@@ -165,12 +191,12 @@ def row_blocks(n: int, d: int, device: torch.device) -> Iterator[slice]:
     return (slice(start, min(start + rows, n)) for start in range(0, n, rows))
 
 
-def working_blocks(problem: Problem) -> Iterator[tuple[slice, Tensor]]:
-    """Yield (rows, block in working units (rows, p)); the block is overwritten by the next."""
+def working_blocks(problem: Problem, every: int = 1) -> Iterator[tuple[slice, Tensor]]:
+    """Yield (rows, block in working units (rows, p)), as `blocks` cuts them; the block is overwritten by the next."""
     d, p = problem.X.shape[1], len(problem.ridge)
     shift, inverse_scale = problem.shift.to(problem.dtype), problem.inverse_scale.to(problem.dtype)
     buffer: Tensor | None = None
-    for rows, given in blocks(problem.X):
+    for rows, given in blocks(problem.X, every):
         if buffer is None:
             # Rows padded to whole cache lines: the column of ones would else slow every matrix product.
             padded = -(-p // 16) * 16

@@ -8,9 +8,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+LEAST_VALUES = 2**16
+"""Smaller blocks are not worth oneDNN's preparations."""
+
+GRAM_ROWS = 4096
+"""Rows of one product of a `Gram` at least."""
+
 
 def _finds_onednn() -> bool:
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return available and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 HAS_ONEDNN = _finds_onednn()
@@ -19,14 +26,15 @@ HAS_ONEDNN = _finds_onednn()
 def _suits(left: Tensor, block: Tensor) -> bool:
     """Whether oneDNN may multiply: it knows float32, and would copy what does not lie in one piece."""
     is_plain = block.is_contiguous() and left.is_contiguous() and left.dtype == block.dtype == torch.float32
-    return HAS_ONEDNN and is_plain and block.device.type == "cpu" and block.numel() > 0
+    return HAS_ONEDNN and is_plain and block.device.type == "cpu" and block.numel() >= LEAST_VALUES
 
 
-def times_rows(weights: Tensor, block: Tensor) -> Tensor:
-    """Return ``weights block^T`` (k, n) for weights (k, p) and a block of rows (n, p)."""
+def times_rows(weights: Tensor, block: Tensor, offset: Tensor | None = None) -> Tensor:
+    """Return ``weights block^T`` (k, n), and an offset (k, 1), for weights (k, p) and a block of rows (n, p)."""
     if _suits(weights, block):
-        return _linear(weights, block)
-    return weights @ block.T
+        found = _linear(weights, block)
+        return found if offset is None else found.add_(offset)
+    return weights @ block.T if offset is None else torch.addmm(offset, weights, block.T)
 
 
 def sum_of_rows(factors: Tensor, block: Tensor) -> Tensor:
@@ -34,6 +42,35 @@ def sum_of_rows(factors: Tensor, block: Tensor) -> Tensor:
     if _suits(factors, block):
         return _linear(factors, block.T)
     return factors @ block
+
+
+class Gram:
+    """Sums up ``rows^T rows`` (p, p) in float64, many rows at once: numpy computes one half and mirrors that."""
+
+    def __init__(self, p: int, device: torch.device) -> None:
+        self._total = torch.zeros(p, p, dtype=torch.float64, device=device)
+        self._held: list[Tensor] = []
+
+    def add(self, rows: Tensor) -> None:
+        """Take rows (n, p), which must not be overwritten."""
+        self._held.append(rows)
+        if sum(map(len, self._held)) >= GRAM_ROWS:
+            self._multiply()
+
+    def result(self) -> Tensor:
+        """Return the sum."""
+        if self._held:
+            self._multiply()
+        return self._total
+
+    def _multiply(self) -> None:
+        rows = torch.cat(self._held) if len(self._held) > 1 else self._held[0]
+        self._held = []
+        if rows.device.type == "cpu":
+            held = rows.numpy()
+            self._total += torch.from_numpy(held.T @ held)
+        else:
+            self._total += rows.T @ rows
 
 
 def _linear(rows: Tensor, weight: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +19,7 @@ from featx.core.validation import check_choice, check_positive, check_range
 from featx.errors import OptionError
 from featx.probes.check_array import dense, validated
 from featx.probes.config import DEFAULT_PENALTY, PENALTIES, Balanced, FitConfig, Normalize, Penalty
-from featx.probes.duality_gap import coefficients_gap
+from featx.probes.duality_gap import certify
 from featx.probes.elastic_net import fit_saga
 from featx.probes.lbfgs import Solution
 from featx.probes.linear_classifier import LinearClassifier, NotConvergedWarning, TrainingRows
@@ -203,12 +204,17 @@ class SoftmaxRegression(LinearClassifier):
         with fitting_on(device, rows.X):
             problem = self._problem(rows, device)
             start = self._last_point(problem) if self.warm_start and same_classes else None
-            solution = fit_softmax(problem, tol=float(self.tol), max_iter=int(self.max_iter), start=start)
+            proves = None if has_root(problem) else functools.partial(self._proves, problem)
+            fit = functools.partial(
+                fit_softmax, problem, tol=float(self.tol), max_iter=int(self.max_iter), proves=proves
+            )
+            solution = fit(start=start)
             if start is not None and not solution.converged:
                 # Where every row is certain, and wrong, there is no curvature to leave by: from zero there is.
-                cold = fit_softmax(problem, tol=float(self.tol), max_iter=int(self.max_iter))
+                cold = fit()
                 solution = cold if cold.value < solution.value else solution
-            self._keep(problem, solution)
+            if not solution.is_proven:
+                self._keep(problem, solution)
             if not self._is_proven() and (solution.converged or has_root(problem)):
                 self._refine(problem, solution)
         self.classes_ = rows.classes
@@ -258,7 +264,7 @@ class SoftmaxRegression(LinearClassifier):
         if not known.all():
             raise OptionError(f"y holds {y[~known][0]!r}, which is not among the classes of the first call")
         if len(self.classes_) < 2:
-            raise OptionError(f"only one class ({self.classes_[0]!r}), expected at least two")
+            raise OptionError(f"only one class ({self.classes_.tolist()[0]!r}), expected at least two")
         state = step_through(
             self._adam(X.shape[1]),
             dense(self._normalized(X)),
@@ -316,15 +322,20 @@ class SoftmaxRegression(LinearClassifier):
             return None
         return from_coefficients(problem, coefficients, torch.from_numpy(self.intercept_).to(problem.X.device))
 
+    def _proves(self, problem: Problem, solution: Solution) -> bool:
+        """Keep a solution; return whether it is proven to be as near to the minimum as `tol` promises."""
+        self._keep(problem, solution)
+        return self._is_proven()
+
     def _keep(self, problem: Problem, solution: Solution) -> None:
         coefficients, intercept = to_coefficients(problem, solution.point)
         self.coef_ = coefficients.cpu().numpy()
         self.intercept_ = intercept.cpu().numpy()
         self.n_iter_ = solution.n_iter
-        self.objective_ = solution.value
         self.gradient_norm_: float | None = solution.gradient_norm
         self.converged_ = solution.converged
-        self.objective_gap_ = coefficients_gap(problem, self.coef_, self.intercept_, enough=self._promised())
+        found = certify(problem, self.coef_, self.intercept_, enough=self._promised(solution.value))
+        self.objective_, self.objective_gap_ = found.value, found.gap
         self._state = None
 
     def _refine(self, problem: Problem, solution: Solution) -> None:
@@ -334,10 +345,10 @@ class SoftmaxRegression(LinearClassifier):
             tol *= FINER if is_small else COARSER
             most = int(self.max_iter) if is_small else min(int(self.max_iter), solution.n_iter + STEPS)
             finer = refine(problem, solution, tol=tol, max_iter=most)
-            gained = solution.value - finer.value
-            if self.penalty is None and not (finer.converged or is_small) and gained <= self._promised():
+            gained, promised = solution.value - finer.value, self._promised(finer.value)
+            if self.penalty is None and not (finer.converged or is_small) and gained <= promised:
                 break  # columns may be copies of each other, along which there is only rounding to follow
-            is_near = gained <= self._promised() and finer.gradient_norm <= float(self.tol)
+            is_near = gained <= promised and finer.gradient_norm <= float(self.tol)
             solution = replace(finer, converged=is_near)
             self._keep(problem, solution)
             if solution.converged or self._is_proven():
@@ -347,12 +358,12 @@ class SoftmaxRegression(LinearClassifier):
         self.objective_, self.converged_ = np.nan, False
         self.objective_gap_, self.gradient_norm_ = None, None
 
-    def _promised(self) -> float:
+    def _promised(self, value: float) -> float:
         """Return the distance from the minimum that `tol` stands for: less than 1e-6 of the objective by default."""
-        return PROMISED * float(self.tol) ** 2 * self.objective_
+        return PROMISED * float(self.tol) ** 2 * value
 
     def _is_proven(self) -> bool:
-        return self.objective_gap_ is not None and self.objective_gap_ <= self._promised()
+        return self.objective_gap_ is not None and self.objective_gap_ <= self._promised(self.objective_)
 
     def _has_no_minimum(self, rows: TrainingRows) -> bool:
         """Tell whether there is no penalty and every row's loss is below log 2: longer weights are always better."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -85,6 +86,7 @@ def fit_softmax(
     max_iter: int,
     start: Tensor | None = None,
     metrics: CurvatureMetrics | None = None,
+    proves: Callable[[Solution], bool] | None = None,
 ) -> Solution:
     """Minimise the objective of `featx.probes.objective`.
 
@@ -98,6 +100,8 @@ def fit_softmax(
         In working units; zero weights by default.
     metrics : CurvatureMetrics, optional
         From fits of the same data with another C.
+    proves : callable, optional
+        Tells of where L-BFGS ended whether it is proven to be good enough: then nothing more is done.
 
     Notes
     -----
@@ -115,6 +119,8 @@ def fit_softmax(
         if not first.converged and first.n_iter < most and problem.dtype != torch.float64:
             fine = replace(problem, dtype=torch.float64)
             first = _after(first, _by_lbfgs(fine, first.point, tol, most - first.n_iter, metrics))
+        if proves is not None and first.converged and proves(first):
+            return replace(first, is_proven=True)
         return _finished(problem, first, tol, max_iter, metrics)
     finally:
         torch.set_float32_matmul_precision(before)

@@ -38,7 +38,7 @@ from softmax import objective, timed
 EASY_C = (1e-3, 1.0, 100.0)
 WIDE_C = 0.01
 LAYERS = {"layer2:avg4": 2048, "layer4:avg2": 2048, "layer3:avg4": 4096}
-PATH_C = tuple(np.geomspace(1e-4, 1e3, 15))
+LOWEST_C, HIGHEST_C = 1e-4, 1e3
 STANDARDISED_C = tuple(np.geomspace(1e-3, 1e4, 8))
 
 
@@ -52,6 +52,8 @@ def main() -> None:
     parser.add_argument("--sides", default="after,before,lbfgs", help="who is measured")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--drawn", default="0,1,2,3,4", help="numbers of the easy problems")
+    parser.add_argument("--layer", help="measure only what is about features of this layer")
+    parser.add_argument("--cs", type=int, default=15, help="C of the paths over columns as they are")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -86,6 +88,8 @@ def easy(options: argparse.Namespace, sides: list[str]) -> Iterator[Ratios]:
 def wide(options: argparse.Namespace, sides: list[str]) -> Iterator[Ratios]:
     with tempfile.TemporaryDirectory(prefix="featx-bench-") as scratch:
         for layer in ("layer2:avg4", "layer4:avg2"):
+            if options.layer not in (None, layer):
+                continue
             X, y = features(options, layer)
             save(Path(scratch), X[:45_000], y[:45_000])
             yield compare(f"{layer}, 45,000 x 2,048", {"folder": scratch, "C": [WIDE_C]}, options, sides)
@@ -94,12 +98,14 @@ def wide(options: argparse.Namespace, sides: list[str]) -> Iterator[Ratios]:
 def paths(options: argparse.Namespace, sides: list[str]) -> Iterator[Ratios]:
     with tempfile.TemporaryDirectory(prefix="featx-bench-") as scratch:
         for layer, standardised in (("layer3:avg4", False), ("layer2:avg4", False), ("layer4:avg2", True)):
+            if options.layer not in (None, layer):
+                continue
             X, y = features(options, layer)
             X, y = X[:9000], y[:9000]
             if standardised:
                 X = ((X - X.mean(0)) / np.where(X.std(0) > 0, X.std(0), 1)).astype(np.float32)
             save(Path(scratch), X, y)
-            Cs = STANDARDISED_C if standardised else PATH_C
+            Cs = STANDARDISED_C if standardised else tuple(np.geomspace(LOWEST_C, HIGHEST_C, options.cs))
             name = f"{layer}, {len(Cs)} C over 9,000 x {X.shape[1]:,}{', standardised' if standardised else ''}"
             yield compare(name, {"folder": scratch, "C": list(Cs)}, options, sides)
 
@@ -229,13 +235,10 @@ def drawn(number: int, n: int = 50_000, d: int = 512, k: int = 10) -> tuple[str,
     name = list(SHAPES)[number % len(SHAPES)]
     X = SHAPES[name](random, n, d)
     X = (X - X.mean(0)) / X.std(0)
-    if number % 2:  # classes as clouds around their means
-        y = random.integers(0, k, n)
-        X += (0.3 * random.standard_normal((k, d)))[y] * random.uniform(0.2, 1, d)
-        X = (X - X.mean(0)) / X.std(0)
-    else:  # classes by a teacher who is not sure
-        logits = X @ random.standard_normal((d, k)) / np.sqrt(d)
-        y = (1.5 * logits / logits.std() + random.gumbel(size=(n, k))).argmax(1)
+    # Classes by a teacher who is not sure: who knows all columns, or a few of them, and prefers some classes.
+    teacher = random.standard_normal((d, k)) * (random.uniform(size=(d, 1)) < (0.1 if number % 2 else 1))
+    logits = X @ teacher
+    y = (1.5 * logits / logits.std() + number % 2 * np.linspace(-1, 1, k) + random.gumbel(size=(n, k))).argmax(1)
     return name, X.astype(np.float32), y
 
 

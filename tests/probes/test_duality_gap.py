@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from featx.probes import duality_gap_sums
-from featx.probes.duality_gap import objective_gap
+from featx.probes import problem as problems
+from featx.probes.duality_gap import certify, objective_gap
 from featx.probes.objective import evaluate, start_point
-from featx.probes.problem import Problem, make_problem
+from featx.probes.problem import Problem, make_problem, to_coefficients
 from featx.probes.softmax import unpenalised
 from featx.probes.softmax_solver import fit_softmax
 
@@ -132,3 +133,26 @@ def test_the_start_is_far_from_the_minimum() -> None:
     of = problem(3, C=100.0)
     gap = objective_gap(of, start_point(of))
     assert gap is None or gap >= evaluate(of, start_point(of)).value - least(of)
+
+
+@pytest.mark.parametrize("far", [0.0, 1e-5, 1e-3])
+@pytest.mark.parametrize("k", [2, 4])
+def test_some_rows_prove_what_all_would(k: int, far: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bound that some rows' moves give holds as well; where it is not enough, all are moved."""
+    of = problem(k, n=400)
+    best = fit_softmax(of, tol=1e-9, max_iter=2000)
+    step = far * torch.from_numpy(np.random.default_rng(1).standard_normal(best.point.shape))
+    coef, intercept = (part.numpy() for part in to_coefficients(of, best.point + step))
+    truth = evaluate(of, best.point + step).value - best.value
+    whole = certify(of, coef, intercept)
+    monkeypatch.setattr(problems, "ENOUGH_ROWS", 60)
+    some = certify(of, coef, intercept, enough=best.value)
+    assert problems.spared(of.weight, 9, 2) > 1
+    assert whole.gap is not None
+    assert some.gap is not None
+    assert some.gap > whole.gap  # or all have moved
+    assert some.gap >= truth * (1 - 1e-6) - 1e-12 * best.value
+    assert some.value == pytest.approx(best.value + truth, rel=1e-12)
+    more = certify(of, coef, intercept, enough=0.99 * some.gap)
+    assert more.gap is not None
+    assert whole.gap <= more.gap < some.gap

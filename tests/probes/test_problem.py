@@ -203,3 +203,32 @@ def test_intercepts_of_several_classes_have_mean_zero_and_change_no_probability(
     again = from_coefficients(problem, coefficients, intercept)
     torch.testing.assert_close(again[:, :D], theta[:, :D], rtol=1e-10, atol=0)
     torch.testing.assert_close(again[:, D] - again[0, D], theta[:, D] - theta[0, D], rtol=1e-7, atol=1e-7)
+
+
+def test_some_rows_stand_for_many_unless_one_outweighs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(problems, "ENOUGH_ROWS", 50)
+    weight = torch.ones(N, dtype=torch.float64)
+    assert problems.spared(weight, columns=4, rows_per_column=2) == 4
+    assert problems.spared(weight, columns=4, rows_per_column=25) == 2
+    assert problems.spared(weight, columns=1000, rows_per_column=2) == 1
+    weight[7] = 1000.0
+    assert problems.spared(weight, columns=4, rows_per_column=2) == 1
+
+
+def test_part_of_every_block_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(problems.BLOCK_VALUES, "cpu", 64 * D)
+    X, _ = data()
+    taken = [list(range(N))[rows] for rows, _ in blocks(X, 3)]
+    assert taken == [list(range(start, start + rows)) for start, rows in ((0, 22), (64, 22), (128, 22), (192, 3))]
+    assert all(torch.equal(block, X[rows]) for rows, block in blocks(X, 3))
+
+
+def test_a_column_that_varies_in_few_rows_keeps_its_deviation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(problems, "ENOUGH_ROWS", 20)
+    X, _ = data()
+    X[:, 1] = 3.0
+    X[-1, 1] = 4.0
+    weight = torch.ones(N, dtype=torch.float64)
+    found = make_problem(X, torch.arange(N) % 3, 3, C=1.0, weight=weight, fit_intercept=True, standardize=False)
+    assert bool((found.varies == 1).all())
+    torch.testing.assert_close(1 / found.inverse_scale[1], X[:, 1].std(correction=0))

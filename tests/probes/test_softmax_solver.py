@@ -143,3 +143,25 @@ def test_of_two_points_the_better_one_is_returned(monkeypatch: pytest.MonkeyPatc
     better = replace(worse, value=rough.value - 1)
     monkeypatch.setattr(softmax_solver, "_by_newton", lambda *_: better)
     assert refine(problem, rough, tol=1e-8, max_iter=1000) is better
+
+
+@pytest.mark.parametrize("is_proven", [True, False])
+def test_a_proof_spares_the_judgement(is_proven: bool) -> None:
+    problem, asked = problem_of(), list[Solution]()
+
+    def proves(solution: Solution) -> bool:
+        asked.append(solution)
+        return is_proven
+
+    found = fit_softmax(problem, tol=1e-4, max_iter=1000, proves=proves)
+    judged = fit_softmax(problem, tol=1e-4, max_iter=1000)
+    assert [one.converged for one in asked] == [True]
+    assert found.is_proven == is_proven
+    assert torch.equal(found.point, asked[0].point if is_proven else judged.point)
+
+
+def test_no_proof_is_asked_for_where_steps_ran_out() -> None:
+    def proves(solution: Solution) -> bool:
+        raise AssertionError("a point that is not at the end")
+
+    assert not fit_softmax(problem_of(), tol=1e-9, max_iter=2, proves=proves).is_proven

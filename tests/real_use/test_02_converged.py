@@ -154,7 +154,7 @@ def test_steps_on_minibatches_claim_nothing() -> None:
 def test_class_weights_that_leave_one_class_are_refused(weights: dict[int, float]) -> None:
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(30, 2)), np.arange(30) % 3
-    with pytest.raises(OptionError, match="class_weight and sample_weight leave one class only"):
+    with pytest.raises(OptionError, match="class_weight and sample_weight leave only one class"):
         SoftmaxRegression(class_weight=weights).fit(X, y)
     with pytest.raises(OptionError, match="leave no class"):
         SoftmaxRegression(class_weight={0: 1, 1: 0, 2: 0}).fit(X, y, np.where(y == 0, 0.0, 1.0))

@@ -16,8 +16,8 @@ Array = np.ndarray[Any, Any]
 
 IS_WIDER = np.finfo(Wide).eps < np.finfo(np.float64).eps
 
-ROUNDING = 1e-17
-"""What this reference can be wrong by itself, as a part of the objective."""
+ROUNDING = 1e-16
+"""What this reference can be wrong by itself, as a part of the objective; the most that 50 digits have found."""
 
 LIFTS = (1e-19, 1e-17, 1e-15, 1e-12, 1e-9, 1e-6, 1e-3, 1.0)
 
