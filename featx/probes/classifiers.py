@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.linear_model import RidgeClassifier
-from sklearn.neighbors import NearestCentroid
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler
-from sklearn.svm import LinearSVC
 
 from featx.core.metrics import Scores, full_logits, score
 from featx.probes.config import FitConfig
 from featx.probes.knn import KNNProbe
 from featx.probes.softmax import SoftmaxRegression
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 Floats = NDArray[np.float64]
 
@@ -47,19 +44,27 @@ def _knn(config: FitConfig, device: str) -> KNNProbe:
 
 
 def _centroid(config: FitConfig, device: str) -> Pipeline:
+    from sklearn.neighbors import NearestCentroid  # each head loads its own: a tenth of a second that others save
+
     return _scaled(config, NearestCentroid())
 
 
 def _lda(config: FitConfig, device: str) -> Pipeline:
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
     return _scaled(config, LinearDiscriminantAnalysis())
 
 
 def _svm(config: FitConfig, device: str) -> Pipeline:
+    from sklearn.svm import LinearSVC
+
     options: dict[str, Any] = {"fit_intercept": config.fit_intercept, "max_iter": config.max_iter}
     return _scaled(config, LinearSVC(C=config.C, random_state=config.seed, **options))
 
 
 def _ridge(config: FitConfig, device: str) -> Pipeline:
+    from sklearn.linear_model import RidgeClassifier
+
     # C sum_i loss_i + ||w||^2 / 2, as for the others, with the squared error for a loss.
     return _scaled(config, RidgeClassifier(alpha=1 / (2 * config.C), fit_intercept=config.fit_intercept))
 
@@ -112,6 +117,9 @@ def make_classifier(config: FitConfig, device: str = "cpu") -> Any:
 
 
 def _scaled(config: FitConfig, classifier: Any) -> Pipeline:
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import Normalizer, StandardScaler
+
     steps: list[tuple[str, Any]] = [("classifier", classifier)]
     if config.standardize:
         steps.insert(0, ("scale", StandardScaler()))
@@ -135,10 +143,10 @@ def linear_parts(model: Any) -> tuple[Floats, Floats] | None:
     """
     if isinstance(model, KNNProbe):
         return None
-    if not isinstance(model, Pipeline):
+    if not hasattr(model, "named_steps"):  # no pipeline
         return model.coef_, model.intercept_
     classifier = model["classifier"]
-    if isinstance(classifier, NearestCentroid):
+    if hasattr(classifier, "centroids_"):
         # |x - c|^2 is smallest where c x - |c|^2 / 2 is largest.
         coef = np.asarray(classifier.centroids_, np.float64)
         intercept = -np.square(coef).sum(axis=1) / 2
