@@ -42,6 +42,12 @@ def torch_device(name: Any, known: str = KNOWN) -> torch.device:
     return device
 
 
+def has_onednn(operator: str) -> bool:
+    """Tell whether this PyTorch has one of oneDNN's operators for the CPU, which are not its public interface."""
+    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return available and hasattr(torch.ops.mkldnn, operator)
+
+
 @contextmanager
 def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
     """Run in one precision: fp32 means fp32 (no TF32, no bf16), bf16 and fp16 mean autocast."""

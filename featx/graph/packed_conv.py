@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from featx.core.device import has_onednn
 from featx.graph.small_maps import can_unroll, pays, sides_of, unroll
 
 
@@ -63,10 +64,9 @@ class Packed(NamedTuple):
 
 def can_pack(precision: str) -> bool:
     """Tell whether this machine's CPU has the operators in a precision."""
-    mkldnn: Any = torch.ops.mkldnn
-    if not torch._C._has_mkldnn or not hasattr(mkldnn, "_convolution_pointwise"):
+    if not has_onednn("_convolution_pointwise"):
         return False
-    return precision == "fp32" or (precision == "bf16" and bool(mkldnn._is_mkldnn_bf16_supported()))
+    return precision == "fp32" or (precision == "bf16" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
 
 
 class PackedConv2d(nn.Module):

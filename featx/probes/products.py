@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from featx.core.device import has_onednn
+
 LEAST_VALUES = 2**16
 """Smaller blocks are not worth oneDNN's preparations."""
 
@@ -15,12 +17,7 @@ GRAM_ROWS = 4096
 """Rows of one product of a `Gram` at least."""
 
 
-def _finds_onednn() -> bool:
-    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return available and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-HAS_ONEDNN = _finds_onednn()
+HAS_ONEDNN = has_onednn("_linear_pointwise")
 
 
 def _suits(left: Tensor, block: Tensor) -> bool:
