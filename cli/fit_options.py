@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import click
@@ -22,6 +23,8 @@ from featx.probes.config import (
     FitConfig,
 )
 
+_number = functools.partial(options.number, FitConfig)
+
 probe = options.gather(
     "probe",
     FitConfig,
@@ -29,15 +32,7 @@ probe = options.gather(
         under(
             "Classifier",
             options.choice("--head", HEADS, FitConfig.head, "Softmax regression, or another classifier."),
-            click.option(
-                "--C",
-                "C",
-                type=float,
-                metavar="X",
-                default=FitConfig.C,
-                show_default=True,
-                help="Inverse regularization strength.",
-            ),
+            _number("--C", float, "Inverse regularization strength."),
             click.option(
                 "--sweep",
                 type=click.Choice(PRESETS),
@@ -51,14 +46,7 @@ probe = options.gather(
             ),
             click.option("--normalize", type=click.Choice(NORMALIZE), help="First divide every row by its norm."),
             options.choice("--penalty", (*PENALTIES, NO_PENALTY), FitConfig.penalty, "Penalty of softmax regression."),
-            click.option(
-                "--l1-ratio",
-                type=float,
-                metavar="X",
-                default=FitConfig.l1_ratio,
-                show_default=True,
-                help="Share of L1 in the elasticnet penalty.",
-            ),
+            _number("--l1-ratio", float, "Share of L1 in the elasticnet penalty."),
             click.option(
                 "--class-weight", type=click.Choice((BALANCED,)), help="Give all classes the same total weight."
             ),
@@ -68,41 +56,18 @@ probe = options.gather(
                 show_default=True,
                 help="Fit an intercept for each class.",
             ),
-            click.option(
+            _number(
                 "--k",
-                "k",
-                type=click.IntRange(min=1),
-                metavar="N",
-                help="Neighbours of --head knn.  [default: the best of 10, 20, 100, 200 on the validation rows]",
+                click.IntRange(min=1),
+                "Neighbours of --head knn.  [default: the best of 10, 20, 100, 200 on the validation rows]",
             ),
-            click.option(
-                "--tol",
-                type=float,
-                metavar="X",
-                default=FitConfig.tol,
-                show_default=True,
-                help="Gradient norm to stop at.",
-            ),
-            click.option(
-                "--max-iter",
-                type=int,
-                metavar="N",
-                default=FitConfig.max_iter,
-                show_default=True,
-                help="At most N steps.",
-            ),
+            _number("--tol", float, "Gradient norm to stop at."),
+            _number("--max-iter", int, "At most N steps."),
         ),
         under(
             ROWS,
-            click.option("--shots", type=click.IntRange(min=1), metavar="N", help="Train on N random rows per class."),
-            click.option(
-                "--draws",
-                type=click.IntRange(min=1),
-                metavar="N",
-                default=FitConfig.draws,
-                show_default=True,
-                help="How many times --shots draws.",
-            ),
+            _number("--shots", click.IntRange(min=1), "Train on N random rows per class."),
+            _number("--draws", click.IntRange(min=1), "How many times --shots draws."),
         ),
         under(SEEDS, options.seed),
     ),

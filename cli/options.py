@@ -120,6 +120,14 @@ def choice(flag: str, choices: tuple[str, ...], default: str, text: str) -> Call
     return click.option(flag, type=click.Choice(choices), default=default, show_default=True, help=text)
 
 
+def number(config: type, flag: str, kind: Any, text: str, metavar: str | None = None) -> Callable[[Any], Any]:
+    """An option that is a number, its default `config`'s; one whose default is None says in words what that is."""
+    name = flag.strip("-").replace("-", "_")
+    default = getattr(config, name)
+    shown = {} if default is None else {"default": default, "show_default": True}
+    return click.option(flag, name, type=kind, metavar=metavar or {float: "X"}.get(kind, "N"), help=text, **shown)
+
+
 split = click.option("--split", metavar="NAME", help="Use only this split of the source, such as train.")
 stem = click.option(
     "--stem",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +14,7 @@ from featx.core.specs import BackboneConfig
 from featx.errors import OptionError
 from featx.training.config import AUGMENTS, CLASS_WEIGHTS, MODES, OPTIMIZERS, SCHEDULES, TrainConfig
 
-
-def _number(flag: str, kind: type, text: str, metavar: str | None = None) -> Callable[[Any], Any]:
-    """An option that is a number, its default `TrainConfig`'s; one whose default is None says in words what that is."""
-    default = getattr(TrainConfig, flag.strip("-").replace("-", "_"))
-    shown = {} if default is None else {"default": default, "show_default": True}
-    return click.option(flag, type=kind, metavar=metavar or {int: "N", float: "X"}[kind], help=text, **shown)
+_number = functools.partial(options.number, TrainConfig)
 
 
 def _choice(flag: str, choices: tuple[str, ...], text: str) -> Callable[[Any], Any]:
