@@ -86,12 +86,15 @@ class PackedConv2d(nn.Module):
         self.activation = Activation()
         self._weight = conv.weight.detach().to(dtype)
         self._bias = None if conv.bias is None else conv.bias.detach().to(dtype)
+        self._padding, self._around = _paddings(conv)
+        # A kernel of one px has no taps to spread; told otherwise, the operator crashes on maps one px wide.
+        self._dilation = tuple(1 if k == 1 else d for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
         self._packed: dict[tuple[int, int], Packed] = {}
 
     def forward(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
         """Return the activation of the convolution of images (m, C, H, W), to which `other` is added before."""
         x = x.to(self.dtype)
-        if pads := same_padding(self.conv, x.shape[2:]):
+        if pads := self._around or same_padding(self.conv, x.shape[2:]):
             x = functional.pad(x, pads)
         x = x.contiguous(memory_format=torch.channels_last)
         height, width = x.shape[2:]
@@ -110,7 +113,8 @@ class PackedConv2d(nn.Module):
         if other is None:
             return run(x, packed, *activation)
         shape = (len(x), self.conv.out_channels, *packed.size)
-        if other.shape == shape and other.dtype == self.dtype and not packed.is_matrix:
+        can_add = not packed.is_matrix and self.conv.groups == 1  # with groups PyTorch adds, and not in bfloat16
+        if can_add and other.shape == shape and other.dtype == self.dtype:
             return self._convolve_and_add(x, packed, other, *activation)
         return _ACTIVATE[activation.name](run(x, packed, *Activation()) + other)  # type: ignore[no-any-return]
 
@@ -124,14 +128,9 @@ class PackedConv2d(nn.Module):
             return Packed(mkldnn._reorder_linear_weight(matrix, images), bias, size, is_matrix=True)
         seen = [images, conv.in_channels, height, width]
         weight = mkldnn._reorder_convolution_weight(
-            self._weight, self._padding, conv.stride, conv.dilation, conv.groups, seen
+            self._weight, self._padding, conv.stride, self._dilation, conv.groups, seen
         )
         return Packed(weight, self._bias, size, is_matrix=False)
-
-    @property
-    def _padding(self) -> tuple[int, ...]:
-        padding: Any = self.conv.padding
-        return (0, 0) if is_same(self.conv) else padding
 
     def _multiply(self, x: torch.Tensor, packed: Packed, name: str, numbers: Sequence[float]) -> torch.Tensor:
         # Rows in the order in which channels-last maps lie in memory.
@@ -156,7 +155,22 @@ class PackedConv2d(nn.Module):
 
     @property
     def _how(self) -> tuple[Any, ...]:
-        return self._padding, self.conv.stride, self.conv.dilation, self.conv.groups
+        return self._padding, self.conv.stride, self._dilation, self.conv.groups
+
+
+def _paddings(conv: nn.Conv2d) -> tuple[tuple[int, int], list[int]]:
+    """Return what the operator pads by, and what a map is padded by before it, as `functional.pad` takes it.
+
+    The operator may crash where a kernel meets nothing but padding, as PyTorch's own convolution does.
+    """
+    if is_same(conv):
+        return (0, 0), []
+    assert not isinstance(conv.padding, str)
+    height, width = conv.padding
+    reach = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
+    if height <= reach[0] and width <= reach[1]:
+        return (height, width), []
+    return (0, 0), [width, width, height, height]
 
 
 def same_padding(conv: nn.Conv2d, size: torch.Size | tuple[int, ...]) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
@@ -16,7 +16,7 @@ from torch.nn import functional
 from featx.core.device import arithmetic
 from featx.core.specs import LayerSpec
 from featx.extraction.forward import Forward, Network
-from featx.graph.fused import fuse
+from featx.graph.fused import DTYPES, fuse
 from featx.graph.packed_conv import Activation, PackedConv2d, can_pack, same_padding
 from featx.graph.traced import Traced
 from featx.models.backbones import resolve
@@ -170,28 +170,34 @@ def test_shared_weights_are_not_changed() -> None:
     act=st.sampled_from(["none", "relu"]),
     added=st.booleans(),
     images=st.integers(1, 3),
+    precision=st.sampled_from(["fp32", "bf16"]),
     data=st.data(),
 )
+# Kernels that meet nothing but padding, on maps one px wide, made oneDNN crash; sums after groups have no bfloat16.
+@example((4, 1), (1, 1), 2, 1, 2, 1, False, "relu", False, 2, "fp32", None)
+@example((6, 1), (3, 1), 3, 2, 2, 2, True, "relu", False, 2, "bf16", None)
+@example((5, 8), (5, 5), 2, 2, 2, 2, True, "relu", True, 1, "bf16", None)
 def test_any_convolution_is_pytorchs(
     size: Any, kernel: Any, stride: int, padding: int, dilation: int, groups: int, bias: bool, act: str, added: bool,
-    images: int, data: Any,
+    images: int, precision: str, data: Any,
 ) -> None:  # fmt: skip
     torch.manual_seed(0)
     conv = nn.Conv2d(4, 8, kernel, stride, padding, dilation, groups, bias)
     if any(n + 2 * padding < dilation * (k - 1) + 1 for n, k in zip(size, kernel, strict=True)):
         return
-    packed = PackedConv2d(conv, torch.float32)
+    dtype = DTYPES[precision]
+    packed, within = PackedConv2d(conv, dtype), 1e-5 if precision == "fp32" else 3e-2
     packed.activation = Activation(act)
-    with torch.inference_mode(), arithmetic(CPU, "fp32"):
+    with torch.inference_mode(), arithmetic(CPU, precision):
         for _ in range(2):  # another number of images, and another size, with the same weights
             x = torch.randn(images, 4, *size)
             expected = conv.double()(x.double())
             conv.float()
-            other = torch.randn(expected.shape) if added else None
+            other = torch.randn(expected.shape).to(dtype) if added else None
             expected = expected + other.double() if other is not None else expected
             expected = expected.relu() if act == "relu" else expected
-            torch.testing.assert_close(packed(x, other), expected.float(), rtol=1e-5, atol=1e-5)
-            images, size = data.draw(st.integers(1, 3)), (size[0] + 1, size[1])
+            torch.testing.assert_close(packed(x, other).double(), expected, rtol=within, atol=within)
+            images, size = data.draw(st.integers(1, 3)) if data else images, (size[0] + 1, size[1])
 
 
 @pytest.mark.parametrize("size", [(7, 8), (8, 8), (5, 5), (16, 9)])
