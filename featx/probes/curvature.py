@@ -11,15 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from featx.probes.objective import row_terms
-from featx.probes.problem import Problem, spared, working_blocks
+from featx.probes.problem import Problem, per_block, spared
 from featx.probes.products import Gram, times_rows
 
+T = TypeVar("T")
 Metric = Callable[[Tensor], Tensor]
 """Maps a gradient (k, p) to the step it asks for: the inverse of an approximate Hessian."""
 
@@ -104,12 +105,19 @@ def root_of(blocks: Iterator[Tensor], p: int, device: torch.device) -> Tensor:
     return _triangle(torch.cat([root, *held])) if held else root
 
 
-def weighted_rows(problem: Problem, theta: Tensor, every: int = 1) -> Iterator[Tensor]:
+def weighted_rows(problem: Problem, theta: Tensor) -> Iterator[Tensor]:
     """Yield blocks (rows, p) in working units whose squares add up to the curvature; each is the caller's own."""
+    return _weighed(problem, theta, lambda block: block)
+
+
+def _weighed(problem: Problem, theta: Tensor, use: Callable[[Tensor], T], every: int = 1) -> Iterator[T]:
     factor = theta.to(problem.dtype)
-    for rows, block in working_blocks(problem, every):
+
+    def weigh(rows: slice, block: Tensor) -> T:
         row_curvature = row_terms(times_rows(factor, block), problem.target[rows])[2]
-        yield block * (problem.weight[rows] * row_curvature).sqrt().to(problem.dtype)[:, None]
+        return use(block * (problem.weight[rows] * row_curvature).sqrt().to(problem.dtype)[:, None])
+
+    return per_block(problem, weigh, every=every)
 
 
 def curvature_matrix(problem: Problem, theta: Tensor, *, diagonal: bool = False) -> Tensor:
@@ -125,13 +133,13 @@ def curvature_matrix(problem: Problem, theta: Tensor, *, diagonal: bool = False)
     p = len(problem.ridge)
     if diagonal:
         total = torch.zeros(p, dtype=torch.float64, device=theta.device)
-        for block in weighted_rows(problem, theta):
-            total += block.square().sum(0)
+        for part in _weighed(problem, theta, lambda block: block.square().sum(0)):
+            total += part
         return total
     every, counted, products = spared(problem.weight, p, SAMPLE_ROWS_PER_COLUMN), 0, Gram(p, theta.device)
-    for block in weighted_rows(problem, theta, every):
-        products.add(block)
-        counted += len(block)
+    for part, rows in _weighed(problem, theta, lambda block: (products.part(block), len(block)), every):
+        products.add(part)
+        counted += rows
     return products.result() * (problem.X.shape[0] / counted)
 
 

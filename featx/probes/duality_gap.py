@@ -48,6 +48,7 @@ from featx.probes.duality_gap_sums import Move, Point, largest_moves, look, newt
 from featx.probes.newton import newton_step
 from featx.probes.objective import hessian_product
 from featx.probes.problem import Problem, spared
+from featx.probes.row_threads import small_kernels_alone
 
 Floats = NDArray[np.float64]
 
@@ -116,6 +117,11 @@ class Certificate:
 
 
 def _certify(problem: Problem, theta: Tensor, enough: float, offset_error: float) -> Certificate:
+    with small_kernels_alone(len(problem.ridge), problem.X.device):
+        return _bounded(problem, theta, enough, offset_error)
+
+
+def _bounded(problem: Problem, theta: Tensor, enough: float, offset_error: float) -> Certificate:
     # Class means of zero: the same probabilities for no more penalty.
     mean = theta.mean(0, keepdim=True) if problem.n_rows > 1 else torch.zeros_like(theta[:1])
     blur = len(theta) * EPS * theta.abs().amax(0)

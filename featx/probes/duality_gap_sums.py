@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch.nn import functional
 
 from featx.probes.curvature import root_of
 from featx.probes.objective import logit_hessian_product
-from featx.probes.problem import Problem, first_part, working_blocks
+from featx.probes.problem import Problem, first_part, per_block, working_blocks
 from featx.probes.products import GRAM_ROWS, Gram
 
 EPS = torch.finfo(torch.float64).eps
@@ -89,6 +90,21 @@ class Move:
         return tau, 2 * tau / math.sqrt(least)
 
 
+class _Seen(NamedTuple):
+    """What is found of a block: sums over its rows, the largest error of a logit, and a part of S."""
+
+    gradient: Tensor
+    loss: float
+    sums: Tensor
+    residuals: Tensor
+    squares: Tensor
+    slack: float
+    spread: float
+    blur: float
+    rows: int
+    moving: Tensor | None
+
+
 def look(problem: Problem, theta: Tensor, offset_error: float, every: int = 1) -> Point:
     """Return what one pass over the rows finds at `theta`, whose logits are all wrong by `offset_error` at most."""
     p, longest = len(problem.ridge), float(theta.norm(dim=1).max())
@@ -101,25 +117,43 @@ def look(problem: Problem, theta: Tensor, offset_error: float, every: int = 1) -
     offset_error += float((theta.abs() @ shift_blur).max()) + 16 * EPS
     loss = slack = spread_sum = blur = 0.0
     terms = blocks = 0
-    for rows, block in exact_blocks(problem):
+
+    def see(rows: slice, block: Tensor) -> _Seen:
         weight, logits = problem.weight[rows], block @ theta.T
         probability = probabilities(logits)
         residual = _residual(logits, probability, problem.target[rows])
-        gradient += (residual * weight[:, None]).T @ block
-        loss += float(weight @ _loss(logits, residual, problem.target[rows]))
-        sums += weight @ residual
-        residuals += weight @ residual.square()
-        squares += weight @ block.square()
         spread = _spread(logits, probability)
         wrong = size_blur * block.norm(dim=1) + offset_error
-        slack += float(weight @ (spread * wrong.square()))
-        spread_sum += float(weight @ spread)
-        blur = max(blur, float(wrong.max()))
+        moving = None
         if curvature is not None:
             some = slice(0, first_part(slice(0, len(block)), every).stop)
             size = (weight[some] * smallest(logits[some], probability[some])).sqrt()
-            curvature.add(block[some] * size[:, None])
-        terms, blocks = max(terms, len(block)), blocks + 1
+            moving = curvature.part(block[some] * size[:, None])
+        return _Seen(
+            (residual * weight[:, None]).T @ block,
+            float(weight @ _loss(logits, residual, problem.target[rows])),
+            weight @ residual,
+            weight @ residual.square(),
+            weight @ block.square(),
+            float(weight @ (spread * wrong.square())),
+            float(weight @ spread),
+            float(wrong.max()),
+            len(block),
+            moving,
+        )
+
+    for seen in per_block(_exact(problem), see):
+        gradient += seen.gradient
+        loss += seen.loss
+        sums += seen.sums
+        residuals += seen.residuals
+        squares += seen.squares
+        slack += seen.slack
+        spread_sum += seen.spread
+        blur = max(blur, seen.blur)
+        if curvature is not None and seen.moving is not None:
+            curvature.add(seen.moving)
+        terms, blocks = max(terms, seen.rows), blocks + 1
     terms = min(terms + GRAM_ROWS, problem.X.shape[0]) + blocks + len(theta) + 16
     C = problem.C
     penalty = theta * problem.ridge
@@ -171,13 +205,18 @@ def largest_moves(problem: Problem, point: Point, steps: list[Tensor], blurs: li
     largest = [0.0] * len(steps)
     lengths = [float(step.norm(dim=1).max()) for step in steps]
     p = len(problem.ridge)
-    for rows, block in exact_blocks(problem, point.every):
+
+    def reach(rows: slice, block: Tensor) -> list[float]:
         logits = block @ point.theta.T
         own = (problem.C * problem.weight[rows] * smallest(logits, probabilities(logits))).rsqrt()
-        size = block.norm(dim=1)
-        for number, (step, length, (by_size, by_own)) in enumerate(zip(steps, lengths, blurs, strict=True)):
+        size, found = block.norm(dim=1), []
+        for step, length, (by_size, by_own) in zip(steps, lengths, blurs, strict=True):
             blur = torch.minimum(by_size * size, by_own * own) + EPS * (p + 4) * length * size
-            largest[number] = max(largest[number], float(((block @ step.T).abs().amax(1) + blur).max()))
+            found.append(float(((block @ step.T).abs().amax(1) + blur).max()))
+        return found
+
+    for found in per_block(_exact(problem), reach, every=point.every):
+        largest = list(map(max, largest, found))
     return largest
 
 
@@ -187,25 +226,28 @@ def newton_move(problem: Problem, point: Point, step: Tensor) -> Move:
     change, squares = torch.zeros_like(step), torch.zeros_like(step[:, 0])
     jacobian = torch.zeros(k, k, dtype=torch.float64, device=step.device)
     size = largest = 0.0
-    for rows, block in exact_blocks(problem):
+
+    def move(rows: slice, block: Tensor) -> tuple[Tensor, Tensor, Tensor, float, float]:
         weight, logits = problem.weight[rows], block @ point.theta.T
-        probability = probabilities(logits)
-        moved = block @ step.T
+        probability, moved = probabilities(logits), block @ step.T
         product = logit_hessian_product(logits.T.clone(), moved.T.clone()).T
-        relative = moved - (probability * moved).sum(1, keepdim=True) if k > 1 else moved
-        size += (
-            float(weight @ (relative.square() * probability).sum(1))
-            if k > 1
-            else float(weight @ (moved * product)[:, 0])
-        )
-        largest = max(largest, float(relative.abs().max()))
-        change += (product * weight[:, None]).T @ block
-        squares += weight @ product.square()
         weighted = probability * weight[:, None]
         if k > 1:
-            jacobian += torch.diag(weighted.sum(0)) - weighted.T @ probability
+            relative = moved - (probability * moved).sum(1, keepdim=True)
+            own_size = weight @ (relative.square() * probability).sum(1)
+            own_jacobian = torch.diag(weighted.sum(0)) - weighted.T @ probability
         else:
-            jacobian += (weighted * torch.sigmoid(-logits)).sum(0)
+            relative, own_size = moved, weight @ (moved * product)[:, 0]
+            own_jacobian = (weighted * torch.sigmoid(-logits)).sum(0)
+        change = (product * weight[:, None]).T @ block
+        return change, weight @ product.square(), own_jacobian, float(own_size), float(relative.abs().max())
+
+    for own_change, own_squares, own_jacobian, own_size, own_largest in per_block(_exact(problem), move):
+        change += own_change
+        squares += own_squares
+        jacobian += own_jacobian
+        size += own_size
+        largest = max(largest, own_largest)
     C = problem.C
     error = EPS * (
         point.terms * (C * squares).sqrt()[:, None] * point.squares.sqrt() + 8 * (step * problem.ridge).abs()
@@ -215,7 +257,11 @@ def newton_move(problem: Problem, point: Point, step: Tensor) -> Move:
 
 def exact_blocks(problem: Problem, every: int = 1) -> Iterator[tuple[slice, Tensor]]:
     """Yield (rows, block in working units (rows, p)), float64."""
-    return working_blocks(replace(problem, dtype=torch.float64), every)
+    return working_blocks(_exact(problem), every)
+
+
+def _exact(problem: Problem) -> Problem:
+    return replace(problem, dtype=torch.float64)
 
 
 def probabilities(logits: Tensor) -> Tensor:

@@ -13,14 +13,17 @@ Everything here works in the working units of `featx.probes.problem`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from featx.probes.problem import Problem, as_given, blocks, working_blocks
+from featx.probes.problem import Problem, as_given, per_block
 from featx.probes.products import sum_of_rows, times_rows
+from featx.probes.row_threads import Work
+
+T = TypeVar("T")
 
 
 class Evaluation(NamedTuple):
@@ -42,17 +45,20 @@ def evaluate(problem: Problem, theta: Tensor) -> Evaluation:
         float64 weights in working units, the intercept last.
     """
     factor, constant = _factors(problem, theta)
+
+    def look(rows: slice, block: Tensor) -> tuple[Tensor, Tensor, _Part]:
+        # A class a row: sums over classes then run along the memory of many samples.
+        weight, logits = problem.weight[rows], times_rows(factor, block, constant)
+        loss, residual, curvature = row_terms(logits, problem.target[rows])
+        return weight @ loss.double(), weight @ curvature.double(), _Part.of(residual, weight, block)
+
     total = _Total(problem)
     loss = torch.zeros((), dtype=torch.float64, device=theta.device)
     curvature = torch.zeros_like(loss)
-    for rows, block in _product_blocks(problem):
-        weight = problem.weight[rows]
-        # A class a row: sums over classes then run along the memory of many samples.
-        logits = times_rows(factor, block, constant)
-        row_loss, residual, row_curvature = row_terms(logits, problem.target[rows])
-        loss += weight @ row_loss.double()
-        curvature += weight @ row_curvature.double()
-        total.add(residual, weight, block)
+    for own_loss, own_curvature, part in _per_block(problem, look):
+        loss += own_loss
+        curvature += own_curvature
+        total.add(part)
     penalised = theta * problem.ridge
     value = problem.C * float(loss) + float((penalised * theta).sum()) / 2
     return Evaluation(value, total.result() + penalised, problem.C * float(curvature))
@@ -64,10 +70,15 @@ def hessian_product(problem: Problem, theta: Tensor, step: Tensor) -> Tensor:
     One row's loss has the Hessian ``(diag(p) - p p^T) (x) x x^T`` by its weights, p its probabilities.
     """
     factor, constant = _factors(problem, torch.cat([theta, step]))  # one product costs little more than half of two
-    total = _Total(problem)
-    for rows, block in _product_blocks(problem):
+
+    def look(rows: slice, block: Tensor) -> _Part:
         both = times_rows(factor, block, constant)
-        total.add(logit_hessian_product(both[: len(theta)], both[len(theta) :]), problem.weight[rows], block)
+        moved = logit_hessian_product(both[: len(theta)], both[len(theta) :])
+        return _Part.of(moved, problem.weight[rows], block)
+
+    total = _Total(problem)
+    for part in _per_block(problem, look):
+        total.add(part)
     return total.result() + step * problem.ridge
 
 
@@ -90,20 +101,31 @@ def _factors(problem: Problem, theta: Tensor) -> tuple[Tensor, Tensor]:
     return weights.to(problem.dtype), offset.to(problem.dtype)[:, None]
 
 
-def _product_blocks(problem: Problem) -> Iterator[tuple[slice, Tensor]]:
-    """Yield (rows, block): as it lies there where that loses nothing, else in working units.
+def _per_block(problem: Problem, look: Work[T]) -> Iterator[T]:
+    """Give what is found of each block: as it lies there where that loses nothing, else in working units.
 
     Where columns are not much further from 0 than they are wide (`Problem.is_near_zero`) the working units go into
     the weights and out of the gradient. Else each block is brought into working units first: what a shift leaves of a
     product would drown in its rounding.
     """
-    if not problem.is_near_zero:
-        return working_blocks(problem)
-    return ((rows, block.to(problem.dtype)) for rows, block in blocks(problem.X))
+    return per_block(problem, look, as_given=problem.is_near_zero)
+
+
+class _Part(NamedTuple):
+    """A block's ``sum_i w_i r_i x_i^T`` (k, d or p), and ``sum_i w_i r_i`` (k,); r are derivatives by the logits."""
+
+    products: Tensor
+    sums: Tensor
+
+    @classmethod
+    def of(cls, derivatives: Tensor, weight: Tensor, block: Tensor) -> _Part:
+        """Sum up: derivatives (k, n), overwritten; weight (n,); block (n, d or p)."""
+        derivatives *= weight.to(derivatives.dtype)
+        return cls(sum_of_rows(derivatives, block), derivatives.sum(1, dtype=torch.float64))
 
 
 class _Total:
-    """Sums ``C sum_i w_i r_i x_i^T`` over blocks, in working units; r are derivatives by the logits."""
+    """Sums ``C sum_i w_i r_i x_i^T`` over blocks, in working units."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
@@ -111,11 +133,10 @@ class _Total:
         self._products = torch.zeros(problem.n_rows, d, dtype=torch.float64, device=problem.X.device)
         self._sums = torch.zeros_like(self._products[:, 0])
 
-    def add(self, derivatives: Tensor, weight: Tensor, block: Tensor) -> None:
-        """Add a block's: derivatives (k, n), overwritten; weight (n,); block (n, d or p)."""
-        derivatives *= weight.to(derivatives.dtype)
-        self._products += sum_of_rows(derivatives, block)
-        self._sums += derivatives.sum(1, dtype=torch.float64)
+    def add(self, part: _Part) -> None:
+        """Add a block's."""
+        self._products += part.products
+        self._sums += part.sums
 
     def result(self) -> Tensor:
         """Return the sum (k, p), float64."""

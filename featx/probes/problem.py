@@ -9,12 +9,17 @@ working units, so that X is never copied as a whole.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
+
+from featx.probes.row_threads import Work, in_order
+
+T = TypeVar("T")
 
 BLOCK_VALUES = {"cpu": 2**21, "cuda": 2**26}
 """Values of X in one block: small enough for the processor's caches, large enough for its matrix product."""
@@ -147,13 +152,17 @@ def column_stats(X: Matrix, weight: Tensor, *, centre: bool, every: int = 1) -> 
     origin = origin.to(X.device)
     mean, square = torch.zeros_like(origin), torch.zeros_like(origin)
     total = torch.zeros((), dtype=torch.float64, device=X.device)
-    for rows, block in blocks(X, every):
-        share = weight[rows].sum()
+
+    def spread(rows: slice, block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        own_weight, distance = weight[rows], block.double() - origin
+        share = own_weight.sum()
+        own = own_weight @ distance / share if centre and share > 0 else torch.zeros_like(origin)
+        return share, own, own_weight @ distance.sub_(own).square_()
+
+    for share, own, own_square in in_order(blocks(X, every), spread, of=X):
         if share > 0:
-            distance = block.double() - origin
-            own = weight[rows] @ distance / share if centre else torch.zeros_like(mean)
             apart = own - mean
-            square += weight[rows] @ distance.sub_(own).square_() + apart.square() * (total * share / (total + share))
+            square += own_square + apart.square() * (total * share / (total + share))
             mean += apart * (share / (total + share))
             total += share
     return origin + mean, (square / total).sqrt()
@@ -191,20 +200,52 @@ def row_blocks(n: int, d: int, device: torch.device) -> Iterator[slice]:
     return (slice(start, min(start + rows, n)) for start in range(0, n, rows))
 
 
+class WorkingUnits(threading.local):
+    """Brings blocks of rows into working units: in one buffer a thread, overwritten by its next block."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._d, self._p, self._dtype = problem.X.shape[1], len(problem.ridge), problem.dtype
+        self._shift, self._inverse_scale = problem.shift.to(self._dtype), problem.inverse_scale.to(self._dtype)
+        self._buffer: Tensor | None = None
+
+    def __call__(self, given: Tensor) -> Tensor:
+        """Return a block (rows, d) as (rows, p)."""
+        if self._buffer is None or len(self._buffer) < len(given):
+            # Rows padded to whole cache lines: the column of ones would else slow every matrix product.
+            padded = -(-self._p // 16) * 16
+            self._buffer = torch.ones(len(given), padded, dtype=self._dtype, device=given.device)
+        block = self._buffer[: len(given), : self._p]
+        torch.sub(given, self._shift, out=block[:, : self._d])
+        block[:, : self._d].mul_(self._inverse_scale)
+        return block
+
+
 def working_blocks(problem: Problem, every: int = 1) -> Iterator[tuple[slice, Tensor]]:
     """Yield (rows, block in working units (rows, p)), as `blocks` cuts them; the block is overwritten by the next."""
-    d, p = problem.X.shape[1], len(problem.ridge)
-    shift, inverse_scale = problem.shift.to(problem.dtype), problem.inverse_scale.to(problem.dtype)
-    buffer: Tensor | None = None
-    for rows, given in blocks(problem.X, every):
-        if buffer is None:
-            # Rows padded to whole cache lines: the column of ones would else slow every matrix product.
-            padded = -(-p // 16) * 16
-            buffer = torch.ones(len(given), padded, dtype=problem.dtype, device=given.device)
-        block = buffer[: len(given), :p]
-        torch.sub(given, shift, out=block[:, :d])
-        block[:, :d].mul_(inverse_scale)
-        yield rows, block
+    units = WorkingUnits(problem)
+    return ((rows, units(given)) for rows, given in blocks(problem.X, every))
+
+
+def per_block(problem: Problem, work: Work[T], *, every: int = 1, as_given: bool = False) -> Iterator[T]:
+    """Give what `work` finds of each block of rows, in their order; many blocks are shared by threads.
+
+    Parameters
+    ----------
+    problem : Problem
+    work : callable
+        Called with rows and block: (rows, p) in working units, overwritten by the thread's next one, or
+        (rows, d) with `as_given`; in the problem's dtype.
+    every : int
+        Of each block the first of so many parts.
+    as_given : bool
+        Whether blocks are X's own values.
+    """
+    units = WorkingUnits(problem)
+
+    def one(rows: slice, block: Tensor) -> T:
+        return work(rows, block.to(problem.dtype) if as_given else units(block))
+
+    return in_order(blocks(problem.X, every), one, of=problem.X)
 
 
 def as_given(problem: Problem, theta: Tensor) -> tuple[Tensor, Tensor]:

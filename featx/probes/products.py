@@ -14,7 +14,10 @@ LEAST_VALUES = 2**16
 """Smaller blocks are not worth oneDNN's preparations."""
 
 GRAM_ROWS = 4096
-"""Rows of one product of a `Gram` at least."""
+"""Rows of one product of a `Gram` of many columns, at least."""
+
+ALONE_COLUMNS = 1025
+"""Up to so many columns, the intercept's among them, one thread computes with a matrix of them."""
 
 
 HAS_ONEDNN = has_onednn("_linear_pointwise")
@@ -42,15 +45,26 @@ def sum_of_rows(factors: Tensor, block: Tensor) -> Tensor:
 
 
 class Gram:
-    """Sums up ``rows^T rows`` (p, p) in float64, many rows at once: numpy computes one half and mirrors that."""
+    """Sums up ``rows^T rows`` (p, p) in float64: of few columns block by block, by whoever has the block.
+
+    Of more, many rows at once: numpy computes one half and mirrors that.
+    """
 
     def __init__(self, p: int, device: torch.device) -> None:
         self._total = torch.zeros(p, p, dtype=torch.float64, device=device)
         self._held: list[Tensor] = []
+        self._is_small = p <= ALONE_COLUMNS
 
-    def add(self, rows: Tensor) -> None:
-        """Take rows (n, p), which must not be overwritten."""
-        self._held.append(rows)
+    def part(self, rows: Tensor) -> Tensor:
+        """Return of rows (n, p) what `add` takes; they may be overwritten only where the columns are few."""
+        return rows.T @ rows if self._is_small else rows
+
+    def add(self, part: Tensor) -> None:
+        """Take a part."""
+        if self._is_small:
+            self._total += part
+            return
+        self._held.append(part)
         if sum(map(len, self._held)) >= GRAM_ROWS:
             self._multiply()
 

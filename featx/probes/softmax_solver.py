@@ -15,6 +15,7 @@ from featx.probes.newton import NewtonStep, StepAt, minimise_by_newton, newton_s
 from featx.probes.objective import Evaluation, evaluate, hessian_product, start_point
 from featx.probes.problem import Problem
 from featx.probes.root_steps import has_root, root_step
+from featx.probes.row_threads import small_kernels_alone
 
 LEEWAY = 5.0
 """L-BFGS's word that `tol` is reached is taken where Newton's decrement is within this multiple of it."""
@@ -109,8 +110,19 @@ def fit_softmax(
     one block of rows at a time. The end is judged in float64, and by the true Hessian; where that sees more to be had
     than the metric of L-BFGS did, Newton steps follow.
     """
+    with small_kernels_alone(len(problem.ridge), problem.X.device):
+        return _fit(problem, tol, max_iter, start, metrics or CurvatureMetrics(), proves)
+
+
+def _fit(
+    problem: Problem,
+    tol: float,
+    max_iter: int,
+    start: Tensor | None,
+    metrics: CurvatureMetrics,
+    proves: Callable[[Solution], bool] | None,
+) -> Solution:
     start = start_point(problem) if start is None else start
-    metrics = metrics or CurvatureMetrics()
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")  # fp32 means fp32: neither TF32 nor bf16
     try:
@@ -137,7 +149,8 @@ def refine(problem: Problem, solution: Solution, *, tol: float, max_iter: int) -
     def step_at(theta: Tensor, at: Evaluation) -> NewtonStep:
         return solver.step(fine, theta, at, metrics)
 
-    found = _by_newton(problem, solution, step_at, tol, max_iter)
+    with small_kernels_alone(len(problem.ridge), problem.X.device):
+        found = _by_newton(problem, solution, step_at, tol, max_iter)
     return found if found.value <= solution.value else solution
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from featx.probes.products import GRAM_ROWS, Gram, sum_of_rows, times_rows
+from featx.probes.products import ALONE_COLUMNS, GRAM_ROWS, Gram, sum_of_rows, times_rows
 
 
 def drawn(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -35,9 +35,10 @@ def test_rows_that_do_not_lie_in_one_piece() -> None:
     assert close(times_rows(drawn(20, 4).T, padded[:, :20].contiguous()), drawn(20, 4).T, padded[:, :20].T)
 
 
-@pytest.mark.parametrize("sizes", [[5, 3], [GRAM_ROWS + 1, 2], [1000] * 9])
-def test_a_gram_matrix_counts_every_row_once(sizes: list[int]) -> None:
-    rows, gram = drawn(sum(sizes), 6, dtype=torch.float64), Gram(6, torch.device("cpu"))
+@pytest.mark.parametrize("columns", [6, ALONE_COLUMNS + 1])
+@pytest.mark.parametrize("sizes", [[5, 3], [GRAM_ROWS + 1, 2], [1000] * 5])
+def test_a_gram_matrix_counts_every_row_once(sizes: list[int], columns: int) -> None:
+    rows, gram = drawn(sum(sizes), columns, dtype=torch.float64), Gram(columns, torch.device("cpu"))
     for block in rows.split(sizes):
-        gram.add(block)
+        gram.add(gram.part(block))
     torch.testing.assert_close(gram.result(), rows.T @ rows)
