@@ -51,6 +51,14 @@ def complete_any_run(ctx: click.Context, param: click.Parameter, incomplete: str
     return [run for run in reversed(ids) if run.startswith(incomplete)]
 
 
+def complete_recipe(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the recipes that come with featx, and files."""
+    from featx.recipes.builtin_recipes import built_in
+
+    names = [CompletionItem(name, help=title) for name, title in built_in().items() if name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type="file")]
+
+
 def complete_network(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Offer backbones, and runs as `complete_run` does."""
     return [*complete_run(ctx, param, incomplete), *complete_backbone(ctx, param, incomplete)]

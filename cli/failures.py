@@ -27,6 +27,9 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (OutOfMemoryError, 6),
     (FeatxError, 1),
 )
+UNEQUAL = 7
+"""Exit code of a repeated run that came out otherwise than the first."""
+
 CLOSED_PIPE = 141
 """128 + SIGPIPE, as a program written in C would end."""
 

@@ -21,11 +21,13 @@ from featx.cli.targets import PICTURE_NAMES, PICTURES, check_target, is_device, 
 from featx.cli.text import class_line, human_bytes
 from featx.core.backbone_names import PIXELS
 from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec
+from featx.data.split_options import SplitOptions
 from featx.errors import OptionError
 from featx.probes.config import SWEEPS, FitConfig
 
 SHOWN = (
-    *("run", "path", "source", "backbone", "layer", "head", "seed", "accuracy", "loss", "converged", "gradient_norm"),
+    *("accuracy", "loss", "top5", "balanced_accuracy", "macro_f1"),
+    *("run", "path", "source", "backbone", "layer", "head", "seed", "converged", "gradient_norm"),
     *("objective", "objective_gap", "n_iter", "C", "k", "sweep", "search", "standardize", "normalize", "shots"),
     *("draw_scores", "columns", "bytes", "rows", "computed", "reused", "skipped", "seconds", "views", "batch_size"),
     *("classes", "missing_classes", "unlabelled", "conflicting", "shared_with_test", "notes"),
@@ -68,7 +70,7 @@ def fit(
     probe: FitConfig,
     repeat: int,
     seeds: tuple[int, ...] | None,
-    split_options: options.SplitOptions,
+    split_options: SplitOptions,
     network: BackboneConfig,
     config: ExtractConfig,
     keep_weights: bool,
@@ -122,7 +124,7 @@ class FitRequest:
     backbone: str
     layers: tuple[LayerSpec, ...]
     several: bool
-    split_options: options.SplitOptions
+    split_options: SplitOptions
     network: BackboneConfig
     extraction: ExtractConfig
     keep_weights: bool
@@ -138,15 +140,18 @@ def _one(out: Output, home: Path, request: FitRequest, probe: FitConfig) -> dict
     network = open_backbone(out, request.backbone, request.network, chosen.train.source.channels, memo)
     with importing():  # not before there is something to fit
         from featx.probes.probe import best_layer, fit_layers
+        from featx.runs.fit_identity import fit_identity
         from featx.runs.record import new_run, record_fit
 
     out.kept = "finished shards are kept in the store, the same command resumes from there"
     with new_run(home, "fit", ["featx", *sys.argv[1:]]) as run:
         with out.progress() as progress:
             results = fit_layers(chosen, network, request.layers, FeatureStore(home), config, probe, progress)
-        best = best_layer(results)
+        best, identity = best_layer(results), fit_identity(chosen, network, request.layers, config, probe)
         layers, best_result, keep = results if request.several else None, results[best], request.keep_weights
-        record = record_fit(run, chosen, network, best, config, best_result, layers, keep_weights=keep)
+        record = record_fit(
+            run, chosen, network, best, config, best_result, layers, identity=identity, keep_weights=keep
+        )
     tell(out, record)
     return record
 

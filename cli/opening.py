@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featx.cli.options import SplitOptions
 from featx.cli.output import Output
 from featx.core.backbone_names import is_run
 from featx.core.specs import BackboneConfig, LayerSpec, Progress
+from featx.data.split_options import SplitOptions
 
 if TYPE_CHECKING:
     from featx.cache.memo import Memo
@@ -39,26 +39,14 @@ def open_partition(
     out: Output, source: str, split_options: SplitOptions, seed: int, memo: Memo, on_error: str
 ) -> Partition:
     """Open a source and choose the rows that train, validate and test; say what they leave open."""
-    from featx.data.coverage import check_readable, notes
-    from featx.data.sources import load_splits
-    from featx.data.splits import partition
+    from featx.data.opening import choose_rows, open_splits
 
     with opening_source(out) as progress:
-        sources = load_splits(
-            source,
-            root=split_options.root,
-            limit=split_options.limit,
-            per_class=split_options.per_class,
-            seed=seed,
-            memo=memo,
-            progress=progress,
-        )
-    found = partition(sources, seed=seed, train_split=split_options.train_split, test_split=split_options.test_split)
-    if on_error == "raise":  # before hours of work, and all at once
-        check_readable(found.sources().values())
-    for line in notes(found, sources):
+        sources = open_splits(source, split_options, seed, memo, progress)
+    found, notes = choose_rows(sources, split_options, seed, on_error)
+    for line in notes:
         out.note(f"warning: {line}")
-    return replace(found, limit=split_options.limit, per_class=split_options.per_class)
+    return found
 
 
 def tell_of_rows(out: Output, record: Mapping[str, Any]) -> None:

@@ -30,6 +30,7 @@ from featx.core.specs import (
     Views,
 )
 from featx.core.validation import BITS
+from featx.data.split_options import SplitOptions
 from featx.errors import FeatxError, OptionError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -252,17 +253,6 @@ train_split = click.option("--train-split", metavar="NAME", help="Split to train
 test_split = click.option(
     "--test-split", metavar="NAME", help="Split to score on.  [default: test, else val, else a tenth]"
 )
-
-
-@dataclass(frozen=True)
-class SplitOptions:
-    """Which rows are learnt from, and which are scored."""
-
-    train_split: str | None
-    test_split: str | None
-    limit: int | None
-    per_class: int | None
-    root: str | None = None
 
 
 split_options = gather("split_options", SplitOptions, (under(ROWS, train_split, test_split, limit, per_class, root),))

@@ -16,6 +16,7 @@ from featx.cli import options
 from featx.cli.completion import complete_run
 from featx.cli.opening import opening_source
 from featx.cli.output import Output
+from featx.cli.predict_mistakes import write_mistakes
 from featx.cli.text import counted
 from featx.core.backbone_names import is_run
 from featx.core.specs import ExtractConfig, OnError
@@ -30,9 +31,15 @@ FORMATS = ("text", "csv")
 
 @click.command
 @click.argument("run", shell_complete=complete_run)
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.argument("images", metavar="[IMAGE]...", nargs=-1)
 @click.option("--top", type=click.IntRange(min=1), metavar="K", default=1, show_default=True, help="Classes per image.")
 @options.choice("--format", FORMATS, "text", "Format of the table.")
+@click.option(
+    "--mistakes",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the run's own misclassified test images to a .csv, the most confident first; takes no IMAGE.",
+)
 @options.split
 @options.root
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N images, in the classes' proportions.")
@@ -53,6 +60,7 @@ def predict(
     images: tuple[str, ...],
     top: int,
     format: str,
+    mistakes: Path | None,
     split: str | None,
     root: str | None,
     limit: int | None,
@@ -67,18 +75,23 @@ def predict(
     RUN is the id, or the folder, of a run of `featx fit` or `featx train`; IMAGE an image file, a folder, an archive
     or any other source. Images are preprocessed as the run's were. If a source has labels that the run knows, the
     accuracy is shown. A run that depends on a weights file expects it at its old path; --weights gives a new one (also
-    run:ID).
+    run:ID). --mistakes needs neither images nor weights: the run kept what it said of its test images.
 
     \b
     Examples:
       featx predict 20261121 photo.jpg scan.png
       featx predict 20261121 photos.zip --top 3 --format csv > photos.csv
+      featx predict 20261121 --mistakes mistakes.csv
     """
     from featx.cache.memo import Memo
     from featx.core.run_folder import Runs
     from featx.data.coverage import check_readable
     from featx.runs import predict as engine
 
+    if mistakes is not None:
+        return write_mistakes(out, Runs(home).open(run), images, mistakes)
+    if not images:
+        raise OptionError("no image was given to predict", "give IMAGE..., or --mistakes for the run's own test images")
     if out.json and format != FORMATS[0]:
         raise OptionError(f"--json and --format {format} were given", "leave one of them out")
     memo, found = Memo(home), Runs(home).open(run)
@@ -116,7 +129,7 @@ def predict(
         out.note(f"{counted(tally.foreign, 'image has', 'images have')} a label that the run does not know")
     out.skipped(tally.skipped, beside=format == "csv")
     predictions = [document(p) for p in kept if not p.reason]
-    out.result({"run": found.id, "predictions": predictions, **tally.as_dict(), "left_out": left_out})
+    return out.result({"run": found.id, "predictions": predictions, **tally.as_dict(), "left_out": left_out})
 
 
 def check_device(predictor: Predictor, run: str, device: str) -> None:

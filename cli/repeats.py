@@ -57,12 +57,15 @@ def seeds_of(seed: int, repeat: int, seeds: tuple[int, ...] | None) -> list[int]
 
 def together(out: Output, records: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Say what several seeds give together, and return the document of all; `shown` is what it says of each."""
+    from featx.core.metrics import SCALARS
     from featx.core.statistics import summary
     from featx.reports.rows import is_number
 
     found: dict[str, dict[str, Any]] = {}
-    for name in ("accuracy", "loss"):
-        values = {part: [record[name].get(part) for record in records] for part in records[0][name]}
+    for name in SCALARS:
+        # Records of earlier featx have two of them.
+        by_run: list[Mapping[str, Any]] = [record.get(name) or {} for record in records]
+        values: dict[str, list[Any]] = {part: [scores.get(part) for scores in by_run] for part in by_run[0]}
         found[name] = {
             part: summary(told) for part, told in values.items() if all(is_number(v) and math.isfinite(v) for v in told)
         }

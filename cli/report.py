@@ -16,11 +16,12 @@ from featx.cli.report_confusion import show_confusion
 from featx.cli.targets import PICTURE_NAMES, check_report, picture_kind
 from featx.cli.text import counted
 from featx.errors import OptionError, StoreError, first_few
-from featx.reports.formats import FORMATS, values
+from featx.reports.formats import FORMATS, Whole, values
 from featx.reports.rows import is_number, names_of, rows_of
 
 if TYPE_CHECKING:
     from featx.core.run_folder import Run
+    from featx.reports.check import Check
 
 JSON = "json"
 """The one format that is not a table: the document that `--json` prints."""
@@ -72,17 +73,23 @@ def report(
 
     RUN is a run's id, the beginning of one, or a run's folder; without any, all runs are shown, oldest first. With
     --over-seeds, runs that differ only in their seed, among everything their numbers depend on, are one row, and
-    scores have half the width of their 95 % interval (Student's t, over the seeds).
+    scores have half the width of their 95 % interval (Student's t, over the seeds). Below the table stands what is
+    doubtful, each with what mends it; --columns leaves that out.
+
+    With --format html the report is one file for a browser: an answer in words, figures, the most confident mistakes,
+    every option and command. Runs that differ only in their seed are always one row there.
 
     \b
     Examples:
       featx report
       featx report --format md --output results.md
+      featx report --format html -o report.html
       featx report --over-seeds --format latex --columns layer,test_accuracy
       featx report 20261121-190519 20261121-190525 --curves curves.pdf
       featx report 20261121-190519 --confusion -o confusion.png
     """
     from featx.core.outputs import write_output
+    from featx.core.run_folder import jsonable
 
     style = style or (JSON if out.json else "text")
     for flag, file in (("--output", output), ("--curves", curves)):
@@ -99,8 +106,14 @@ def report(
     if curves is not None:
         _draw(out, found, curves)
     rows = _together(out, home, found) if over_seeds else rows_of(found)
-    document = {"rows": rows if columns is None else values(rows, columns)}
-    text = to_json(document) + "\n" if style == JSON else FORMATS[style].runs(rows, columns)
+    # Columns that are asked for are all that is shown.
+    checks = _checked(rows, found) if columns is None else []
+    document: Any = {"rows": values(rows, columns)} if columns is not None else {"rows": rows, "checks": checks}
+    form = FORMATS.get(style)
+    if isinstance(form, Whole):
+        text = form.whole([*found, *([] if runs else _unfinished(home))], home, columns)
+    else:
+        text = form.runs(rows, columns, checks) if form else to_json(jsonable(document)) + "\n"
     if output is not None:
         write_output(output, text.encode("utf-8", "backslashreplace"))
         out.say(f"wrote {output}, {counted(len(rows), 'run', 'runs')}")
@@ -129,6 +142,19 @@ def _together(out: Output, home: Path, runs: list[Run]) -> list[dict[str, Any]]:
         said = f"{counted(len(older), 'run', 'runs')} with the seed of a newer one: {first_few(older)}"
         out.note(f"left out {said}")
     return rows
+
+
+def _unfinished(home: Path) -> list[Run]:
+    """Return the runs that have no record yet, or will never have one."""
+    from featx.core.run_folder import Runs
+
+    return [run for run in Runs(home).all() if not run.is_recorded]
+
+
+def _checked(rows: list[dict[str, Any]], runs: list[Run]) -> list[Check]:
+    from featx.reports.checks import checks_of  # numpy, scipy
+
+    return checks_of(rows, runs)
 
 
 def _readable(runs: Iterable[Run]) -> Iterator[Run]:

@@ -16,12 +16,11 @@ PICTURE_NAMES = ".png, .svg or .pdf"
 OTHER_PICTURES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".eps", ".ps")
 
 
-def check_target(path: Path, source: str) -> None:
+def check_target(path: Path, source: str, example: str = "features.h5") -> None:
     """Raise OptionError unless a file can be written at `path`: known before the work, not after it."""
     folder = path.absolute().parent
     if path.is_dir():
-        example = path / "features.h5"
-        raise OptionError(f"--output {path} is a folder, expected a file", f"for example {example}")
+        raise OptionError(f"--output {path} is a folder, expected a file", f"for example {path / example}")
     if not folder.is_dir():
         raise OptionError(f"the folder of --output {path} does not exist", f"make {folder} first")
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,17 +17,15 @@ from featx.cli.output import Output
 from featx.cli.text import class_line, human_bytes
 from featx.core.backbone_names import RUN, is_run, scratch_weights
 from featx.core.specs import BackboneConfig
-from featx.extraction.benchmark_config import BenchConfig
+from featx.data.split_options import SplitOptions
 from featx.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from featx.data.splits import Partition
-    from featx.extraction.benchmark import Timing
-    from featx.models.backbones import Backbone
-    from featx.training.train import TrainResult
 
 SHOWN = (
-    *("run", "path", "source", "classes", "backbone", "mode", "head", "seed", "accuracy", "loss", "parameters"),
+    *("accuracy", "loss", "top5", "balanced_accuracy", "macro_f1"),
+    *("run", "path", "source", "classes", "backbone", "mode", "head", "seed", "parameters"),
     *("parameter_bytes", "epochs", "best_epoch", "images_per_second", "cached", "rows", "skipped", "seconds"),
     *("seconds_per_epoch", "inference", "processor", "history", "missing_classes", "unlabelled", "conflicting"),
     *("shared_with_test", "augment", "notes"),
@@ -44,7 +41,7 @@ class TrainRequest:
 
     source: str
     backbone: str
-    split_options: options.SplitOptions
+    split_options: SplitOptions
     network: BackboneConfig
     config: TrainConfig
 
@@ -72,7 +69,7 @@ def train(
     source: str,
     backbone: str,
     config: TrainConfig,
-    split_options: options.SplitOptions,
+    split_options: SplitOptions,
     network: BackboneConfig,
     repeat: int,
     seeds: tuple[int, ...] | None,
@@ -137,6 +134,7 @@ def _one(out: Output, home: Path, request: TrainRequest, how: How) -> dict[str, 
         from featx.runs.record import record_train
         from featx.training.resume import identity_of, training_run
         from featx.training.tensorboard import board
+        from featx.training.timing import time_trained
         from featx.training.train import train as run_training
 
     _tell_of_head(out, request)
@@ -166,7 +164,7 @@ def _one(out: Output, home: Path, request: TrainRequest, how: How) -> dict[str, 
                     checkpoints=job.checkpoints,
                     runs=Runs(home),
                 )
-            inference = _timed(result, network, config) if how.bench else None
+            inference = time_trained(result, network, config) if how.bench else None
             record = record_train(run, chosen, network, config, result, inference, keep_weights=how.keep_weights)
     tell(out, record)
     out.skipped(record["skipped"])
@@ -187,20 +185,6 @@ def _tell_of_mirrors(out: Output, chosen: Partition, config: TrainConfig) -> Non
     augmentation = augmentation_of(config, chosen.train.source)
     if augmentation.misleads:
         out.note(f"warning: {augmentation.why}")
-
-
-def _timed(result: TrainResult, network: Backbone, config: TrainConfig) -> Timing:
-    """Time the trained network as it was trained: batch size, precision, device, image size."""
-    import torch
-
-    from featx.data.batch_loader import image_shape
-    from featx.extraction.benchmark import time_passes
-    from featx.models.torchvision_models import channels_last
-
-    device = torch.device(result.device)
-    module = channels_last(copy.deepcopy(result.module).to(device))
-    shape = torch.Size((config.batch_size, *image_shape(result.scored["train"].source, network.preprocess)))
-    return time_passes(module, shape, device, config.precision, BenchConfig.seconds)
 
 
 def tell(out: Output, record: dict[str, Any]) -> None:

@@ -38,6 +38,7 @@ from featx.probes.newton import NewtonStep
 from featx.probes.objective import Evaluation, hessian_product
 from featx.probes.problem import Problem
 from featx.reports import formats
+from featx.reports.check import Check
 from featx.reports.columns import Row
 from featx.reports.confusion import Confusion
 
@@ -248,7 +249,7 @@ def test_a_solver(monkeypatch: pytest.MonkeyPatch) -> None:
 class Tally:
     """The number of runs, or of rows, and nothing else."""
 
-    def runs(self, rows: Sequence[Row], names: Sequence[str] | None) -> str:
+    def runs(self, rows: Sequence[Row], names: Sequence[str] | None, checks: Sequence[Check] = ()) -> str:
         return csv_line(["runs", len(rows)])
 
     def confusion(self, found: Confusion) -> str:

@@ -1,7 +1,8 @@
-"""How good predictions are: accuracy, log loss and the confusion matrix. numpy and scipy only."""
+"""How good predictions are: accuracy and its kin, log loss and the confusion matrix. numpy and scipy only."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,12 @@ from featx.errors import FeatureError, OptionError
 LARGEST_LOSS = -float(np.log(np.finfo(np.float64).eps))
 """Loss of a row whose class the model rules out (36.04), as scikit-learn's ``log_loss`` counts it: a class that
 was not among the training rows would else make every mean infinite."""
+
+SCALARS = ("accuracy", "loss", "top5", "balanced_accuracy", "macro_f1")
+"""The scores that are one number, by the names of `Scores` and of records."""
+
+TOP = 5
+"""Among so many best classes the true one counts as found, by `Scores.top5`."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,13 @@ class Scores:
         int64 class of each row.
     probability : ndarray of shape (n,)
         float64 probability of it; NaN where the model gives none.
+    top5 : float
+        Share of rows whose true class is among the five of largest logit; NaN with five classes or fewer, and where the
+        model ranks no classes.
+    balanced_accuracy : float
+        Mean recall of the classes that have rows.
+    macro_f1 : float
+        Mean F1 score of the classes that have rows or were predicted; 0 for those that were never predicted right.
     """
 
     accuracy: float
@@ -39,13 +53,16 @@ class Scores:
     confusion: NDArray[np.int64]
     predicted: NDArray[np.int64]
     probability: NDArray[np.float64]
+    top5: float = math.nan
+    balanced_accuracy: float = math.nan
+    macro_f1: float = math.nan
 
 
 def score(logits: ArrayLike, y: ArrayLike, n_classes: int) -> Scores:
     """Score logits of shape (n, n_classes) against labels y of shape (n,).
 
-    Equal logits count for the first class. A logit of minus infinity rules its class out; if that was the true one,
-    the row's loss is `LARGEST_LOSS`.
+    Equal logits count for the first class, in `Scores.top5` too. A logit of minus infinity rules its class out; if that
+    was the true one, the row's loss is `LARGEST_LOSS`, and the class is not among the best five.
 
     Raises
     ------
@@ -64,7 +81,64 @@ def score(logits: ArrayLike, y: ArrayLike, n_classes: int) -> Scores:
     confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
     np.add.at(confusion, (labels, predicted), 1)
     probability = np.exp(values.max(axis=1) - total)
-    return Scores(float(np.mean(predicted == labels)), float(losses.mean()), confusion, predicted, probability)
+    return Scores(
+        accuracy=float(np.mean(predicted == labels)),
+        loss=float(losses.mean()),
+        confusion=confusion,
+        predicted=predicted,
+        probability=probability,
+        top5=top_accuracy(values, labels, TOP),
+        balanced_accuracy=balanced_accuracy(confusion),
+        macro_f1=macro_f1(confusion),
+    )
+
+
+def top_accuracy(logits: NDArray[np.float64], y: NDArray[Any], top: int) -> float:
+    """Return the share of rows whose true class is among the `top` of largest logit; NaN where that are all classes.
+
+    Of equal logits the first classes are taken, as ``argmax`` does. A class that is ruled out is never among them.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (n, k)
+        Without NaN.
+    y : ndarray of shape (n,)
+        Class numbers.
+    top : int
+        How many classes.
+    """
+    if logits.shape[1] <= top:
+        return math.nan
+    true = logits[np.arange(len(y)), y][:, None]  # (n, 1)
+    before = np.arange(logits.shape[1]) < y[:, None]  # (n, k)
+    rank = (logits > true).sum(axis=1) + ((logits == true) & before).sum(axis=1)
+    return float(np.mean((rank < top) & np.isfinite(true[:, 0])))
+
+
+def balanced_accuracy(confusion: NDArray[np.int64]) -> float:
+    """Return the mean recall of the classes that have rows, as scikit-learn's ``balanced_accuracy_score``.
+
+    Parameters
+    ----------
+    confusion : ndarray of shape (k, k)
+        True class down, predicted class across; not all 0.
+    """
+    rows = confusion.sum(axis=1)
+    return float(np.mean(np.diag(confusion)[rows > 0] / rows[rows > 0]))
+
+
+def macro_f1(confusion: NDArray[np.int64]) -> float:
+    """Return the mean F1 score, as scikit-learn's ``f1_score`` with ``average="macro"`` and ``zero_division=0``.
+
+    A class counts if it has rows, or was predicted: one of neither says nothing.
+
+    Parameters
+    ----------
+    confusion : ndarray of shape (k, k)
+        True class down, predicted class across; not all 0.
+    """
+    both = confusion.sum(axis=1) + confusion.sum(axis=0)  # twice the right ones, and the wrong ones of either kind
+    return float(np.mean(2 * np.diag(confusion)[both > 0] / both[both > 0]))
 
 
 def _check(values: NDArray[np.float64], labels: NDArray[Any], n_classes: int) -> None:

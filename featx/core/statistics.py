@@ -52,3 +52,9 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
     # Half of the probability of what was seen counts, on either side; at b = c that is one outcome, not two.
     mid = exact - float(stats.binom.pmf(min(b, c), b + c, 0.5)) / (2 if b == c else 1) if b + c else 1.0
     return {"only_first": b, "only_second": c, "n": len(one), "p_exact": exact, "p_mid": mid}
+
+
+def wilson_interval(share: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share seen in n trials (Wilson, 1927)."""
+    low, high = stats.binomtest(round(share * n), n).proportion_ci(CONFIDENCE, "wilson")
+    return float(low), float(high)

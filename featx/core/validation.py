@@ -19,13 +19,13 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
 
 def check_positive(name: str, value: Any) -> None:
     """Raise OptionError unless `value` is a positive finite number."""
-    if not (isinstance(value, numbers.Real) and 0 < float(value) < math.inf):
+    if not (_is_finite(value) and float(value) > 0):
         raise _refused(name, value, "a positive number")
 
 
 def check_range(name: str, value: Any, below: float = math.inf, *, inclusive: bool = False) -> None:
     """Raise OptionError unless `value` is a number from 0 to less than `below`, or to `below` itself if `inclusive`."""
-    fits = isinstance(value, numbers.Real) and (0 <= float(value) < below or (inclusive and float(value) == below))
+    fits = _is_finite(value) and (0 <= float(value) < below or (inclusive and float(value) == below))
     if not fits:
         raise _refused(name, value, f"a number from 0 to {'' if inclusive else 'less than '}{below}")
 
@@ -58,11 +58,19 @@ def check_path(name: str, value: object, expected: str) -> None:
         raise _refused(name, value, expected)
 
 
+def _is_finite(value: Any) -> bool:
+    """Tell whether a value is a number that a float can be: whole ones may be too large."""
+    try:
+        return isinstance(value, numbers.Real) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def checked_numbers(name: str, values: Any) -> tuple[float, ...]:
     """Return several numbers as a tuple of floats; OptionError for one alone, and for what is none."""
     try:
         found = None if isinstance(values, (str, bytes)) else tuple(float(value) for value in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = None
     if found is None:
         hint = f"give a tuple: ({values},)" if isinstance(values, numbers.Real) else ""

@@ -26,12 +26,18 @@ from featx.data.arrays import ArraySource
 from featx.data.dataset_arrays import ARRAY_SETS, ArraySet
 from featx.data.dataset_images import IMAGE_SETS, read_rows
 from featx.data.dataset_rows import check_rows
-from featx.data.download import fetch_all
+from featx.data.download import all_here, fetch_all
 from featx.data.files import FolderFiles
 from featx.data.folder_layout import Layout
 from featx.errors import FeatxError, SourceError
 
 T = TypeVar("T")
+
+
+def is_here(name: str) -> bool:
+    """Tell whether a source can be opened without a download: a data set whose files are there, or anything else."""
+    chosen = ARRAY_SETS.get(name) or IMAGE_SETS.get(name)
+    return chosen is None or all_here(chosen.remotes, data_folder())
 
 
 def open_arrays(name: str, memo: Memo | None, progress: Progress) -> dict[str, ArraySource]:

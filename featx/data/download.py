@@ -99,6 +99,16 @@ def fetch_all(
             raise type(exc)(exc.message, "make room, or point FEATX_DATA elsewhere") from exc
 
 
+def all_here(remotes: Sequence[Remote], root: Path) -> bool:
+    """Tell whether `fetch_all` would find a data set's files, and download none."""
+    folders = [(remote, Path(os.path.normpath(root / remote.folder))) for remote in remotes]
+    return all(
+        (folder / remote.name).is_file()
+        or (bool(remote.unpacked) and all((folder / made).exists() for made in remote.unpacked))
+        for remote, folder in folders
+    )
+
+
 def _download(name: str, remote: Remote, path: Path, progress: Progress) -> None:
     reasons = []
     for url in remote.urls:

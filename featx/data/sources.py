@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from featx.cache.memo import Memo
@@ -18,10 +19,24 @@ from featx.data.source import FileSource, JoinedSource, Source, at_bits
 from featx.data.splits import check_split, subsample
 from featx.errors import FeatxWarning, OptionError, SourceError, suggest
 
-__all__ = ["FileSource", "JoinedSource", "Source", "at_bits", "is_image_file", "is_list", "load_source", "load_splits"]
+__all__ = [
+    "FileSource",
+    "JoinedSource",
+    "Source",
+    "at_bits",
+    "is_image_file",
+    "is_list",
+    "load_source",
+    "load_splits",
+    "thin_splits",
+]
 
 COMPRESSED = (".tgz", ".gz", ".tbz2", ".bz2", ".txz", ".xz", ".zst")
 """Endings of files that are packed as a whole, archives among them."""
+
+
+LEARNT = ("train", "all")
+"""Splits to learn from."""
 
 
 def is_list(spec: str | os.PathLike[str]) -> bool:
@@ -80,12 +95,8 @@ def load_splits(
     if split is not None:
         check_split(split, splits)
         splits = {split: splits[split]}
-    learnt = (split,) if split else ("train", "all")
-    chosen = {s: _thinned(source, limit, per_class if s in learnt else None, seed) for s, source in splits.items()}
-    filled = {s: source for s, source in chosen.items() if len(source)}
-    if not filled:
-        raise SourceError(f"{name} has no images in {', '.join(splits)}", "check the file")
-    return filled
+    learnt = (split,) if split else LEARNT
+    return thin_splits(name, splits, limit=limit, per_class=per_class, seed=seed, learnt=learnt)
 
 
 def _opened(name: str, root: str | os.PathLike[str] | None, memo: Memo | None, progress: Progress) -> Splits:
@@ -166,6 +177,40 @@ def load_source(
     )
     parts = list(found.values())
     return parts[0] if len(parts) == 1 else JoinedSource(parts)
+
+
+def thin_splits(
+    name: str,
+    splits: Splits,
+    *,
+    limit: int | None = None,
+    per_class: int | None = None,
+    seed: int = 0,
+    learnt: Sequence[str] = LEARNT,
+) -> dict[str, Source]:
+    """Return a source's splits that have rows, with as few rows as `load_splits` takes of them.
+
+    Parameters
+    ----------
+    name : str
+        Of the source, for errors.
+    splits : mapping of str to Source
+        By name.
+    limit, per_class, seed : int
+        As `load_splits`.
+    learnt : sequence of str
+        The splits that `per_class` is for.
+
+    Raises
+    ------
+    SourceError
+        There are no rows.
+    """
+    chosen = {s: _thinned(source, limit, per_class if s in learnt else None, seed) for s, source in splits.items()}
+    filled = {s: source for s, source in chosen.items() if len(source)}
+    if not filled:
+        raise SourceError(f"{name} has no images in {', '.join(splits)}", "check the file")
+    return filled
 
 
 def _thinned(source: Source, limit: int | None, per_class: int | None, seed: int) -> Source:

@@ -92,6 +92,8 @@ class Partition:
         By split, the rows that have no label and are in no part.
     limit, per_class : int or None
         How many rows the seed chose of the source before, see `featx.data.sources.load_splits`.
+    root : str or None
+        The folder that a list's paths were said to be relative to.
     """
 
     train: Part
@@ -101,6 +103,7 @@ class Partition:
     unlabelled: Mapping[str, int] = field(default_factory=dict)
     limit: int | None = None
     per_class: int | None = None
+    root: str | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -239,7 +239,7 @@ class HookedRows(nn.Module):
         paths = {read.path for _, read, _ in self._reads}
         with _until_enough(), hooked(self.network, before, after, paths):
             self.network(x)
-        lost = [str(spec) for spec, _, _ in self._reads if spec not in rows or len(rows[spec]) != len(x)]
+        lost = [str(spec) for spec, _, _ in self._reads if spec not in rows or rows[spec].shape[0] != x.shape[0]]
         if lost:
             raise FeatureError(
                 f"layer {first_few(lost)} was not run once an image: the network goes another way for these images",

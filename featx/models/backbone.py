@@ -50,12 +50,13 @@ class Backbone(NetworkFacts):
         Where that code is: an absolute path or a module, and the factory.
     held, base : TrainedRun or None, Backbone or None
         The training run that it is of, and what that run's head stands on, where the run keeps its head alone.
-    asked : BackboneConfig
+    asked_as, asked : str, BackboneConfig
         As what it was looked up, for the record.
     """
 
     held: TrainedRun | None = None
     base: Backbone | None = None
+    asked_as: str = ""
     asked: BackboneConfig = field(default_factory=BackboneConfig)
 
     def module(self) -> nn.Module:

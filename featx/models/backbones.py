@@ -110,7 +110,7 @@ def look_up(name: str, how: BackboneConfig, channels: int | None, memo: Memo | N
     OptionError, WeightsError, CorruptStoreError
         As `resolve`.
     """
-    weights, stem, size = how.weights, how.stem, how.size
+    asked_as, weights, stem, size = name, how.weights, how.stem, how.size
     held = check(name, how, memo)
     name = ALIASES.get(name, name)
     if held is not None and weights.startswith(DRAWN):
@@ -119,7 +119,7 @@ def look_up(name: str, how: BackboneConfig, channels: int | None, memo: Memo | N
         found = look_up_held(held, memo, resolve)
     else:
         found = _look_up(name, weights, stem, channels, size, memo)
-    return replace(found, preprocess=adjusted(found.preprocess, how), asked=how)
+    return replace(found, preprocess=adjusted(found.preprocess, how), asked_as=asked_as, asked=how)
 
 
 def check(name: str, how: BackboneConfig, memo: Memo | None) -> TrainedRun | None:

@@ -113,7 +113,7 @@ def _check_origin(found: Recorded) -> None:
 def _put_back(base: Recorded) -> str:
     place = base.kept or base.named_file
     if place:
-        return f"put them back at {place}; `featx predict` alone takes them from elsewhere, with --weights FILE"
+        return f"put them back at {place}, or give `featx predict` or `featx export` --weights FILE where they lie now"
     return f"put {base.weights} back" if is_run(base.weights) else f"run the command of run {base.run} again"
 
 

@@ -129,11 +129,11 @@ def _scaled(config: FitConfig, classifier: Any) -> Pipeline:
 
 
 def score_classifier(head: str, model: Any, X: Any, y: NDArray[np.int64], n_classes: int) -> Scores:
-    """Score a fitted classifier whose classes are numbers below `n_classes`; loss and probabilities may be NaN."""
+    """Score a fitted classifier whose classes are numbers below `n_classes`; what needs probabilities may be NaN."""
     if HEADS[head].is_probabilistic:
         return score(full_logits(model, X, n_classes), y, n_classes)
     found = score(np.eye(n_classes)[model.predict(X)], y, n_classes)
-    return replace(found, loss=math.nan, probability=np.full(len(found.predicted), np.nan))
+    return replace(found, loss=math.nan, top5=math.nan, probability=np.full(len(found.predicted), np.nan))
 
 
 def linear_parts(model: Any) -> tuple[Floats, Floats] | None:

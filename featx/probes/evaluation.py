@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from featx.core.metrics import Scores
+from featx.core.metrics import SCALARS, Scores
 from featx.core.statistics import summary
 from featx.errors import SourceError
 from featx.probes.classifiers import make_classifier, score_classifier
@@ -44,7 +44,7 @@ class HeadFit:
         for a sweep its ``origin``. Empty where nothing was chosen.
     draws : dict
         Of ``shots``: by part the accuracies of all draws (``values``), their mean, standard deviation and 95 %
-        interval. Empty otherwise; model and confusion are the first draw's, accuracy and loss the means.
+        interval. Empty otherwise; model and confusion are the first draw's, accuracy and the other scores the means.
     """
 
     model: Any
@@ -155,8 +155,10 @@ def _few_labels(data: Data, config: FitConfig, n_classes: int, device: str) -> H
     for part, first in fits[0][1].items():
         values = [scores[part].accuracy for _, scores in fits]
         draws[part] = {"values": values, **summary(values)}
-        loss = float(np.mean([scores[part].loss for _, scores in fits]))
-        means[part] = replace(first, accuracy=float(np.mean(values)), loss=loss)
+        told: dict[str, Any] = {
+            name: float(np.mean([getattr(scores[part], name) for _, scores in fits])) for name in SCALARS
+        }
+        means[part] = replace(first, **told)
     return HeadFit(fits[0][0], means, config, seconds, draws=draws)
 
 

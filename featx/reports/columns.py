@@ -13,6 +13,7 @@ from featx.reports.rows import (
     decimal,
     is_number,
     line_text,
+    mark_of,
     options_of,
     part_of,
     seconds_text,
@@ -53,7 +54,8 @@ class Score(Column):
 
     def text(self, row: Row) -> str:
         """Return a row's cell."""
-        return decimal(self.read(row), part_of(row, f"{self._name}_interval", self._part))
+        shown = decimal(self.read(row), part_of(row, f"{self._name}_interval", self._part))
+        return shown and shown + mark_of(row, self._part)
 
 
 class Interval(Column):
@@ -112,6 +114,10 @@ _NAMES = (
     *("init_head", "C", "k", "sweep", "shots"),
 )
 PARTS = ("train", "val", "test")
+OTHER_SCORES = {"top5": "top-5", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
+SCORES = {"accuracy": "accuracy", "loss": "loss", **OTHER_SCORES}
+"""Their columns, which a part's name begins, by what records call them."""
+
 MEASURED: dict[str, Column] = {
     "train accuracy": Score("accuracy", "train"),
     "val accuracy": Score("accuracy", "val"),
@@ -147,13 +153,22 @@ ON_REQUEST: dict[str, Column] = {
     "created": _field("created", words=True),
     "val loss": Score("loss", "val"),
     "train loss": Score("loss", "train"),
-    **{f"{part} {name} interval": Interval(name, part) for name in ("accuracy", "loss") for part in PARTS},
+    **{f"{part} {shown}": Score(name, part) for name, shown in OTHER_SCORES.items() for part in PARTS},
+    **{f"{part} {shown} interval": Interval(name, part) for name, shown in SCORES.items() for part in PARTS},
 }
 """Columns that a table has where they are asked for."""
 
 
+BALANCED, UNEVEN = "test balanced accuracy", 0.02
+"""Shown unasked where it is so far from accuracy."""
+
+
 def filled(rows: Sequence[Row]) -> dict[str, Column]:
-    """Return the columns that any of the rows fills; of options, those that differ."""
+    """Return the columns that any of the rows fills; of options, those that differ.
+
+    Balanced accuracy is one of them where it tells something else than accuracy: where classes differ in their rows
+    and in how well they are found.
+    """
     varied = varied_options(rows)
     left_out = {*OPTIONS} - {*varied}
     new = {name: _other(name, rows) for name in varied if name not in COLUMNS}
@@ -161,7 +176,13 @@ def filled(rows: Sequence[Row]) -> dict[str, Column]:
     for name, column in COLUMNS.items():
         every |= new if name == "columns" else {}  # after the other options
         every[name] = column
+        every |= {BALANCED: ON_REQUEST[BALANCED]} if name == "test accuracy" and any(map(_is_uneven, rows)) else {}
     return {n: column for n, column in every.items() if n not in left_out and any(column.text(row) for row in rows)}
+
+
+def _is_uneven(row: Row) -> bool:
+    plain, balanced = (part_of(row, name, "test") for name in ("accuracy", "balanced_accuracy"))
+    return is_number(plain) and is_number(balanced) and abs(plain - balanced) > UNEVEN
 
 
 def with_intervals(columns: Mapping[str, Column], rows: Sequence[Row]) -> dict[str, Column]:

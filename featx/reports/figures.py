@@ -14,9 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy.stats import binomtest
 
-from featx.core.statistics import CONFIDENCE
+from featx.core.statistics import wilson_interval as wilson_interval  # looked for here, too
 from featx.errors import FeatxWarning
 
 COLOURS = {"fit": "#4477aa", "train": "#cc6677"}
@@ -230,9 +229,3 @@ def saved(figure: Figure, kind: str) -> bytes:
         said = "the figure's font lacks some characters of these names and shows them as boxes"
         warnings.warn(said, FeatxWarning, stacklevel=3)
     return picture.getvalue()
-
-
-def wilson_interval(share: float, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share seen in n trials (Wilson, 1927)."""
-    low, high = binomtest(round(share * n), n).proportion_ci(CONFIDENCE, "wilson")
-    return float(low), float(high)

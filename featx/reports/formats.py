@@ -7,15 +7,21 @@ keeps them as given.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from featx.core.csv_cells import csv_line
+from featx.reports.check import Check, check_lines, check_text, marked
 from featx.reports.columns import MEASURED, Column, Row, chosen, filled, with_intervals
 from featx.reports.confusion import Confusion, fits, said_of
 from featx.reports.rows import TEXT_WIDTH, by_name, line_text, to_text
 from featx.reports.tables import GAP, LATEX, MARKDOWN, Cells, escaped, latex_table, markdown_table, text_table
+
+if TYPE_CHECKING:
+    from featx.core.run_folder import Run
 
 NUMBER = "#"
 """Head of the column that numbers the rows of a table in several pieces."""
@@ -69,20 +75,21 @@ LATEX_PAGE = Page(66, 2.4)
 TEXT_PAGE = Page(TEXT_WIDTH + GAP, GAP)
 
 
-def to_markdown(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
-    """Return rows as Markdown; `names` are the columns, else those that tell anything."""
-    rows = by_name(rows)
+def to_markdown(rows: Sequence[Row], names: Sequence[str] | None = None, checks: Sequence[Check] = ()) -> str:
+    """Return rows as Markdown; `names` are the columns, else those that tell anything, with the checks below."""
+    rows = by_name(marked(rows, checks))
     if names is not None:
         return markdown_table(*_cells(chosen(names, rows), rows))
     above, columns = _parted(filled(rows), rows, (RUN,))
     said = [escaped(line, MARKDOWN) + "\n" for line in _said(above, rows)]
     tables = [markdown_table(*_cells(piece, rows)) for piece in MARKDOWN_PAGE.pieces(columns, rows)]
-    return "\n".join([*(["".join(said)] if said else []), *tables])
+    below = [_filled(escaped(check_text(check), MARKDOWN), first="- ", more="  ") for check in checks]
+    return "\n".join([*(["".join(said)] if said else []), *tables, *(["".join(below)] if below else [])])
 
 
-def to_latex(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
-    """Return rows as LaTeX tabulars of the package booktabs; runs are named in comments, unless asked for."""
-    rows = by_name(rows)
+def to_latex(rows: Sequence[Row], names: Sequence[str] | None = None, checks: Sequence[Check] = ()) -> str:
+    """Return rows as LaTeX tabulars of the package booktabs, the checks below; runs are named in comments."""
+    rows = by_name(marked(rows, checks))
     if names is not None:
         return latex_table(*_cells(chosen(names, rows), rows))
     above, columns = _parted({n: c for n, c in filled(rows).items() if n != RUN}, rows, ())
@@ -91,7 +98,9 @@ def to_latex(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
     runs = [f"% {line_text(row.get(RUN))}" for row in rows]
     pieces = LATEX_PAGE.pieces(columns, rows)
     tables = [latex_table(*_cells(piece, rows), [] if i else runs) for i, piece in enumerate(pieces)]
-    return "".join(said) + "\\par\\medskip\n".join(tables)
+    words = [escaped(check_text(check), LATEX).replace("--", "-{}-") for check in checks]  # no dash, but an option
+    below = [_filled(rf"\noindent {line}\par") for line in words]
+    return "".join(said) + "\\par\\medskip\n".join(tables) + "".join(["\\par\\medskip\n", *below] if below else [])
 
 
 def to_csv(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
@@ -112,6 +121,12 @@ def values(rows: Sequence[Row], names: Sequence[str]) -> list[dict[str, Any]]:
     """Return the values of chosen columns, by name, and of a score over seeds its interval too."""
     columns = with_intervals(chosen(names, rows), rows)
     return [{name: column.read(row) for name, column in columns.items()} for row in rows]
+
+
+def _filled(text: str, first: str = "", more: str = "") -> str:
+    """Return a text as lines of a page; long words stay whole, since they may be cut within an escape."""
+    wrap = textwrap.TextWrapper(TEXT_WIDTH, first, more, break_long_words=False, break_on_hyphens=False)
+    return wrap.fill(text) + "\n"
 
 
 def _value(column: Column, row: Row) -> Any:
@@ -157,19 +172,33 @@ def _cells(columns: Columns, rows: Sequence[Row]) -> Cells:
 class Format(Protocol):
     """How reports are written."""
 
-    def runs(self, rows: Sequence[Row], names: Sequence[str] | None) -> str:
-        """Return rows side by side; `names` are the columns, else those that the format chooses."""
+    def runs(self, rows: Sequence[Row], names: Sequence[str] | None, checks: Sequence[Check] = ()) -> str:
+        """Return rows side by side; `names` are the columns, else those that the format chooses.
+
+        Below them stands what is doubtful, `checks`, but where the format is for programs, or columns are named.
+        """
 
     def confusion(self, found: Confusion) -> str:
         """Return a confusion matrix and recall by class."""
 
 
+@runtime_checkable
+class Whole(Format, Protocol):
+    """A format that shows more of runs than their rows."""
+
+    def whole(self, runs: Sequence[Run], home: Path, names: Sequence[str] | None) -> str:
+        """Return a report of runs, those without a record among them, which it names; `names` are its columns."""
+
+
 class Text:
     """Lines of at most 80 characters, where names are no longer than that."""
 
-    def runs(self, rows: Sequence[Row], names: Sequence[str] | None) -> str:
+    def runs(self, rows: Sequence[Row], names: Sequence[str] | None, checks: Sequence[Check] = ()) -> str:
         """See `Format`."""
-        return to_text(rows) if names is None else to_columns(rows, names)
+        if names is not None:
+            return to_columns(rows, names)
+        below = check_lines(checks)
+        return to_text(marked(rows, checks)) + "".join(f"{line}\n" for line in ["", *below] if below)
 
     def confusion(self, found: Confusion) -> str:
         """See `Format`; a matrix that is too wide is left out, which is said."""
@@ -182,9 +211,9 @@ class Text:
 class Markdown:
     """Tables in Markdown."""
 
-    def runs(self, rows: Sequence[Row], names: Sequence[str] | None) -> str:
+    def runs(self, rows: Sequence[Row], names: Sequence[str] | None, checks: Sequence[Check] = ()) -> str:
         """See `Format`."""
-        return to_markdown(rows, names)
+        return to_markdown(rows, names, checks)
 
     def confusion(self, found: Confusion) -> str:
         """See `Format`."""
@@ -194,9 +223,9 @@ class Markdown:
 class Latex:
     """Tabulars of the package booktabs."""
 
-    def runs(self, rows: Sequence[Row], names: Sequence[str] | None) -> str:
+    def runs(self, rows: Sequence[Row], names: Sequence[str] | None, checks: Sequence[Check] = ()) -> str:
         """See `Format`."""
-        return to_latex(rows, names)
+        return to_latex(rows, names, checks)
 
     def confusion(self, found: Confusion) -> str:
         """See `Format`."""
@@ -206,7 +235,7 @@ class Latex:
 class Csv:
     """A line a run, or a class, numbers in full."""
 
-    def runs(self, rows: Sequence[Row], names: Sequence[str] | None) -> str:
+    def runs(self, rows: Sequence[Row], names: Sequence[str] | None, checks: Sequence[Check] = ()) -> str:
         """See `Format`."""
         return to_csv(rows, names)
 
@@ -217,5 +246,27 @@ class Csv:
         return "".join([csv_line(heads), *(csv_line([*about, *counts]) for *about, counts in lines)])
 
 
-FORMATS: dict[str, Format] = {"text": Text(), "md": Markdown(), "latex": Latex(), "csv": Csv()}
+class Html:
+    """One self-contained file for a browser, as a `Whole`; of rows alone the table, its answer and figures of cost."""
+
+    def runs(self, rows: Sequence[Row], names: Sequence[str] | None, checks: Sequence[Check] = ()) -> str:
+        """See `Format`."""
+        from featx.reports.html.page import table_page  # figures, scipy
+
+        return table_page(rows, names, checks)
+
+    def whole(self, runs: Sequence[Run], home: Path, names: Sequence[str] | None) -> str:
+        """See `Whole`."""
+        from featx.reports.html.page import page
+
+        return page(runs, home=home, columns=names)
+
+    def confusion(self, found: Confusion) -> str:
+        """See `Format`."""
+        from featx.reports.html.page import confusion_page
+
+        return confusion_page(found)
+
+
+FORMATS: dict[str, Format] = {"text": Text(), "md": Markdown(), "latex": Latex(), "csv": Csv(), "html": Html()}
 """By what ``--format`` calls them."""

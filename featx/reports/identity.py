@@ -12,20 +12,21 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from featx.core.hashing import digest_of
+from featx.core.hashing import digest_of_foreign
 from featx.core.specs import BackboneConfig, ExtractConfig, PreprocessSpec
 from featx.probes.config import FitConfig, idle_options
 from featx.training.config import TrainConfig
 
 Record = Mapping[str, Any]
 
-NAMES = ("id", "run", "path", "created", "command", "identity", "weights_file", "origin", "held", "kept")
+NAMES = ("id", "run", "path", "created", "command", "identity", "weights_file", "origin", "held", "kept", "asked")
 """Where a run and its files lie, and when it was made."""
 
 NETWORK = ("seed", "backbone", "weights", "init_head")
 """Said by a row itself: what they mean depends on other runs (see `featx.reports.over_seeds`)."""
 
 FOUND = (
+    *("top5", "balanced_accuracy", "macro_f1"),
     *("accuracy", "loss", "confusion", "images", "rows", "shared_with_test", "skipped", "model_classes", "search"),
     *("draw_scores", "converged", "gradient_norm", "objective", "objective_gap", "n_iter", "columns", "bytes", "keys"),
     *("computed", "reused", "notes", "parameters", "parameter_bytes", "best_epoch", "history", "cached", "seconds"),
@@ -82,7 +83,7 @@ def leaves(recipe: Record) -> dict[str, Any]:
 def _leaves(recipe: Record) -> Iterator[tuple[str, Any]]:
     for name, value in recipe.items():
         if name in ("fingerprints", "labels"):
-            yield name, digest_of(value)[:8]
+            yield name, digest_of_foreign(value)[:8]
         elif not isinstance(value, Mapping):
             yield name, _shown(value)
         elif name == "splits":
@@ -143,7 +144,7 @@ def _data(record: Record) -> dict[str, Any]:
     return {
         "source": record.get("source"),
         "n": _n_rows(record),
-        "classes": digest_of(classes) if isinstance(classes, list) else classes,
+        "classes": digest_of_foreign(classes) if isinstance(classes, list) else classes,
         **thinned,
         **{name: None if drawn else record.get(name) for name in ("fingerprints", "labels")},
     }

@@ -8,8 +8,8 @@ from typing import Any
 
 from featx.core.backbone_names import DRAWN, RUN
 from featx.core.run_folder import by_time
-from featx.core.statistics import summary
 from featx.data.missing_classes import all_missing, missing_of
+from featx.reports.columns import SCORES
 from featx.reports.rows import is_number, line_text, part_of
 
 Row = Mapping[str, Any]
@@ -17,25 +17,32 @@ Row = Mapping[str, Any]
 NETWORKS = ("backbone", "weights", "init_head")
 """What other runs may have trained."""
 
-SCORES = ("accuracy", "loss")
-"""What has intervals."""
+LARGEST = 1e100
+"""No number that a run measures is as large, and the squares of those below have a float."""
 
 
 def over_seeds(rows: Sequence[Row], others: Iterable[Row] = ()) -> list[dict[str, Any]]:
     """Return one row for all runs that differ in their seed only, in the order of the first of each.
 
     Everything else that their numbers depend on is the same: see `featx.reports.identity`. Of several runs with the
-    same seed the newest counts; ``left_out`` names the rest. ``runs`` names those that count.
+    same seed the newest counts; ``left_out`` names the rest. ``runs`` names those that count, ``test_by_seed`` holds
+    their test accuracies.
 
-    Seconds and scores are means; ``accuracy_interval`` and ``loss_interval`` hold Student's 95 % intervals by part
-    (see `featx.core.statistics.summary`), and are missing where there is one run. Networks that other runs trained
-    count as the same where those runs differ in their seed only; `others` are runs that are looked at for that alone.
+    Seconds and scores are means; ``accuracy_interval``, ``loss_interval`` and those of the other scores hold
+    Student's 95 % intervals by part (see `featx.core.statistics.summary`), and are missing where there is one run.
+    Networks that other runs trained count as the same where those runs differ in their seed only; `others` are runs
+    that are looked at for that alone.
     """
     kind_of = _Kinds([*others, *rows]).of
     groups: dict[int, list[Row]] = {}
     for row in rows:
         groups.setdefault(kind_of[str(row["run"])], []).append(row)
     return [_together(group) for group in groups.values()]
+
+
+def one_row(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return one row, as `over_seeds` does, for runs of which the caller knows that they differ in their seed only."""
+    return _together(rows)
 
 
 class _Kinds:
@@ -121,14 +128,26 @@ def _frozen(value: Any) -> Hashable:
         return tuple(sorted((str(name), _frozen(part)) for name, part in value.items() if part is not None))
     if isinstance(value, (list, tuple)):
         return ("list", *map(_frozen, value))
-    return f"{value:.17g}" if is_number(value) else repr(value)
+    return f"{value:.17g}" if _is_finite(value) else repr(value)
+
+
+def _summary(values: Sequence[float]) -> dict[str, Any]:
+    from featx.core.statistics import summary  # scipy, which one run of each kind can do without
+
+    return summary(values)
+
+
+def _is_finite(value: Any) -> bool:
+    """Tell whether a value is a number to calculate with: whole numbers of JSON may be larger than any float."""
+    return is_number(value) and abs(value) < LARGEST
 
 
 def _together(group: Sequence[Row]) -> dict[str, Any]:
     counted = _once_a_seed(group)
     left_out = [str(row["run"]) for row in group if all(row is not other for other in counted)]
     row = _mean(counted) if len(counted) > 1 else dict(counted[0])
-    return {**row, "runs": [str(row["run"]) for row in counted], "left_out": left_out}
+    scores = {str(one.get("seed")): part_of(one, "accuracy", "test") for one in counted}
+    return {**row, "runs": [str(row["run"]) for row in counted], "left_out": left_out, "test_by_seed": scores}
 
 
 def _once_a_seed(group: Sequence[Row]) -> list[Row]:
@@ -158,8 +177,10 @@ def _common(values: Sequence[Any]) -> Any:
         return values[0]
     if all(isinstance(value, Mapping) for value in values):
         return _parts(values, "mean")
-    if all(map(is_number, values)):
-        return float(summary(values)["mean"])
+    if any(isinstance(value, Mapping) for value in values):
+        return None  # such as a score that the runs of earlier featx lack
+    if all(map(_is_finite, values)):
+        return float(_summary(values)["mean"])
     told = list(dict.fromkeys(line_text(value) for value in values if value is not None))
     return None if any(map(is_number, values)) else ", ".join(told)
 
@@ -169,4 +190,4 @@ def _parts(groups: Sequence[Any], what: str) -> dict[str, Any]:
     if not isinstance(groups[0], Mapping):
         return {}
     found = {part: [part_of({"of": group}, "of", part) for group in groups] for part in groups[0]}
-    return {part: summary(values)[what] for part, values in found.items() if all(map(is_number, values))}
+    return {part: _summary(values)[what] for part, values in found.items() if all(map(_is_finite, values))}

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from featx.core.backbone_names import RUN
 from featx.data.missing_classes import missing_lines, missing_of
 from featx.errors import first_few, printable
+from featx.reports.comparable import scored_on
 from featx.reports.identity import drawn_by_seed, leaves, recipe_of
 from featx.reports.tables import GAP, Head, table_lines, table_width
 
@@ -37,6 +38,7 @@ FIELDS = (
     "created",
     "source",
     "images",
+    "rows",
     "seed",
     "backbone",
     "weights",
@@ -53,10 +55,15 @@ FIELDS = (
     "epochs",
     "columns",
     "bytes",
+    "computed",
+    "reused",
     "parameters",
     "parameter_bytes",
     "accuracy",
     "loss",
+    "top5",
+    "balanced_accuracy",
+    "macro_f1",
     "seconds",
     "seconds_per_epoch",
     "inference",
@@ -66,10 +73,11 @@ FIELDS = (
     "weights_file",
     "recipe",
     "drawn_by_seed",
+    "scored_on",
 )
 """What a row takes from a run's record; None where the record has nothing.
 
-``recipe`` and ``drawn_by_seed``: see `featx.reports.identity`.
+``recipe`` and ``drawn_by_seed``: see `featx.reports.identity`; ``scored_on``: see `featx.reports.comparable`.
 """
 
 PATHS = ("source", "weights", "init_head")
@@ -113,6 +121,7 @@ def rows_of(runs: Iterable[Recorded]) -> list[dict[str, Any]]:
         own["missing_classes"] = missing_of(record)
         own["recipe"] = recipe_of(record)
         own["drawn_by_seed"] = drawn_by_seed(record)
+        own["scored_on"] = scored_on(record)
         rows.append({name: record.get(name) for name in FIELDS} | own)
     return rows
 
@@ -229,7 +238,12 @@ def _shared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _score(row: Mapping[str, Any], split: str) -> str:
-    return decimal(part_of(row, "accuracy", split), part_of(row, "accuracy_interval", split))
+    return decimal(part_of(row, "accuracy", split), part_of(row, "accuracy_interval", split)) + mark_of(row, split)
+
+
+def mark_of(row: Mapping[str, Any], part: str) -> str:
+    """Return what stands behind a row's test scores that are not to be compared: see `featx.reports.check.marked`."""
+    return str(row.get("mark") or "") if part == "test" else ""
 
 
 def _model(row: Mapping[str, Any], varied: Sequence[str]) -> str:

@@ -21,13 +21,14 @@ from featx.cache.store import FeatureStore
 from featx.core.outputs import write_output
 from featx.core.run_folder import MODEL_FILE
 from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec
+from featx.core.statistics import wilson_interval
 from featx.data.arrays import ArraySource
 from featx.data.sources import Source, load_source
 from featx.data.splits import Part, Partition, hold_out, subsample
 from featx.models.backbones import resolve
 from featx.probes.config import FitConfig
 from featx.probes.probe import fit_probe
-from featx.reports.figures import accuracy_bars, wilson_interval
+from featx.reports.figures import accuracy_bars
 from featx.runs.record import new_run, record_fit, record_train
 from featx.training.config import TrainConfig
 from featx.training.train import train

@@ -16,7 +16,7 @@ from featx.core.run_folder import MODEL_FILE, Run, Runs
 from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec, Progress, no_progress
 from featx.data.sources import Source, is_image_file, is_list, load_source
 from featx.data.splits import subsample
-from featx.errors import CorruptStoreError, FeatureError, OptionError, WeightsError, either
+from featx.errors import CorruptStoreError, FeatureError, FeatxError, OptionError, WeightsError, either
 from featx.extraction.inputs import as_source
 from featx.models.backbones import Backbone, resolve
 from featx.models.standing import look_up_held, look_up_recorded
@@ -86,7 +86,9 @@ def open_predictor(run: Run, memo: Memo, weights: str | None = None) -> Predicto
     try:
         open_kind = _fitted if record["kind"] == "fit" else _trained
         return open_kind(run, record, memo, weights)
-    except (KeyError, TypeError, IndexError) as exc:
+    except (LookupError, TypeError, ValueError, AttributeError) as exc:
+        if isinstance(exc, FeatxError):
+            raise
         raise CorruptStoreError(
             f"the record of run {run.id} is damaged: {type(exc).__name__}: {exc}", "run its command again"
         ) from exc
@@ -116,15 +118,29 @@ def _fitted(run: Run, record: dict[str, Any], memo: Memo, weights: str | None) -
         coef, intercept = (np.asarray(tensors[name], np.float64) for name in ("coef_", "intercept_"))
     except (SafetensorError, OSError) as exc:
         raise CorruptStoreError(f"{run.path / MODEL_FILE} is damaged: {exc}", "run its command again") from exc
-    classes = np.array(record["model_classes"], np.int64)
+    names, classes = _classes(record)
     if coef.ndim != 2 or intercept.shape != coef.shape[:1] or max(2, len(coef)) != len(classes):
         raise CorruptStoreError(f"{run.path / MODEL_FILE} does not match its record", "run its command again")
+    if record.get("normalize") not in (None, "l2"):
+        raise ValueError(f"normalize is {record['normalize']!r:.80}")
     model = LinearModel(coef, intercept, classes, record.get("normalize"))
     how = ExtractConfig(precision=record["extraction"]["precision"], dtype=record["extraction"]["dtype"])
     backbone = fitted_on(run, record, memo, weights=weights)
-    predictor = LinearPredictor(tuple(record["classes"]), backbone, LayerSpec.parse(record["layer"]), model, how)
+    predictor = LinearPredictor(names, backbone, LayerSpec.parse(record["layer"]), model, how)
     predictor.is_probabilistic = record.get("head", WITH_PROBABILITIES[0]) in WITH_PROBABILITIES
     return predictor
+
+
+def _classes(record: dict[str, Any]) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """Return the names of all classes, and which of them a fit was trained on, as a record must have them."""
+    names, trained = record["classes"], record["model_classes"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError("classes is no list of names")
+    if not isinstance(trained, list) or not all(type(number) is int for number in trained):
+        raise TypeError("model_classes is no list of whole numbers")
+    if sorted({*trained}) != trained or not {*trained} <= {*range(len(names))}:
+        raise ValueError(f"model_classes are {trained!s:.80}, expected ascending ones of 0 to {len(names) - 1}")
+    return tuple(names), np.array(trained, np.int64)
 
 
 def fitted_on(

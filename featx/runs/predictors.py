@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -32,8 +33,8 @@ class Predictor(ABC):
     ----------
     classes : tuple of str
         Class names, in the order of the logits.
-    preprocess : PreprocessSpec
-        What an image goes through.
+    backbone : Backbone
+        The network, and what an image goes through before it.
 
     Attributes
     ----------
@@ -46,9 +47,9 @@ class Predictor(ABC):
     is_probabilistic = True
     uses_device = True
 
-    def __init__(self, classes: tuple[str, ...], preprocess: PreprocessSpec) -> None:
+    def __init__(self, classes: tuple[str, ...], backbone: Backbone) -> None:
         self.classes = classes
-        self.preprocess = preprocess
+        self.backbone, self.preprocess = backbone, backbone.preprocess
 
     def logits(self, source: Source, config: ExtractConfig) -> Iterator[tuple[Batch, Logits]]:
         """Give each batch of a source and its logits of shape (m, n_classes); skipped images have rows without sense.
@@ -70,6 +71,10 @@ class Predictor(ABC):
         return load_batches(source, batches, self.preprocess, shape, workers=config.workers, on_error=config.on_error)
 
     @abstractmethod
+    def in_full_precision(self) -> Predictor:
+        """Return the same model, computing in fp32 on features that are kept as float32."""
+
+    @abstractmethod
     def _logits(
         self, source: Source, batches: Sequence[RowNumbers], config: ExtractConfig
     ) -> Iterator[tuple[Batch, Logits]]: ...
@@ -81,18 +86,24 @@ class LinearPredictor(Predictor):
     def __init__(
         self, classes: tuple[str, ...], backbone: Backbone, layer: LayerSpec, model: LinearModel, fitted: ExtractConfig
     ) -> None:
-        super().__init__(classes, backbone.preprocess)
-        self._backbone, self._layer, self._model, self._fitted = backbone, layer, model, fitted
+        super().__init__(classes, backbone)
+        self.layer, self.model, self.fitted = layer, model, fitted
         self.uses_device = not (layer == LayerSpec(PIXELS) and backbone.preprocess.views == Views())
+
+    def in_full_precision(self) -> LinearPredictor:
+        """See `Predictor`."""
+        found = copy.copy(self)
+        found.fitted = ExtractConfig()
+        return found
 
     def _logits(
         self, source: Source, batches: Sequence[RowNumbers], config: ExtractConfig
     ) -> Iterator[tuple[Batch, Logits]]:
-        config = replace(config, precision=self._fitted.precision, dtype=self._fitted.dtype)
+        config = replace(config, precision=self.fitted.precision, dtype=self.fitted.dtype)
         for batch, X in self._features(source, batches, config):
-            kept = check_and_cast(X, batch, source, self._layer, config)
+            kept = check_and_cast(X, batch, source, self.layer, config)
             full = np.full((len(kept), len(self.classes)), -np.inf)
-            full[:, self._model.classes] = self._model.logits(kept)
+            full[:, self.model.classes] = self.model.logits(kept)
             yield batch, full
 
     def _features(
@@ -104,8 +115,8 @@ class LinearPredictor(Predictor):
             return
         from featx.extraction.forward import Network  # torch
 
-        network = Network(self._backbone, image_shape(source, self.preprocess))
-        for batch, features, _ in activations(source, network, [self._layer], (), batches, config):
+        network = Network(self.backbone, image_shape(source, self.preprocess))
+        for batch, features, _ in activations(source, network, [self.layer], (), batches, config):
             yield batch, features[0]
 
 
@@ -113,8 +124,12 @@ class NetworkPredictor(Predictor):
     """The network of `featx train`."""
 
     def __init__(self, classes: tuple[str, ...], backbone: Backbone, whole: nn.Module, precision: str) -> None:
-        super().__init__(classes, backbone.preprocess)
-        self._whole, self._precision = whole, precision
+        super().__init__(classes, backbone)
+        self.whole, self.precision = whole, precision
+
+    def in_full_precision(self) -> NetworkPredictor:
+        """See `Predictor`."""
+        return NetworkPredictor(self.classes, self.backbone, self.whole, ExtractConfig.precision)
 
     def _logits(
         self, source: Source, batches: Sequence[RowNumbers], config: ExtractConfig
@@ -128,9 +143,9 @@ class NetworkPredictor(Predictor):
         from featx.models.torchvision_models import channels_last
 
         device = pick_device(config.device)
-        network, normalize = channels_last(placed(self._whole, device)), Normalize(self.preprocess).to(device)
+        network, normalize = channels_last(placed(self.whole, device)), Normalize(self.preprocess).to(device)
         for batch in self._loaded(source, batches, config):
-            with torch.inference_mode(), memory_errors("prediction"), arithmetic(device, self._precision):
+            with torch.inference_mode(), memory_errors("prediction"), arithmetic(device, self.precision):
                 x = normalize(torch.from_numpy(batch.pixels).to(device))
                 logits = logits_of(network(x), len(self.classes))[0].double().cpu().numpy()
             yield batch, logits

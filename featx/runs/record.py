@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from featx.core.device import processor_name
-from featx.core.hashing import digest_of
-from featx.core.metrics import Scores
+from featx.core.device import pick_device, processor_name
+from featx.core.metrics import SCALARS, Scores
 from featx.core.run_folder import Run, Runs
 from featx.core.run_locks import held
 from featx.core.specs import ExtractConfig, LayerSpec, Precision
@@ -26,10 +25,12 @@ from featx.data.missing_classes import missing_classes
 from featx.data.splits import Part, Partition
 from featx.extraction.benchmark import Timing
 from featx.models.backbones import Backbone
+from featx.models.content import digests_of
 from featx.models.families import versions
 from featx.probes.probe import ProbeResult
 from featx.reports.identity import label_digest
 from featx.reports.predictions import save_predictions
+from featx.runs.asked import asked_for
 from featx.runs.fit_record import fit_fields, layer_lines, save_model
 from featx.runs.kept_tensors import held_fields, keep_base, kept_tensors
 from featx.training.config import TrainConfig
@@ -68,14 +69,16 @@ def record_fit(
     result: ProbeResult,
     layers: Mapping[str, ProbeResult] | None = None,
     *,
+    identity: Mapping[str, Any] | None = None,
     keep_weights: bool = False,
 ) -> dict[str, Any]:
     """Write a fit's run and return its record.
 
     ``model.safetensors`` holds ``coef_`` (k, d) and ``intercept_`` (k,); ``model_classes`` of the record says
     which of ``classes`` each row of them is. Of few labels, model, confusion and test predictions are the first
-    draw's. Where several `layers` were fitted, the record is that of `layer`, and lists what was found of all. With
-    `keep_weights` the network's tensors lie beside the model, so that the run needs no other file.
+    draw's. Where several `layers` were fitted, the record is that of `layer`, and lists what was found of all. By its
+    `identity` (`featx.runs.fit_identity`) the run is found again, where the same is asked for. With `keep_weights` the
+    network's tensors lie beside the model, so that the run needs no other file.
     """
     if keep_weights:
         keep_base(run, backbone)
@@ -85,8 +88,10 @@ def record_fit(
         "layer": str(layer),
         **fit_fields(result),
         "seed": partition.seed,
+        "identity": digests_of(identity)[0] if identity is not None else None,
         "extraction": asdict(backbone.asked) | asdict(extraction),
         "layers": layer_lines(layers) if layers else None,
+        "device": str(pick_device(extraction.device)),
         "held": held_fields(backbone),
     }
     run.write(record)
@@ -120,7 +125,7 @@ def record_train(
         "augment": result.augmentation.kind,
         "standardize": True if config.mode == "frozen" else None,
         "notes": result.notes,
-        "identity": digest_of(identity_of(partition, backbone, config)),
+        "identity": digests_of(identity_of(partition, backbone, config))[0],
         "kept": kept,
         "held": held_fields(backbone),
         "best_epoch": result.best_epoch,
@@ -160,6 +165,7 @@ def _common(
         "run": run.id,
         "path": str(run.path),
         "source": partition.train.source.spec,
+        "asked": asked_for(partition, backbone),
         "classes": list(partition.classes),
         "images": int(scores["train"].confusion.sum()),
         "rows": {name: int(s.confusion.sum()) for name, s in scores.items()},
@@ -183,15 +189,14 @@ def _common(
         "views": str(backbone.preprocess.views) or None,
         "precision": precision,
         "seed": partition.seed,
-        "accuracy": {name: s.accuracy for name, s in scores.items()},
-        "loss": {name: s.loss for name, s in scores.items()},
+        **{scalar: {name: getattr(s, scalar) for name, s in scores.items()} for scalar in SCALARS},
         "confusion": {name: s.confusion for name, s in scores.items()},
         "versions": {
             "python": platform.python_version(),
             **{n: version(n) for n in _PROGRAMS},
             **versions(backbone.name),
         },
-        "hardware": {"machine": platform.machine(), "processors": os.cpu_count()},
+        "hardware": {"machine": platform.machine(), "processors": os.cpu_count(), "threads": torch.get_num_threads()},
     }
 
 

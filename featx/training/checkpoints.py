@@ -21,6 +21,7 @@ import torch
 from featx.core import atomic
 from featx.core.run_folder import MAX_RECORD_BYTES, Run
 from featx.errors import CorruptStoreError, OptionError, StoreError
+from featx.models.content import same
 
 CHECKPOINT_FILE = "checkpoint.json"
 SCHEMA = 2
@@ -145,7 +146,7 @@ class Checkpoints:
             return None
         document = read_checkpoint(self.run)
         differs = differences(document["identity"], self.identity)
-        if differs:
+        if differs and not same(document["identity"], self.identity):
             raise OptionError(
                 f"the checkpoint of run {self.run.id} is of another training: {differs}",
                 "give the options that it was begun with, or begin anew without --resume",

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from featx.core.hashing import digest_of
-from featx.core.run_folder import Run, Runs, jsonable
+from featx.core.run_folder import MODEL_FILE, Run, Runs, jsonable
 from featx.core.run_locks import LOCK_FILE, YOUNG_SECONDS, held
 from featx.data.splits import Partition
 from featx.errors import FeatureError, OptionError, StoreError
 from featx.models.backbones import Backbone
+from featx.models.content import content_of, digests_of, same
 from featx.training.checkpoints import Checkpoints, differences, folder_has_checkpoint, read_checkpoint
 from featx.training.config import TrainConfig
 from featx.training.direction import augmentation_of
@@ -59,21 +58,10 @@ class Job:
 
 def identity_of(partition: Partition, backbone: Backbone, config: TrainConfig) -> dict[str, Any]:
     """Return everything that a training's weights depend on, JSON-able, by the options' names."""
-    rows = hashlib.sha256()
-    for part in partition.parts().values():
-        rows.update(part.source.fingerprint().encode())
-        rows.update(part.rows.tobytes() + part.labels.tobytes())
     found: dict[str, Any] = jsonable(
         {
-            "source": partition.train.source.spec,
-            "rows": rows.hexdigest(),
-            "images": {name: len(part) for name, part in partition.parts().items()},
-            "classes": digest_of(list(partition.classes)),
-            "backbone": backbone.name,
-            "builder": backbone.options,
-            "weights": backbone.weights_sha256,
-            "code": backbone.code,
-            "preprocess": backbone.preprocess.as_dict(),
+            "source": partition.train.source.spec,  # for people: the rows are known by their content
+            **content_of(partition, backbone),
             **{name: value for name, value in asdict(config).items() if name not in HARMLESS},
             # As they are, whether they were given or are the mode's or the source's own.
             "lr": config.peak_lr,
@@ -188,15 +176,15 @@ class _Search:
         for run in self._runs.unfinished(KIND, self._command):
             with contextlib.suppress(StoreError):  # without a readable checkpoint nobody knows whose it is
                 other = read_checkpoint(run)["identity"]
-                if other == self._identity:
+                if same(other, self._identity):
                     if job := self._opened(run):
                         return job
                 elif all(other.get(name) == self._identity[name] for name in SUBJECT):
                     self.others.append(f"run {run.id} has other options: {differences(other, self._identity)}")
-        digest = digest_of(self._identity)
+        digests = digests_of(self._identity)
         for run in reversed(self._runs.list()):
             with contextlib.suppress(StoreError):
-                if run.read().get("identity") == digest:
+                if run.read().get("identity") in digests and (run.path / MODEL_FILE).is_file():
                     return Job(run, self._checkpoints(run), finished=True, resumed=True)
         return None
 

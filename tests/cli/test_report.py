@@ -110,7 +110,9 @@ def test_damaged_record_is_left_out_of_all_runs_and_is_an_error_when_named(featx
 
 def test_record_of_odd_types_is_shown_all_the_same(featx: Any, home: Path) -> None:
     write_run(home, IDS[0], accuracy=[1], seconds=None, C={"a": 1}, source=3, layer=["x"], images="many")
-    for style in ("text", "md", "json"):
+    record = write_run(home, IDS[1]) / "run.json"
+    record.write_text(record.read_text().replace("1.5", "1e999"))
+    for style in ("text", "md", "latex", "csv", "json"):
         assert featx("report", "--format", style).exit_code == 0
 
 
@@ -140,3 +142,19 @@ def test_curves_that_cannot_be_drawn_are_refused(featx: Any, runs: Any, tmp_path
     assert result.exit_code == 2
     assert re.search(said, result.stderr)
     assert not (tmp_path / name).exists()
+
+
+def test_what_is_doubtful_stands_below_the_table_and_in_the_document(featx: Any, featx_json: Any, home: Path) -> None:
+    write_run(home, IDS[0], layer="layer3:avg", shared_with_test=3)
+    write_run(home, IDS[1], mode="frozen", source="photos.zip")
+    for style in ("text", "md", "latex"):
+        shown = featx("report", "--format", style).stdout
+        assert "leaked-rows: " in shown, style
+        assert "not-comparable: " in shown, style
+    assert "leaked-rows" not in featx("report", "--format", "csv").stdout
+    assert "leaked-rows" not in featx("report", "--columns", "layer").stdout
+    _, document = featx_json("report")
+    assert {check["code"]: check["rows"] for check in document["checks"]} == {"not-comparable": [1], "leaked-rows": [0]}
+    assert all(check["says"] and check["remedy"] for check in document["checks"])
+    _, document = featx_json("report", "--columns", "layer")
+    assert set(document) == {"rows"}

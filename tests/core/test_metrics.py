@@ -12,7 +12,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    top_k_accuracy_score,
+)
 from sklearn.naive_bayes import GaussianNB
 
 from featx.core.metrics import LARGEST_LOSS, full_logits, score
@@ -113,3 +120,43 @@ def test_each_row_has_its_class_and_that_classes_probability() -> None:
     found = score([[0.0, math.log(3)], [5.0, -math.inf]], [0, 0], 2)
     assert found.predicted.tolist() == [1, 0]
     assert found.probability.tolist() == pytest.approx([0.75, 1.0])
+
+
+@pytest.mark.parametrize("k", [2, 6, 9])
+def test_balanced_accuracy_macro_f1_and_top5_are_scikit_learns(k: int) -> None:
+    logits, y = logits_and_labels(k)
+    scores = score(logits, y, k)
+    predicted = logits.argmax(1)
+    assert scores.balanced_accuracy == pytest.approx(balanced_accuracy_score(y, predicted), rel=1e-12)
+    assert scores.macro_f1 == pytest.approx(f1_score(y, predicted, average="macro", zero_division=0), rel=1e-12)
+    if k > 5:
+        assert scores.top5 == pytest.approx(top_k_accuracy_score(y, logits, k=5, labels=range(k)), rel=1e-12)
+
+
+def test_classes_without_rows_count_as_scikit_learn_counts_them() -> None:
+    # Class 1 has rows and is never predicted, class 2 is predicted and has none, class 3 has and is neither.
+    y, predicted = np.array([0, 0, 0, 1]), np.array([0, 2, 0, 0])
+    scores = score(np.eye(4)[predicted], y, 4)
+    with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
+        assert scores.balanced_accuracy == pytest.approx(balanced_accuracy_score(y, predicted)) == pytest.approx(1 / 3)
+    assert scores.macro_f1 == pytest.approx(f1_score(y, predicted, average="macro", zero_division=0))
+    assert scores.macro_f1 == pytest.approx((2 / 3 + 0 + 0) / 3)
+
+
+def test_top5_is_not_there_with_five_classes_or_fewer() -> None:
+    assert math.isnan(score(*logits_and_labels(5), 5).top5)
+    assert not math.isnan(score(*logits_and_labels(6), 6).top5)
+
+
+def test_equal_logits_count_for_the_first_five_classes() -> None:
+    tied = np.zeros((7, 7))
+    assert score(tied, np.arange(7), 7).top5 == pytest.approx(5 / 7)
+    one_above = tied + np.eye(7)[6]  # the last class is first: four places are left
+    assert score(one_above, np.arange(7), 7).top5 == pytest.approx(5 / 7)
+    assert score(one_above[:1], [4], 7).top5 == 0
+
+
+def test_a_class_ruled_out_is_not_among_the_best_five() -> None:
+    logits = [[0.0, -math.inf, -math.inf, -math.inf, -math.inf, -math.inf]]
+    assert score(logits, [1], 6).top5 == 0
+    assert score(logits, [0], 6).top5 == 1

@@ -38,8 +38,8 @@ def up_to_one(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("check", "fits", "wrong"),
     [
-        (check_positive, (1, 1e-300, np.float32(2), Fraction(1, 3)), (0, -1, math.inf, *NO_NUMBERS)),
-        (check_range, (0, 0.0, 1e300, np.int64(3)), (-1e-300, math.inf, *NO_NUMBERS)),
+        (check_positive, (1, 1e-300, np.float32(2), Fraction(1, 3)), (0, -1, math.inf, 10**400, *NO_NUMBERS)),
+        (check_range, (0, 0.0, 1e300, np.int64(3)), (-1e-300, math.inf, -(10**400), *NO_NUMBERS)),
         (below_one, (0, 0.999), (1, 2, *NO_NUMBERS)),
         (up_to_one, (0, 1, np.float64(1)), (math.nextafter(1, 2), -0.1, *NO_NUMBERS)),
         (check_count, (1, 10**30, np.int64(7)), (0, -1, 1.0, 2.5, *NO_NUMBERS)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -66,3 +67,12 @@ def test_standardised_ridge_is_ridge_on_scaled_columns() -> None:
     centred = scaled - scaled.mean(0)
     w = np.linalg.solve(centred.T @ centred + 50 * np.eye(8), centred.T @ (target - target.mean()))
     np.testing.assert_allclose(two["classifier"].coef_[0], w, atol=1e-4)
+
+
+@pytest.mark.parametrize(("head", "ranks"), [("softmax", True), ("lda", True), ("svm", False), ("ridge", False)])
+def test_heads_without_probabilities_have_no_top5(head: Any, ranks: bool) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((120, 8)).astype(np.float32), np.arange(120) % 6
+    found = score_classifier(head, make_classifier(FitConfig(head=head)).fit(X, y), X, y, 6)
+    assert math.isnan(found.top5) is not ranks
+    assert found.balanced_accuracy == pytest.approx(found.accuracy)  # as many rows of each class

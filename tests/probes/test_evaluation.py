@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import balanced_accuracy_score
 
 from featx.errors import OptionError, SourceError
 from featx.probes.config import RECIPES, SWEEPS, FitConfig
@@ -83,15 +84,18 @@ def test_neighbours_choose_k_on_the_validation_rows_unless_told() -> None:
 def test_few_labels_are_means_of_draws_with_an_interval() -> None:
     data = parts()
     found = fit_head(data, FitConfig(shots=4, draws=5, seed=3), 3)
-    values = []
+    values, balanced = [], []
     for draw in range(5):
         rows = draw_rows(data["train"][1], 4, [3, draw])
         X, y = (part[rows] for part in data["train"])
         assert np.bincount(y).tolist() == [4, 4, 4]
-        values.append(SoftmaxRegression(standardize=True).fit(X, y).score(*data["test"]))
+        model = SoftmaxRegression(standardize=True).fit(X, y)
+        values.append(model.score(*data["test"]))
+        balanced.append(balanced_accuracy_score(data["test"][1], model.predict(data["test"][0])))
     told = found.draws["test"]
     assert told["values"] == values
     assert found.scores["test"].accuracy == pytest.approx(np.mean(values))
+    assert found.scores["test"].balanced_accuracy == pytest.approx(np.mean(balanced))
     expected = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
     assert told["interval"] == pytest.approx(list(expected))
     again, other = (fit_head(data, FitConfig(shots=4, draws=5, seed=seed), 3) for seed in (3, 4))

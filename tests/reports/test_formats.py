@@ -9,7 +9,9 @@ import re
 import pytest
 from recorded import FIT, TRAIN, rows
 
+from featx.core.metrics import SCALARS
 from featx.errors import OptionError
+from featx.reports.columns import SCORES, available
 from featx.reports.formats import to_columns, to_csv, to_latex, to_markdown, values
 
 NASTY = 'a|b<script>&\n*x*_y_`[z](u)\\~^$%#{}"'
@@ -58,6 +60,14 @@ def test_what_is_the_same_for_all_stands_above_the_table() -> None:
 
 def test_scores_stay_in_the_table_where_they_are_the_same() -> None:
     assert [row["test accuracy"] for row in joined(to_markdown(rows(FIT, FIT)))] == ["0.8700", "0.8700"]
+
+
+def test_balanced_accuracy_is_shown_unasked_where_it_is_another_than_accuracy() -> None:
+    even, uneven = ({**FIT, "balanced_accuracy": {"test": value}, "macro_f1": {"test": 0.5}} for value in (0.86, 0.6))
+    assert "balanced" not in to_markdown(rows(even, FIT))
+    shown = joined(to_markdown(rows(even, {**uneven, "C": 1.0}, FIT)))
+    assert [row["test balanced accuracy"] for row in shown] == ["0.8600", "0.6000", ""]
+    assert "macro F1" not in to_csv(rows(uneven))
 
 
 def test_a_table_wider_than_a_page_goes_on_with_its_rows_numbered() -> None:
@@ -184,3 +194,8 @@ def test_every_line_of_latex_has_as_many_cells() -> None:
             align = line.rpartition("{")[2].rstrip("}")
         else:
             assert line.replace(r"\&", "").count("&") + 1 == len(align)
+
+
+def test_every_score_of_a_record_has_columns() -> None:
+    assert tuple(SCORES) == SCALARS
+    assert {f"{part} {name}" for part in ("train", "val", "test") for name in SCORES.values()} <= set(available([]))

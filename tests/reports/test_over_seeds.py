@@ -8,7 +8,7 @@ import pytest
 from recorded import FIT, TRAIN, rows
 from scipy import stats
 
-from featx.reports.formats import to_markdown
+from featx.reports.formats import to_columns, to_markdown, values
 from featx.reports.over_seeds import over_seeds
 from featx.reports.rows import to_text
 
@@ -19,17 +19,34 @@ def seeded(record: dict[str, Any], seed: int, accuracy: float, **changes: Any) -
 
 
 def test_scores_become_means_with_students_interval() -> None:
-    values = [0.8, 0.9, 0.85]
-    (row,) = over_seeds(rows(*(seeded(FIT, seed, value) for seed, value in enumerate(values))))
+    scores = [0.8, 0.9, 0.85]
+    (row,) = over_seeds(rows(*(seeded(FIT, seed, value) for seed, value in enumerate(scores))))
     assert row["run"] == "3 runs"
     assert row["seed"] == "0, 1, 2"
     assert row["accuracy"]["test"] == pytest.approx(0.85)
     assert row["seconds"]["total"] == pytest.approx(10.0)
-    expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    expected = stats.ttest_1samp(scores, 0.0).confidence_interval(0.95)
     assert row["accuracy_interval"]["test"] == pytest.approx([expected.low, expected.high])
     half = (expected.high - expected.low) / 2
     assert f"0.8500 ± {half:.4f}" in to_text([row])
     assert f"0.8500 ± {half:.4f}" in to_markdown([row])
+
+
+def test_the_other_scores_have_means_and_intervals_too_where_every_run_has_them() -> None:
+    scores = {"top5": {"test": None}, "balanced_accuracy": {"test": 0.5}, "macro_f1": {"test": 0.25}}
+    told = [seeded(FIT, 0, 0.8, **scores), seeded(FIT, 1, 0.8, **{**scores, "macro_f1": {"test": 0.75}})]
+    (row,) = over_seeds(rows(*told))
+    assert row["macro_f1"]["test"] == pytest.approx(0.5)
+    assert row["macro_f1_interval"]["test"][0] < 0.5 < row["macro_f1_interval"]["test"][1]
+    assert row["balanced_accuracy_interval"]["test"] == pytest.approx([0.5, 0.5])
+    columns = ["test macro F1", "test top-5", "test balanced accuracy"]
+    assert to_columns([row], columns).splitlines()[1].split()[:2] == ["0.5000", "±"]
+    assert values([row], columns)[0]["test top-5"] is None
+    older = seeded(FIT, 2, 0.8)  # of a featx that did not have them
+    for order in ([*told, older], [older, *told]):
+        (mixed,) = over_seeds(rows(*order))
+        assert mixed["accuracy"]["test"] == pytest.approx(0.8)
+        assert values([mixed], columns)[0]["test macro F1"] is None
 
 
 def test_a_seed_counts_once_by_its_newest_run() -> None:

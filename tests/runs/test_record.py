@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SHARED = {
     *("run", "path", "source", "classes", "images", "rows", "splits", "fingerprints", "shared_with_test", "backbone"),
     *("weights", "weights_sha256", "preprocess", "precision", "seed", "accuracy", "loss", "confusion", "versions"),
-    *("hardware", "seconds", "parameters", "kind", "command", "created", "id"),
+    *("hardware", "seconds", "parameters", "kind", "command", "created", "id", "top5", "balanced_accuracy", "macro_f1"),
 }
 OF_FIT = SHARED | {
     *("layer", "C", "standardize", "fit_intercept", "tol", "max_iter", "converged", "gradient_norm", "objective"),
@@ -124,6 +124,9 @@ def test_training_is_recorded_whole(tmp_path: Path) -> None:
     assert record["parameters"] == result.parameters
     assert record["best_epoch"] == result.best_epoch
     assert record["accuracy"] == {n: s.accuracy for n, s in result.scores.items()}
+    assert record["top5"] == {n: s.top5 for n, s in result.scores.items()}
+    assert record["balanced_accuracy"] == {n: s.balanced_accuracy for n, s in result.scores.items()}
+    assert record["macro_f1"] == {n: s.macro_f1 for n, s in result.scores.items()}
     assert record["history"] == result.history
     json.dumps(record, allow_nan=False)
     assert {p.name for p in path.iterdir()} == {

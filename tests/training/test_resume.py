@@ -15,12 +15,13 @@ import pytest
 import torch
 from drawn import drawn, parts, some_digits
 
-from featx.core.run_folder import RECORD_FILE, Runs
+from featx.core.run_folder import MODEL_FILE, RECORD_FILE, Runs
 from featx.core.run_locks import held
 from featx.core.specs import Progress, no_progress
 from featx.data.splits import Partition
 from featx.errors import FeatureError, OptionError
 from featx.models.backbones import Backbone, resolve
+from featx.models.content import digests_of
 from featx.training.checkpoints import CHECKPOINT_FILE
 from featx.training.config import TrainConfig
 from featx.training.resume import GO_ON, STRICT, Job, identity_of, training_run
@@ -211,19 +212,26 @@ def test_without_resume_a_new_run_begins_and_the_old_one_stays(begun: Path) -> N
         assert job.resumed
 
 
-def test_a_finished_run_is_not_run_again(begun: Path) -> None:
+DIGESTS = digests_of(identity_of(digits(), lenet(), SHORT))
+
+
+@pytest.mark.parametrize("digest", DIGESTS, ids=["of the content", "as earlier featx wrote it"])
+def test_a_finished_run_is_not_run_again(begun: Path, digest: str) -> None:
     with open_run(begun, SHORT) as job:
-        job.run.write({"identity": digest(), "accuracy": {}})
-    assert {path.name for path in job.run.path.iterdir()} == {RECORD_FILE}
+        job.run.save_tensors({})
+        job.run.write({"identity": digest, "accuracy": {}})
+    assert {path.name for path in job.run.path.iterdir()} == {RECORD_FILE, MODEL_FILE}
     with open_run(begun, SHORT) as again:
         assert again.finished
         assert again.run.id == job.run.id
 
 
-def digest() -> str:
-    from featx.core.hashing import digest_of
-
-    return digest_of(identity_of(digits(), lenet(), SHORT))
+def test_a_finished_run_whose_network_was_removed_is_run_again(begun: Path) -> None:
+    with open_run(begun, SHORT) as job:
+        job.run.write({"identity": DIGESTS[0], "accuracy": {}})
+    with open_run(begun, SHORT) as again:
+        assert not again.finished
+        assert again.run.id != job.run.id
 
 
 def test_a_run_that_another_process_trains_is_left_alone(begun: Path) -> None:

@@ -1,0 +1,1 @@
+"""Whole experiments: rows of fits and trainings on the same images, planned, run, resumed and reported."""

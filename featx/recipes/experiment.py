@@ -1,0 +1,53 @@
+"""One row of a recipe's table: what is fitted or trained, whatever the seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec
+from featx.data.split_options import SplitOptions
+from featx.probes.config import FitConfig
+from featx.training.config import TrainConfig
+
+ROW = "row:"
+"""What a backbone begins with that is another row's trained network, of the same seed."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One row of a recipe's table.
+
+    Parameters
+    ----------
+    name : str
+        In words, for the table; no two rows of a recipe share it.
+    source : str
+        As a command takes it.
+    backbone : str
+        As a command takes it; ``pixels`` for raw pixels; ``row:NAME`` for the network that another row trained.
+    how : FitConfig or TrainConfig
+        What is done; its own seed is not looked at.
+    layers : tuple of LayerSpec
+        Of a fit; several, or a pattern: the best by validation is the result. Empty for a training.
+    network : BackboneConfig
+        Weights, size and so on.
+    extraction : ExtractConfig
+        Of a fit.
+    rows : SplitOptions
+        Which rows.
+    seeds : tuple of int
+        One run each.
+    bench : bool
+        Of a training: whether the trained network's forward pass is timed at the end.
+    """
+
+    name: str
+    source: str
+    backbone: str
+    how: FitConfig | TrainConfig
+    layers: tuple[LayerSpec, ...] = ()
+    network: BackboneConfig = field(default_factory=BackboneConfig)
+    extraction: ExtractConfig = field(default_factory=ExtractConfig)
+    rows: SplitOptions = field(default_factory=SplitOptions)
+    seeds: tuple[int, ...] = (0,)
+    bench: bool = False

@@ -1,0 +1,99 @@
+"""How often a model is right when it is so sure: reliability diagrams, and the expected calibration error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from featx.reports.html.content import SHOWN, Content, ReadRun
+from featx.reports.html.figures import colour, figure, key_of
+from featx.reports.html.markup import Safe, name
+from featx.reports.html.predicted import Predicted, predicted_by
+from featx.reports.html.svg import Plot, linear
+from featx.reports.html.tables import table
+
+BINS = 15
+"""Of equal mass: each holds as many images."""
+
+ROWS = 2
+"""So many rows of each set of test images are drawn, the most accurate first."""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Images that a model is about as sure of: how many, how sure on average, and how many of them are right."""
+
+    n: int
+    confidence: float
+    right: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share that is right."""
+        return self.right / self.n
+
+
+def bins_of(sure: Sequence[Predicted], n_bins: int = BINS) -> list[Bin]:
+    """Return bins of equal mass, from the images that a model is least sure of to those it is surest of.
+
+    Images without a probability do not count; of fewer images than bins, each is a bin.
+    """
+    known = sorted((one.probability, one.is_right) for one in sure if one.probability is not None)
+    n, k = len(known), min(n_bins, len(known))
+    parts = [known[i * n // k : (i + 1) * n // k] for i in range(k)]
+    return [Bin(len(part), sum(p for p, _ in part) / len(part), sum(right for _, right in part)) for part in parts]
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """Return the expected calibration error: the mean over images of how far each bin's accuracy is from what it says.
+
+    Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", 2015, with bins
+    of equal mass.
+    """
+    total = sum(one.n for one in bins)
+    return sum(one.n * abs(one.accuracy - one.confidence) for one in bins) / total
+
+
+def calibration(content: Content) -> Safe:
+    """Return reliability diagrams of the most accurate rows, as far as their runs kept probabilities."""
+    found = [
+        (place, run, bins)
+        for group in content.groups[:SHOWN]
+        for place in group[:ROWS]
+        if (bins := bins_of(predicted_by(run := content.runs_of(place)[0])))
+    ]
+    if not found:
+        return Safe("")
+    plots = [_plot(content, place, bins, f"sure-{i}") for i, (place, _, bins) in enumerate(found)]
+    lines = [line for place, run, bins in found for line in _lines(content, place, run, bins)]
+    errors = "; ".join(f"{content.label(place)}: {calibration_error(bins):.4f}" for place, _, bins in found)
+    caption = f"How often a model is right against how sure it is of the class that it predicts, in {BINS} bins of "
+    caption += "equal mass; bars are 95 % intervals (Wilson). On the line it is right as often as it says, below it is "
+    caption += "too sure. "
+    caption += f"Expected calibration error: {errors}. Of several seeds, the first run's."
+    heads = ["how", "run", "test images", "mean probability", "right"]
+    shown = table("Bins", heads, lines, [True, True, False, False, False], limit=content.room(15_000))
+    return figure(plots, caption, shown, key=key_of([(place, content.label(place)) for place, _, _ in found]))
+
+
+def _lines(content: Content, place: int, run: ReadRun, bins: Sequence[Bin]) -> list[list[str]]:
+    how = name(content.label(place), 80)
+    return [[how, run.id, f"{one.n:,}", f"{one.confidence:.4f}", f"{one.accuracy:.4f}"] for one in bins]
+
+
+def _plot(content: Content, place: int, bins: Sequence[Bin], key: str) -> Safe:
+    from featx.core.statistics import wilson_interval  # scipy
+
+    low = max(0.0, min(0.9, *(min(one.confidence, one.accuracy) for one in bins)) - 0.05)
+    low = low if low > 0.3 else 0.0
+    plot = Plot(linear([], "mean probability", low=low, high=1.0), linear([], "right", low=low, high=1.0))
+    (x, y), (to_x, to_y) = plot.at((low, low)), plot.at((1, 1))
+    plot.add(f'<path class="even" d="M{x:.0f} {y:.0f}L{to_x:.0f} {to_y:.0f}"/>')
+    for one in bins:
+        ends = wilson_interval(one.accuracy, one.n)
+        (x, first), (_, last) = (plot.at((one.confidence, max(low, end))) for end in ends)
+        plot.add(f'<path class="e {colour(place)}" d="M{x:.1f} {first:.1f}V{last:.1f}"/>')
+        plot.dot((one.confidence, max(low, one.accuracy)), colour(place), size=4)
+    error = calibration_error(bins)
+    desc = f"{len(bins)} bins of {sum(one.n for one in bins)} test images; expected calibration error {error:.4f}."
+    return plot.svg(key, f"Reliability: {content.label(place)}", desc)
