@@ -79,8 +79,8 @@ def compare(
     Examples:
       featx compare photos/
       featx compare digits --minutes 5
-      featx compare cifar10.zip -b timm:tf_efficientnet_lite0 --weights lite0.safetensors --size 96
-      featx compare photos/ -b resnet18 -l layer2:avg -l layer3:avg --without scratch
+      featx compare photos/ -b timm:resnet18 --weights mine.safetensors --size 96
+      featx compare photos/ -l layer2:avg -l layer3:avg --without scratch
       featx compare photos/ --only softmax,finetune --plan
     """
     if output is not None:

@@ -56,7 +56,7 @@ class Backbone(NetworkFacts):
 
     held: TrainedRun | None = None
     base: Backbone | None = None
-    asked_as: str = ""
+    asked_as: str = field(default="", compare=False)
     asked: BackboneConfig = field(default_factory=BackboneConfig)
 
     def module(self) -> nn.Module:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from featx.core.run_folder import Run
+from featx.core.statistics import wilson_interval
 from featx.errors import StoreError
 from featx.reports.comparable import comparable
 from featx.reports.over_seeds import LARGEST
@@ -94,8 +95,6 @@ class Table:
         accuracy, n = self.score(i, part), number(part_of(self.rows[i], "rows", part))
         if accuracy is None or not 0 <= accuracy <= 1 or n is None or not 1 <= n < MANY:
             return accuracy or 0.0, accuracy or 0.0
-        from featx.core.statistics import wilson_interval  # scipy
-
         return wilson_interval(accuracy, int(n))
 
     def ranked(self, group: Iterable[int]) -> list[int]:

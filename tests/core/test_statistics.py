@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from featx.core.statistics import mcnemar, summary
+from featx.core.statistics import mcnemar, summary, wilson_interval
 
 
 def test_interval_of_three_runs() -> None:
@@ -62,3 +63,10 @@ def test_order_does_not_matter_and_p_is_a_probability(b: int, c: int) -> None:
 def test_results_of_other_length_are_refused() -> None:
     with pytest.raises(ValueError, match="same length"):
         mcnemar([True], [True, False])
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 263, 100_000])
+def test_wilsons_interval_is_scipys(n: int) -> None:
+    for seen in {0, 1, n // 3, n - 1, n}:
+        expected = stats.binomtest(seen, n).proportion_ci(0.95, "wilson")
+        assert wilson_interval(seen / n, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
