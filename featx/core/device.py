@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,21 +50,48 @@ def has_onednn(operator: str) -> bool:
 
 
 @contextmanager
-def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
-    """Run in one precision: fp32 means fp32 (no TF32, no bf16), bf16 and fp16 mean autocast."""
-    backends: Any = torch.backends  # its stubs lack the precisions
-    # The CPU's too: `set_float32_matmul_precision("medium")` means bf16.
-    switches = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
-    with LOCK:
-        before = [switch.fp32_precision for switch in switches]
-        for switch in switches:
-            switch.fp32_precision = "ieee"
-        try:
-            with torch.autocast(device.type, dtype=_AUTOCAST.get(precision), enabled=precision in _AUTOCAST):
-                yield
-        finally:
-            for switch, precision_before in zip(switches, before, strict=True):
-                switch.fp32_precision = precision_before
+def arithmetic(device: torch.device, precision: str, *, alone: bool = True) -> Iterator[None]:
+    """Run in one precision: fp32 means fp32 (no TF32, no bf16), bf16 and fp16 mean autocast.
+
+    Threads take turns, also with those that draw random numbers, unless they say that they need not be `alone`.
+    """
+    with LOCK if alone else nullcontext(), _IEEE, _autocast(device, precision):
+        yield
+
+
+def _autocast(device: torch.device, precision: str) -> torch.autocast:
+    return torch.autocast(device.type, dtype=_AUTOCAST.get(precision), enabled=precision in _AUTOCAST)
+
+
+class _Ieee:
+    """Has fp32 mean fp32 in the whole process from the first thread that comes to the last one that leaves."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, list[Any]()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = [switch.fp32_precision for switch in self._switches()]
+                for switch in self._switches():
+                    switch.fp32_precision = "ieee"
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                for switch, before in zip(self._switches(), self._before, strict=True):
+                    switch.fp32_precision = before
+
+    @staticmethod
+    def _switches() -> tuple[Any, ...]:
+        backends: Any = torch.backends  # its stubs lack the precisions
+        # The CPU's too: `set_float32_matmul_precision("medium")` means bf16.
+        return backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv
+
+
+_IEEE = _Ieee()
 
 
 @contextmanager

@@ -226,10 +226,13 @@ def activations(
     """Give each batch, one array a layer, and the seconds it took to read and to compute."""
     from featx.core.device import pick_device
     from featx.extraction.forward import Forward
+    from featx.extraction.side_by_side import SideBySide, pays
     from featx.extraction.staging import in_turn
 
     device = pick_device(config.device)
     forward = Forward(network, specs, keep, device, config.precision, room, fused=fused)
+    team = SideBySide(forward) if pays(forward, network.shape) else None
+    begin = team or forward
     loaded = load_batches(
         source,
         batches,
@@ -237,7 +240,7 @@ def activations(
         network.shape,
         workers=config.workers,
         on_error=config.on_error,
-        bursts=device.type == "cpu",
+        bursts=device.type == "cpu" and team is None,
     )
     reading = 0.0
 
@@ -246,14 +249,18 @@ def activations(
         clock = time.perf_counter()
         for batch in loaded:
             reading += time.perf_counter() - clock
-            yield batch, forward(*batch.views)
+            yield batch, begin(*batch.views)
             clock = time.perf_counter()
 
     clock = time.perf_counter()
-    with keeping_memory():
-        for batch, features in in_turn(begun(), forward.ahead):
-            yield batch, features, {"read": reading, "forward": time.perf_counter() - clock - reading}
-            reading, clock = 0.0, time.perf_counter()
+    try:
+        with keeping_memory():
+            for batch, features in in_turn(begun(), begin.ahead):
+                yield batch, features, {"read": reading, "forward": time.perf_counter() - clock - reading}
+                reading, clock = 0.0, time.perf_counter()
+    finally:
+        if team is not None:
+            team.close()
 
 
 def check_and_cast(

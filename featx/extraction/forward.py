@@ -22,6 +22,7 @@ from featx.graph.hooked import read_network
 from featx.graph.packed_conv import can_pack
 from featx.graph.placing import placed
 from featx.graph.shapes import Nodes
+from featx.graph.traced import Traced
 from featx.models.backbones import Backbone
 from featx.models.torchvision_models import channels_last
 
@@ -153,6 +154,10 @@ class Forward:
         self.precision = precision
         self._normalize = Normalize(network.backbone.preprocess).to(device)
         fused = fused and device.type == "cpu" and can_pack(precision)
+        self.shares_nothing = fused and isinstance(network.traced, Traced)
+        """Whether passes may run side by side: hooks, as networks without a graph have, would mix them up."""
+        self.takes_turns = True
+        """Whether a pass waits for threads that draw random numbers, as a network's own code might."""
         module: Any = network.traced.cut(specs, network.nodes, keep, precision if fused else None)
         self._module = channels_last(placed(module, device))
 
@@ -200,7 +205,7 @@ class Forward:
             with (
                 memory_errors("the forward pass"),
                 torch.inference_mode(),
-                arithmetic(self.device, self.precision),
+                arithmetic(self.device, self.precision, alone=self.takes_turns),
             ):
                 return self._mean(views)
         except OutOfMemoryError as exc:

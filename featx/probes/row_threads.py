@@ -19,6 +19,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from featx.core.lone_threads import lone_pool
 from featx.probes.products import ALONE_COLUMNS
 
 T = TypeVar("T")
@@ -92,12 +93,6 @@ def small_kernels_alone(columns: int, device: torch.device) -> Iterator[None]:
         del _sharing.threads
 
 
-def _compute_alone() -> None:
-    """Keep a new thread's kernels within it; asked first, so that torch does not set its number anew later."""
-    torch.get_num_threads()
-    torch.set_num_threads(1)
-
-
 class _Pools:
     """Pools by their number of threads; a forked process has none of its parent's threads, and forgets them."""
 
@@ -113,13 +108,7 @@ def _pool_of(threads: int) -> ThreadPoolExecutor:
     """Return as many threads as torch has here, each of which computes alone."""
     with _pools.starting:
         if threads not in _pools.held:
-            pool = ThreadPoolExecutor(threads, "featx-rows", initializer=_compute_alone)
-            together, before = threading.Barrier(threads + 1), torch.get_num_threads()
-            for _ in range(threads):
-                pool.submit(together.wait)
-            together.wait()
-            torch.set_num_threads(before)  # what the initializers said holds for threads that begin later, too
-            _pools.held[threads] = pool
+            _pools.held[threads] = lone_pool(threads, "featx-rows")
         return _pools.held[threads]
 
 
