@@ -7,7 +7,9 @@ waiting is most of it, and beside other work on the same cores nearly all.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 
@@ -24,6 +26,17 @@ def lone_pool(threads: int, name: str) -> ThreadPoolExecutor:
         together.wait()
         torch.set_num_threads(before)  # what the initializers said holds for threads that begin later, too
         return pool
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch's kernels within the calling thread as long as the block lasts."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _compute_alone() -> None:

@@ -19,7 +19,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from featx.core.lone_threads import lone_pool
+from featx.core.lone_threads import lone_pool, one_thread
 from featx.probes.products import ALONE_COLUMNS
 
 T = TypeVar("T")
@@ -76,21 +76,20 @@ def _threads_for(X: object) -> int:
 
 
 @contextmanager
-def small_kernels_alone(columns: int, device: torch.device) -> Iterator[None]:
+def small_kernels_alone(of: object) -> Iterator[None]:
     """Keep what is computed of few columns, such as their matrix's inverse, within this thread.
 
-    Blocks are shared all the same.
+    Blocks of the matrix are shared all the same; where they are not, nothing changes.
     """
-    threads = torch.get_num_threads()
-    if threads == 1 or columns > ALONE_COLUMNS or device.type != "cpu":
+    threads = _threads_for(of)
+    if threads == 1 or hasattr(_sharing, "threads"):
         yield
         return
     _sharing.threads = threads
-    torch.set_num_threads(1)
     try:
-        yield
+        with one_thread():
+            yield
     finally:
-        torch.set_num_threads(threads)
         del _sharing.threads
 
 

@@ -26,7 +26,6 @@ from featx.probes.linear_classifier import LinearClassifier, NotConvergedWarning
 from featx.probes.minibatch import Adam, step_through
 from featx.probes.problem import Problem, from_coefficients, make_problem, to_coefficients, working_blocks
 from featx.probes.root_steps import has_root
-from featx.probes.row_threads import small_kernels_alone
 from featx.probes.softmax_solver import fit_softmax, refine
 from featx.probes.streaming import fitting_on, to_device
 
@@ -202,7 +201,7 @@ class SoftmaxRegression(LinearClassifier):
             return self._fit_saga(rows)
         device = torch_device(self.device)
         same_classes = np.array_equal(rows.classes, getattr(self, "classes_", []))
-        with fitting_on(device, rows.X), small_kernels_alone(rows.X.shape[1] + 1, device):
+        with fitting_on(device, rows.X):
             problem = self._problem(rows, device)
             start = self._last_point(problem) if self.warm_start and same_classes else None
             proves = None if has_root(problem) else functools.partial(self._proves, problem)

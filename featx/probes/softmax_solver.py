@@ -110,7 +110,7 @@ def fit_softmax(
     one block of rows at a time. The end is judged in float64, and by the true Hessian; where that sees more to be had
     than the metric of L-BFGS did, Newton steps follow.
     """
-    with small_kernels_alone(len(problem.ridge), problem.X.device):
+    with small_kernels_alone(problem.X):
         return _fit(problem, tol, max_iter, start, metrics or CurvatureMetrics(), proves)
 
 
@@ -149,7 +149,7 @@ def refine(problem: Problem, solution: Solution, *, tol: float, max_iter: int) -
     def step_at(theta: Tensor, at: Evaluation) -> NewtonStep:
         return solver.step(fine, theta, at, metrics)
 
-    with small_kernels_alone(len(problem.ridge), problem.X.device):
+    with small_kernels_alone(problem.X):
         found = _by_newton(problem, solution, step_at, tol, max_iter)
     return found if found.value <= solution.value else solution
 

@@ -23,10 +23,7 @@ from featx.probes.config import FitConfig
 from featx.recipes.experiment import ROW, Experiment
 from featx.recipes.finished import Finished
 from featx.recipes.opened import Opened
-from featx.recipes.summary import summaries
 from featx.training.config import TrainConfig
-
-__all__ = ["DONE", "STARTED", "TO_DO", "Engine", "State", "summaries"]
 
 Record = dict[str, Any]
 Status = Literal["done", "started", "to do"]

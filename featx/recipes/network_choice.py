@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import nn
 
 from featx.cache.memo import Memo
 from featx.core.backbone_names import DRAWN
+from featx.core.lone_threads import one_thread
 from featx.core.specs import BackboneConfig, LayerSpec
 from featx.data.source import Source
 from featx.errors import ImageError, OptionError, WeightsError
@@ -178,22 +178,15 @@ def read(backbone: Backbone, asked: Sequence[LayerSpec] = ()) -> Look:
     return Look(layers, last_block(module, backbone.head, network, nodes), macs)
 
 
-@contextmanager
-def threads_for(look: Look) -> Iterator[None]:
-    """Compute on one thread where there is little to compute: more would wait for each other, on a busy machine long.
+def threads_for(look: Look) -> AbstractContextManager[None]:
+    """Return what computes on one thread where there is little: more would wait for each other, on a busy machine long.
 
     Parameters
     ----------
     look : Look
         At the network that is run.
     """
-    before = torch.get_num_threads()
-    if look.macs < SMALL_MACS:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return one_thread() if look.macs < SMALL_MACS else nullcontext()
 
 
 def earlier_layers(network: Readable, nodes: Nodes, default: LayerSpec) -> list[LayerSpec]:

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 
 from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
+from featx.core.lone_threads import one_thread
 from featx.core.outputs import write_output
 from featx.core.run_folder import MODEL_FILE
 from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec
@@ -162,11 +162,7 @@ def _placed(digit: npt.NDArray[np.uint8], random: np.random.Generator) -> npt.ND
 def run_demo(home: Path, command: list[str], picture: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Run the demonstration and return ``rows``, ``seconds`` and the ``picture``'s path."""
     began = time.perf_counter()
-    threads = torch.get_num_threads()
     # Batches of eight small images: more threads would wait for each other, on a busy machine for minutes.
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         rows = Demo(home, command, say).run(picture)
-    finally:
-        torch.set_num_threads(threads)
     return {"rows": rows, "picture": str(picture), "seconds": time.perf_counter() - began}

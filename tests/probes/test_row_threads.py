@@ -14,6 +14,8 @@ import torch
 from featx.probes.duality_gap import objective_gap
 from featx.probes.objective import evaluate, hessian_product, start_point
 from featx.probes.problem import BLOCK_ROWS_CPU, Problem, make_problem, per_block
+from featx.probes.products import ALONE_COLUMNS
+from featx.probes.row_threads import small_kernels_alone
 
 ROWS = 5 * BLOCK_ROWS_CPU + 7
 
@@ -69,6 +71,18 @@ def test_each_thread_computes_alone() -> None:
 def test_one_thread_and_few_rows_need_no_others() -> None:
     torch.set_num_threads(1)
     assert set(per_block(problem_of(), lambda _rows, _block: threading.get_ident())) == {threading.get_ident()}
+
+
+def test_kernels_are_shared_where_blocks_are_not() -> None:
+    torch.set_num_threads(2)
+    with small_kernels_alone(torch.zeros(ROWS, 6)):
+        assert torch.get_num_threads() == 1
+        with small_kernels_alone(torch.zeros(ROWS, 6)):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 1
+    for other in (object(), torch.zeros(9, 6), torch.empty(1, ALONE_COLUMNS).expand(ROWS, ALONE_COLUMNS)):
+        with small_kernels_alone(other):  # read from a disk, of few rows, of many columns
+            assert torch.get_num_threads() == 2
 
 
 def test_what_fails_in_a_block_fails_here() -> None:

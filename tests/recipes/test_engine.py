@@ -15,8 +15,9 @@ from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec
 from featx.data.split_options import SplitOptions
 from featx.errors import FeatureError, FeatxError, OptionError, WeightsError
 from featx.probes.config import FitConfig
-from featx.recipes.engine import DONE, STARTED, TO_DO, Engine, State, summaries
+from featx.recipes.engine import DONE, STARTED, TO_DO, Engine, State
 from featx.recipes.experiment import Experiment
+from featx.recipes.summary import summaries
 from featx.training.config import TrainConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
