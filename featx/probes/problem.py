@@ -21,8 +21,8 @@ from featx.probes.row_threads import Work, in_order
 
 T = TypeVar("T")
 
-BLOCK_VALUES = {"cpu": 2**21, "cuda": 2**26}
-"""Values of X in one block: small enough for the processor's caches, large enough for its matrix product."""
+BLOCK_VALUES = {"cpu": 2**22, "cuda": 2**26}
+"""Values of X in one block: few enough for memory, enough that what a block costs besides its products is little."""
 
 BLOCK_ROWS_CPU = 2048
 NEAR_ZERO = {torch.float32: 8.0, torch.float64: 1e6}

@@ -49,8 +49,7 @@ def in_order(given: Blocks, work: Work[T], *, of: object) -> Iterator[T]:
     work : callable
         Called in any thread.
     of : Tensor or other
-        The matrix whose rows they are. What is read from a disk, or lies on a GPU, or has few rows, is not shared; of
-        many columns, operators take so long that sharing each of them out is quicker, on idle cores by a third.
+        The matrix whose rows they are. What is read from a disk, or lies on a GPU, or has few rows, is not shared.
     """
     threads = _threads_for(of)
     if threads == 1:
@@ -70,19 +69,23 @@ def in_order(given: Blocks, work: Work[T], *, of: object) -> Iterator[T]:
 
 
 def _threads_for(X: object) -> int:
-    if not isinstance(X, Tensor) or X.device.type != "cpu" or len(X) <= LEAST_ROWS or X.shape[1] >= ALONE_COLUMNS:
+    if not isinstance(X, Tensor) or X.device.type != "cpu" or len(X) <= LEAST_ROWS:
         return 1
     return getattr(_sharing, "threads", None) or torch.get_num_threads()
+
+
+def _is_narrow(X: object) -> bool:
+    return isinstance(X, Tensor) and X.shape[1] < ALONE_COLUMNS
 
 
 @contextmanager
 def small_kernels_alone(of: object) -> Iterator[None]:
     """Keep what is computed of few columns, such as their matrix's inverse, within this thread.
 
-    Blocks of the matrix are shared all the same; where they are not, nothing changes.
+    Blocks of the matrix are shared all the same. Where they are not, and where columns are many, nothing changes.
     """
     threads = _threads_for(of)
-    if threads == 1 or hasattr(_sharing, "threads"):
+    if threads == 1 or hasattr(_sharing, "threads") or not _is_narrow(of):
         yield
         return
     _sharing.threads = threads
