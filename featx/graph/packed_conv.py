@@ -50,6 +50,10 @@ class Packed(NamedTuple):
         Height and width of the result.
     is_matrix : bool
         Which of the two it is.
+    padding, stride : tuple of int
+        Of the operator.
+    pads : list of int
+        What a map is padded by before the operator, as `functional.pad` takes it.
     is_safe : bool
         Whether values are so far from overflowing that an activation within the operator, which makes 0 of what is no
         number, hides nothing.
@@ -59,6 +63,9 @@ class Packed(NamedTuple):
     bias: torch.Tensor | None
     size: tuple[int, int]
     is_matrix: bool
+    padding: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    pads: Sequence[int] = ()
     is_safe: bool = False
 
 
@@ -94,9 +101,7 @@ class PackedConv2d(nn.Module):
     def forward(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
         """Return the activation of the convolution of images (m, C, H, W), to which `other` is added before."""
         x = x.to(self.dtype)
-        if pads := self._around or same_padding(self.conv, x.shape[2:]):
-            x = functional.pad(x, pads)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = padded(x, self._around or same_padding(self.conv, x.shape[2:]))
         height, width = x.shape[2:]
         if (height, width) not in self._packed:
             packed = self._pack(height, width, len(x))
@@ -126,11 +131,15 @@ class PackedConv2d(nn.Module):
             matrix = unroll(self._weight, y, x, self.dtype)
             bias = None if self._bias is None else self._bias.repeat(y.outputs * x.outputs)
             return Packed(mkldnn._reorder_linear_weight(matrix, images), bias, size, is_matrix=True)
-        seen = [images, conv.in_channels, height, width]
-        weight = mkldnn._reorder_convolution_weight(
-            self._weight, self._padding, conv.stride, self._dilation, conv.groups, seen
-        )
-        return Packed(weight, self._bias, size, is_matrix=False)
+        padding, stride, pads = self._padding, conv.stride, list[int]()
+        if self.dtype == torch.bfloat16 and x.outputs == 1 and x.stride > 1:
+            # On CPUs with AMX the operator, and PyTorch's own, gives what lay in memory for results one px wide whose
+            # stride is not 1. Cut to what the kernel meets, a map needs no stride.
+            pads = [x.padding, x.dilation * (x.kernel - 1) + 1 - x.n - x.padding]
+            padding, stride = (y.padding, 0), (y.stride, 1)
+        seen = [images, conv.in_channels, height, width + sum(pads)]
+        weight = mkldnn._reorder_convolution_weight(self._weight, padding, stride, self._dilation, conv.groups, seen)
+        return Packed(weight, self._bias, size, is_matrix=False, padding=padding, stride=stride, pads=pads)
 
     def _multiply(self, x: torch.Tensor, packed: Packed, name: str, numbers: Sequence[float]) -> torch.Tensor:
         # Rows in the order in which channels-last maps lie in memory.
@@ -140,7 +149,8 @@ class PackedConv2d(nn.Module):
 
     def _convolve(self, x: torch.Tensor, packed: Packed, name: str, numbers: Sequence[float]) -> torch.Tensor:
         convolution: Any = torch.ops.mkldnn._convolution_pointwise
-        found: torch.Tensor = convolution(x, packed.weight, packed.bias, *self._how, name, numbers, "")
+        how = packed.padding, packed.stride, self._dilation, self.conv.groups
+        found: torch.Tensor = convolution(padded(x, packed.pads), packed.weight, packed.bias, *how, name, numbers, "")
         return found
 
     def _convolve_and_add(
@@ -148,14 +158,16 @@ class PackedConv2d(nn.Module):
     ) -> torch.Tensor:
         after = None if name == "none" else name
         convolution: Any = torch.ops.mkldnn._convolution_pointwise.binary
+        how = packed.padding, packed.stride, self._dilation, self.conv.groups
         found: torch.Tensor = convolution(
-            x, other, packed.weight, packed.bias, *self._how, "add", 1.0, after, numbers, ""
+            padded(x, packed.pads), other, packed.weight, packed.bias, *how, "add", 1.0, after, numbers, ""
         )
         return found
 
-    @property
-    def _how(self) -> tuple[Any, ...]:
-        return self._padding, self.conv.stride, self._dilation, self.conv.groups
+
+def padded(x: torch.Tensor, pads: Sequence[int]) -> torch.Tensor:
+    """Return a map padded, or cut where `pads` are negative, in channels-last memory."""
+    return (functional.pad(x, list(pads)) if pads else x).contiguous(memory_format=torch.channels_last)
 
 
 def _paddings(conv: nn.Conv2d) -> tuple[tuple[int, int], list[int]]:

@@ -26,7 +26,7 @@ BLOCK_VALUES = 2**22
 """Values of the root that are formed at once."""
 
 CANCELLED = 1e-11
-"""Columns cancel along a step that moves a sample's logits by no more than this part of their terms."""
+"""Columns cancel along a step that moves a sample's logits by no more than this part of their largest terms."""
 
 
 def has_root(problem: Problem) -> bool:
@@ -146,7 +146,8 @@ def _moved(steps: Tensor, block: Tensor, logits: Tensor) -> Tensor:
     if len(logits) > 1:
         likeliest = logits.argmax(0).expand(len(steps), 1, -1)
         moved, terms = moved - moved.gather(1, likeliest), terms + terms.gather(1, likeliest)
-    return torch.where(moved.abs() > CANCELLED * terms, moved, 0.0)
+    # Of all classes: where one's columns cancel, the others' weights may be nothing but rounding.
+    return torch.where(moved.abs() > CANCELLED * terms.amax(1, keepdim=True), moved, 0.0)
 
 
 def _logit_roots(logits: Tensor) -> Tensor:

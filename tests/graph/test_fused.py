@@ -173,10 +173,13 @@ def test_shared_weights_are_not_changed() -> None:
     precision=st.sampled_from(["fp32", "bf16"]),
     data=st.data(),
 )
-# Kernels that meet nothing but padding, on maps one px wide, made oneDNN crash; sums after groups have no bfloat16.
+# Kernels that meet nothing but padding, on maps one px wide, made oneDNN crash; sums after groups have no bfloat16;
+# strides along results one px wide give what lay in memory on CPUs with AMX.
 @example((4, 1), (1, 1), 2, 1, 2, 1, False, "relu", False, 2, "fp32", None)
 @example((6, 1), (3, 1), 3, 2, 2, 2, True, "relu", False, 2, "bf16", None)
 @example((5, 8), (5, 5), 2, 2, 2, 2, True, "relu", True, 1, "bf16", None)
+@example((7, 1), (1, 3), 2, 1, 1, 1, False, "none", False, 1, "bf16", None)
+@example((9, 4), (3, 4), 2, 1, 1, 1, True, "relu", True, 2, "bf16", None)
 def test_any_convolution_is_pytorchs(
     size: Any, kernel: Any, stride: int, padding: int, dilation: int, groups: int, bias: bool, act: str, added: bool,
     images: int, precision: str, data: Any,
@@ -268,4 +271,5 @@ def test_what_is_no_number_stays_none(act: nn.Module, precision: str, broken: st
         getattr(module.second, broken).data.view(-1)[0] = torch.nan
     (plain, _), (found, _) = (rows(module, ["last"], precision, fused=fused) for fused in (False, True))
     assert np.isfinite(found[0]).all() == np.isfinite(plain[0]).all()
-    assert np.isfinite(plain[0]).all() == (broken == "overflow" and type(act) is nn.ReLU6)  # which makes 6 of infinity
+    if broken != "overflow" or type(act) is not nn.ReLU6:  # which makes 6 of infinity, where the CPU leaves it infinite
+        assert not np.isfinite(plain[0]).all()
