@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.cache.key import SCHEMA
-from featx.cache.schema import DATASET, Plan, Receipt
+from featx.cache.schema import DATASET, Plan, ShardFile
 
 if TYPE_CHECKING:
     import h5py
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 8 << 20
 
 
-def flaw_inside(fd: int, receipt: Receipt, plan: Plan, key_digest: str) -> str:
+def flaw_inside(fd: int, receipt: ShardFile, plan: Plan, key_digest: str) -> str:
     """Return what is wrong with the HDF5 file open as `fd`, or an empty string.
 
     At most a few blocks are in memory. HDF5 is handed the descriptor, not a path, and nothing is read before it is
@@ -32,7 +32,7 @@ def flaw_inside(fd: int, receipt: Receipt, plan: Plan, key_digest: str) -> str:
         return f"HDF5 cannot read it ({str(exc)[:80]})"
 
 
-def _flaw_of_layout(file: h5py.File, receipt: Receipt, plan: Plan, key_digest: str) -> str:
+def _flaw_of_layout(file: h5py.File, receipt: ShardFile, plan: Plan, key_digest: str) -> str:
     import h5py
 
     root, name = file["/"].id, DATASET.encode()
@@ -74,7 +74,7 @@ def _has_attributes(dataset: h5py.h5d.DatasetID, wanted: Mapping[str, int | byte
     return True
 
 
-def _flaw_of_rows(file: h5py.File, fd: int, receipt: Receipt, plan: Plan) -> str:
+def _flaw_of_rows(file: h5py.File, fd: int, receipt: ShardFile, plan: Plan) -> str:
     """Compare what HDF5 reads with the bytes at the receipt's offset, which is what featx reads."""
     dataset: Any = file[DATASET]
     n_rows = receipt.stop - receipt.start

@@ -13,36 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from featx.cache.duplicates import equal_rows, short_hashes
 from featx.cache.entries import digests_in
 from featx.cache.folder import KeyFolder
 from featx.cache.key import FeatureKey
-from featx.cache.schema import Plan, Receipt, is_unreadable
+from featx.cache.receipts import receipts_of
+from featx.cache.schema import Plan, ShardFile, is_unreadable
 from featx.core.hashing import canonical_json
 from featx.errors import StoreError
 
 Array = np.ndarray[Any, Any]
-
-
-def first_duplicates(hashes: Array) -> Array:
-    """Return for each row the first row of equal content, int64 (n,); unreadable rows equal only themselves.
-
-    Parameters
-    ----------
-    hashes : ndarray of uint8, shape (n, 32)
-        The row hashes.
-    """
-    rows = np.arange(len(hashes), dtype=np.int64)
-    if not len(hashes):
-        return rows
-    _, index, inverse = np.unique(_short(hashes), return_index=True, return_inverse=True)
-    first: Array = index[inverse.reshape(-1)].astype(np.int64)
-    equal = (hashes == hashes[first]).all(axis=1) & ~is_unreadable(hashes)
-    return np.where(equal, first, rows)
-
-
-def _short(hashes: Array) -> Array:
-    """Return the first eight bytes of each hash: what is found by them is compared whole."""
-    return np.ascontiguousarray(hashes[:, :8]).view(np.uint64).reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -51,7 +31,7 @@ class ReusableRows:
 
     Parameters
     ----------
-    folder, plan, receipts : KeyFolder, Plan, dict of int to Receipt
+    folder, plan, receipts : KeyFolder, Plan, dict of int to ShardFile
         The sibling and its finished shards.
     rows, theirs : ndarray of int64, shape (m,)
         Rows of the key, rising, and the sibling's rows that equal them.
@@ -59,7 +39,7 @@ class ReusableRows:
 
     folder: KeyFolder
     plan: Plan
-    receipts: Mapping[int, Receipt]
+    receipts: Mapping[int, ShardFile]
     rows: Array
     theirs: Array
 
@@ -69,7 +49,7 @@ class ReusableRows:
         return self.rows[part], read_rows(self.folder, self.plan, self.receipts, self.theirs[part])
 
 
-def read_rows(folder: KeyFolder, plan: Plan, receipts: Mapping[int, Receipt], rows: Array) -> Array:
+def read_rows(folder: KeyFolder, plan: Plan, receipts: Mapping[int, ShardFile], rows: Array) -> Array:
     """Return rows of finished shards in the order asked, each shard's hash checked.
 
     Raises
@@ -137,20 +117,59 @@ def _family(key: Mapping[str, Any]) -> bytes:
 
 
 def _reusable_rows(folder: KeyFolder, hashes: Array, lacking: Array) -> ReusableRows:
+    """Return what one sibling has of the rows that are lacking; its row hashes are read in chunks."""
     folder.refuse_links()
     key, plan = folder.key(), folder.plan().plan
-    theirs = folder.row_hashes(key)
-    receipts = folder.valid_receipts(plan, key["n_rows"])
-    mask = np.zeros(len(theirs), bool)
-    for receipt in receipts.values():
-        mask[receipt.start : receipt.stop] = True
-        mask[[row for row, _ in receipt.skipped]] = False
-    present = np.flatnonzero(mask)
-    order = present[np.argsort(_short(theirs[present]), kind="stable")]
-    rows = np.flatnonzero(lacking)
-    if not len(order):
-        return ReusableRows(folder, plan, receipts, rows[:0], order)
-    at = np.searchsorted(_short(theirs[order]), _short(hashes[rows]))
-    candidates = order[np.minimum(at, len(order) - 1)]
-    equal = (theirs[candidates] == hashes[rows]).all(axis=1)
-    return ReusableRows(folder, plan, receipts, rows[equal], candidates[equal])
+    receipts = receipts_of(folder, plan, key["n_rows"])
+    wanted = _Wanted(hashes, np.flatnonzero(lacking))
+    start = 0
+    for chunk in folder.row_hash_chunks(key):
+        wanted.look_in(chunk, start, receipts.has_rows(start, start + len(chunk)))
+        start += len(chunk)
+    rows, theirs = wanted.found()
+    return ReusableRows(folder, plan, {shard.index: shard for shard in receipts}, rows, theirs)
+
+
+class _Wanted:
+    """Rows that are looked for among others, which come in chunks: the first that is equal counts.
+
+    Parameters
+    ----------
+    hashes : ndarray of uint8, shape (n, 32)
+        Of all rows of the key.
+    rows : ndarray of int64, shape (m,)
+        Those that are looked for, rising; at least one.
+    """
+
+    def __init__(self, hashes: Array, rows: Array) -> None:
+        self._hashes = hashes
+        words = short_hashes(hashes)[rows]
+        order = np.argsort(words, kind="stable")
+        self._rows, words = rows[order], words[order]
+        # Rows whose hashes begin alike stand together; the first of them is looked for.
+        begins = np.flatnonzero(np.append(True, words[1:] != words[:-1]))
+        self._words, self._firsts = words[begins], self._rows[begins]
+        self._group = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, len(words))))
+        self._theirs = np.full(len(begins), -1, np.int64)
+
+    def look_in(self, chunk: Array, start: int, usable: Array) -> None:
+        """Look among the usable rows of a chunk of hashes, the first of which is row `start`."""
+        rows = np.flatnonzero(usable)
+        words = short_hashes(chunk)[rows]
+        order = np.argsort(words, kind="stable")
+        rows, words = rows[order], words[order]
+        at = np.minimum(np.searchsorted(self._words, words), len(self._words) - 1)
+        alike = (self._words[at] == words) & (self._theirs[at] < 0)
+        rows, at = rows[alike], at[alike]
+        equal = equal_rows(chunk, rows, self._hashes, self._firsts[at])
+        # Backwards: of several equal ones the first stays.
+        self._theirs[at[equal][::-1]] = start + rows[equal][::-1]
+
+    def found(self) -> tuple[Array, Array]:
+        """Return the rows that were found, rising, and which of the others each equals."""
+        theirs = self._theirs[self._group]
+        rows, firsts, theirs = (part[theirs >= 0] for part in (self._rows, self._firsts[self._group], theirs))
+        equal = equal_rows(self._hashes, rows, self._hashes, firsts)
+        rows, theirs = rows[equal], theirs[equal]
+        rising = np.argsort(rows)
+        return rows[rising], theirs[rising]

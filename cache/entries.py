@@ -10,6 +10,7 @@ from typing import Any
 
 from featx.cache import schema
 from featx.cache.folder import KeyFolder
+from featx.cache.receipts import FEW_SHARDS, receipts_of
 from featx.errors import StoreError
 
 
@@ -74,7 +75,12 @@ def describe(folder: KeyFolder) -> Entry:
         plan = folder.plan().plan
     about = folder.about()
     shards = plan.shards(key["n_rows"]) if plan else 0
-    complete = plan is not None and sum(index < shards for index in folder.receipt_numbers()) == shards
+    if plan and shards > FEW_SHARDS:
+        receipts = receipts_of(folder, plan, key["n_rows"])
+        complete, size = receipts.is_whole, _bytes_in(folder.path) + receipts.bytes
+    else:
+        complete = plan is not None and sum(index < shards for index in folder.receipt_numbers()) == shards
+        size = bytes_of(folder)
     return Entry(
         digest=folder.digest,
         source=_printable(about.get("source")),
@@ -84,7 +90,7 @@ def describe(folder: KeyFolder) -> Entry:
         layer=_printable(key.get("layer")),
         rows=key["n_rows"],
         columns=plan.columns if plan else 0,
-        bytes=bytes_of(folder),
+        bytes=size,
         complete=complete,
         last_used=last_used(folder),
     )
@@ -106,11 +112,14 @@ def last_used(folder: KeyFolder) -> float:
 
 def bytes_of(folder: KeyFolder) -> int:
     """Sum the sizes of a key's files; none is opened."""
+    return sum(_bytes_in(path) for path in (folder.path, folder.shards))
+
+
+def _bytes_in(path: Path) -> int:
     size = 0
-    for path in (folder.path, folder.shards):
-        if path.is_symlink():
-            continue
-        with suppress(OSError):
-            entries = [entry for entry in os.scandir(path) if entry.is_file(follow_symlinks=False)]
-            size += sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+    if not path.is_symlink():
+        with suppress(OSError), os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    size += entry.stat(follow_symlinks=False).st_size
     return size

@@ -14,15 +14,25 @@ from typing import Any
 import numpy as np
 
 from featx.cache import schema
+from featx.cache.ids import StoredIds, max_ids_bytes, write_ids
 from featx.cache.key import SCHEMA
-from featx.cache.schema import Plan, Receipt
+from featx.cache.schema import Plan, Receipt, ShardFile
 from featx.core import atomic
-from featx.core.hashing import canonical_json, digest_of
+from featx.core.hashing import digest_of
 from featx.core.paths import home_folder
 from featx.core.specs import DTYPES
 from featx.errors import CorruptStoreError, FeatxError, StoreError
 
 _MAX_RECEIPT_BYTES = 32 << 20
+
+_CHECKED_AT_ONCE = 64 << 20
+"""Bytes of rows.bin, ids.json or computed.bin up to which it is hashed before any of it is needed."""
+
+_CHUNK_ROWS = 1 << 20
+"""Row hashes read or written at once: 32 MB."""
+
+_OTHER_ROWS = "its row hashes do not match the key"
+_OTHER_SIDECAR = "its SHA-256 is not the one in plan.json"
 
 _checked: set[tuple[Any, ...]] = set()
 """Files whose SHA-256 this process has found right: (path, SHA-256, device, inode, size, mtime, ctime)."""
@@ -114,16 +124,6 @@ class KeyFolder:
             schema.exact_fields("receipt file", body, {"schema", "key", "receipt"})
             return Receipt.from_dict(body["receipt"], index, plan, n_rows)
 
-    def valid_receipts(self, plan: Plan, n_rows: int) -> dict[int, Receipt]:
-        """Return the sound receipts by shard; a damaged receipt is none."""
-        sound = {}
-        last = plan.shards(n_rows)
-        for index in self.receipt_numbers():
-            with suppress(StoreError):
-                if index < last:
-                    sound[index] = self.receipt(index, plan, n_rows)
-        return sound
-
     def row_hashes(self, key: Mapping[str, Any]) -> np.ndarray[Any, Any]:
         """Return the (n, 32) uint8 row hashes, whose fingerprint is the key's."""
         path = self.path / schema.ROWS_FILE
@@ -134,7 +134,19 @@ class KeyFolder:
             hashes = np.frombuffer(data, np.uint8).reshape(n_rows, schema.HASH_BYTES)
             if schema.fingerprint(hashes) == key["rows"]:
                 return hashes
-        raise self.damaged(path, "its row hashes do not match the key")
+        raise self.damaged(path, _OTHER_ROWS)
+
+    def row_hash_chunks(self, key: Mapping[str, Any]) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield the row hashes, (m, 32) uint8 each; CorruptStoreError, after the last, where they are not the key's."""
+        path, digest = self.path / schema.ROWS_FILE, hashlib.sha256(schema.fingerprint_prefix(key["n_rows"]))
+        self._check_rows_file(key)
+        with atomic.opened(path, self.hint) as fd, open(fd, "rb", closefd=False) as file:
+            while data := file.read(_CHUNK_ROWS * schema.HASH_BYTES):
+                digest.update(data)
+                whole = len(data) // schema.HASH_BYTES * schema.HASH_BYTES
+                yield np.frombuffer(data, np.uint8, whole).reshape(-1, schema.HASH_BYTES)
+        if digest.hexdigest() != key["rows"]:
+            raise self.damaged(path, _OTHER_ROWS)
 
     def _check_rows_file(self, key: Mapping[str, Any]) -> None:
         """Raise CorruptStoreError unless rows.bin holds a hash for each row that the key claims.
@@ -149,20 +161,14 @@ class KeyFolder:
             if atomic.has_hole(fd, size):
                 raise self.damaged(path, "a part of it was never written")
 
-    def ids(self, key: Mapping[str, Any], stored: StoredPlan) -> list[str]:
+    def ids(self, key: Mapping[str, Any], stored: StoredPlan) -> StoredIds:
         """Return the ids of all rows, as the source that was extracted first named them."""
         path = self.path / schema.IDS_FILE
         self._check_rows_file(key)
         with atomic.opened(path, self.hint) as fd:
             if atomic.has_hole(fd, os.fstat(fd).st_size):
                 raise self.damaged(path, "a part of it was never written")
-        data = atomic.read_bytes(path, max_ids_bytes(key["n_rows"]), self.hint)
-        if hashlib.sha256(data).hexdigest() != stored.ids_sha256:
-            raise self.damaged(path, "its SHA-256 is not the one in plan.json")
-        ids = atomic.parse_json(path, data, self.hint)
-        if not (isinstance(ids, list) and len(ids) == key["n_rows"] and all(isinstance(i, str) for i in ids)):
-            raise self.damaged(path, f"no list of {key['n_rows']} names")
-        return ids
+        return StoredIds(path, key["n_rows"], stored.ids_sha256, self.hint)
 
     def computed(self, key: Mapping[str, Any], stored: StoredPlan) -> np.ndarray[Any, Any]:
         """Return the (n,) mask of rows that were to be computed; the others are copies of equal rows."""
@@ -171,31 +177,55 @@ class KeyFolder:
         self._check_rows_file(key)
         data = atomic.read_bytes(path, -(-n_rows // 8), self.hint)
         if hashlib.sha256(data).hexdigest() != stored.computed_sha256 or len(data) != -(-n_rows // 8):
-            raise self.damaged(path, "its SHA-256 is not the one in plan.json")
+            raise self.damaged(path, _OTHER_SIDECAR)
         return np.unpackbits(np.frombuffer(data, np.uint8), count=n_rows).astype(bool)
 
     def check_sidecars(self, key: Mapping[str, Any], stored: StoredPlan) -> None:
-        """Check the hashes of rows.bin, ids.json and computed.bin, once per process, without holding them in memory."""
-        self._check_rows_file(key)
-        n_rows, fingerprinted = key["n_rows"], schema.fingerprint_prefix(key["n_rows"])
-        for name, most, wanted, prefix in (
-            (schema.ROWS_FILE, n_rows * schema.HASH_BYTES, key["rows"], fingerprinted),
-            (schema.IDS_FILE, max_ids_bytes(n_rows), stored.ids_sha256, b""),
-            (schema.COMPUTED_FILE, -(-n_rows // 8), stored.computed_sha256, b""),
-        ):
-            path = self.path / name
-            with atomic.opened(path, self.hint) as fd:
-                status = os.fstat(fd)
-                token = _token(path, wanted, status)
-                if token in _checked:
-                    continue
-                if status.st_size > most or atomic.has_hole(fd, status.st_size):
-                    raise self.damaged(path, f"it has {status.st_size:,} bytes, expected at most {most:,}, all written")
-                if atomic.sha256_of(fd, prefix=prefix) != wanted:
-                    raise self.damaged(path, "its SHA-256 does not match the recorded one")
-                _checked.add(token)
+        """Check rows.bin, ids.json and computed.bin, once per process, without holding them in memory.
 
-    def check_sizes(self, receipts: Sequence[Receipt]) -> None:
+        The SHA-256 of large ones is left to whoever reads them, who checks it in any case: opening a key takes the
+        same time for any number of rows.
+        """
+        for name in (schema.ROWS_FILE, schema.IDS_FILE, schema.COMPUTED_FILE):
+            self.check_sidecar(name, key, stored, once=True)
+
+    def check_sidecar(self, name: str, key: Mapping[str, Any], stored: StoredPlan, *, once: bool = False) -> None:
+        """Check one of the files that hold something of each row, without holding it in memory.
+
+        Parameters
+        ----------
+        name : str
+            ``rows.bin``, ``ids.json`` or ``computed.bin``.
+        key, stored : dict, StoredPlan
+            What they must match.
+        once : bool
+            Whether it is enough that this process found it right before, and, of a large one, its size.
+        """
+        self._check_rows_file(key)
+        n_rows = key["n_rows"]
+        most, wanted, prefix, other = {
+            schema.ROWS_FILE: (
+                n_rows * schema.HASH_BYTES,
+                key["rows"],
+                schema.fingerprint_prefix(n_rows),
+                _OTHER_ROWS,
+            ),
+            schema.IDS_FILE: (max_ids_bytes(n_rows), stored.ids_sha256, b"", _OTHER_SIDECAR),
+            schema.COMPUTED_FILE: (-(-n_rows // 8), stored.computed_sha256, b"", _OTHER_SIDECAR),
+        }[name]
+        path = self.path / name
+        with atomic.opened(path, self.hint) as fd:
+            status = os.fstat(fd)
+            if status.st_size > most or atomic.has_hole(fd, status.st_size):
+                raise self.damaged(path, f"it has {status.st_size:,} bytes, expected at most {most:,}, all written")
+            token = _token(path, wanted, status)
+            if once and (token in _checked or status.st_size > _CHECKED_AT_ONCE):
+                return
+            if atomic.sha256_of(fd, prefix=prefix) != wanted:
+                raise self.damaged(path, other)
+            _checked.add(token)
+
+    def check_sizes(self, receipts: Sequence[ShardFile]) -> None:
         """Raise CorruptStoreError for a shard that is absent or has not its receipt's size."""
         for receipt in receipts:
             path = self.shards / receipt.file
@@ -207,7 +237,7 @@ class KeyFolder:
                 raise self.damaged(path, f"it has {size:,} bytes, its receipt says {receipt.bytes:,}")
 
     @contextmanager
-    def shard(self, receipt: Receipt) -> Iterator[int]:
+    def shard(self, receipt: ShardFile) -> Iterator[int]:
         """Yield a descriptor of a shard whose bytes were found to be the receipt's, in this process."""
         path = self.shards / receipt.file
         self.check_sizes([receipt])
@@ -219,7 +249,7 @@ class KeyFolder:
                 _checked.add(token)
             yield fd
 
-    def fill(self, fd: int, receipt: Receipt, row_bytes: int, row: int, rest: memoryview) -> None:
+    def fill(self, fd: int, receipt: ShardFile, row_bytes: int, row: int, rest: memoryview) -> None:
         """Read the rows of a shard from `row` of the key on into the bytes `rest`."""
         at = receipt.offset + (row - receipt.start) * row_bytes
         while rest:
@@ -251,11 +281,6 @@ class KeyFolder:
 def receipt_name(index: int) -> str:
     """Return the file name of a shard's receipt."""
     return f"{index:05d}.json"
-
-
-def max_ids_bytes(n_rows: int) -> int:
-    """Return the largest ids.json of `n_rows` rows: 4 KiB a name."""
-    return 64 + 4096 * n_rows
 
 
 def max_receipt_bytes(plan: Plan) -> int:
@@ -293,16 +318,15 @@ def lay_out(
     about: Mapping[str, Any],
 ) -> None:
     """Fill the new folder `path`: key, ids, row hashes, record, and last the plan: then all is there."""
-    names = canonical_json(list(ids))
-    if len(names) > max_ids_bytes(len(ids)):
-        raise StoreError(f"the ids take {len(names):,} bytes, expected at most 4096 per row", "shorten the file names")
     digest = digest_of(dict(key))
     atomic.make_folder(path / schema.SHARDS)
     atomic.write_json(path / schema.KEY_FILE, dict(key))
-    atomic.write_bytes(path / schema.IDS_FILE, names)
-    atomic.write_bytes(path / schema.ROWS_FILE, hashes.tobytes())
+    ids_sha256 = write_ids(path / schema.IDS_FILE, ids)
+    with atomic.replacing(path / schema.ROWS_FILE, hashes.nbytes) as fd:
+        for start in range(0, len(hashes), _CHUNK_ROWS):
+            atomic.write_all(fd, hashes[start : start + _CHUNK_ROWS].tobytes())
     atomic.write_json(path / schema.ABOUT_FILE, sealed_file(digest, about=dict(about)))
     mask = np.packbits(computed).tobytes()
     atomic.write_bytes(path / schema.COMPUTED_FILE, mask)
-    sidecars = {"ids_sha256": hashlib.sha256(names).hexdigest(), "computed_sha256": hashlib.sha256(mask).hexdigest()}
+    sidecars = {"ids_sha256": ids_sha256, "computed_sha256": hashlib.sha256(mask).hexdigest()}
     atomic.write_json(path / schema.PLAN_FILE, sealed_file(digest, **sidecars, plan=plan.as_dict()))

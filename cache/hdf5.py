@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import itertools
 import json
+import operator
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -57,7 +59,7 @@ def write_h5(fd: int, tables: Sequence[Named], beside: Path | None = None) -> No
     with _h5_file(fd) as (file, sink):
         file.attrs["featx"] = importlib.metadata.version("featx")
         file.attrs["schema"] = SCHEMA
-        _write_text(file, CLASSES, classes, sink)
+        _write_text(file, CLASSES, iter(classes), len(classes), sink)
         for split, layers in splits.items():
             _write_split(file.create_group(split), layers, sink, beside)
 
@@ -75,7 +77,7 @@ def _by_split(named: Sequence[Named]) -> dict[str, dict[str, FeatureTable]]:
         if split in (CLASSES, ".") or "/" in split:
             raise OptionError(f"split {split!r} cannot be a group's name")
         first = next(iter(layers.values()), table)
-        if not np.array_equal(first.rows, table.rows) or first.ids != table.ids:
+        if not _has_same_rows(first, table):
             raise OptionError(
                 f"layer {layer!r} of split {split!r} has other images than the layers before it",
                 "export it to its own file",
@@ -84,12 +86,16 @@ def _by_split(named: Sequence[Named]) -> dict[str, dict[str, FeatureTable]]:
     return splits
 
 
+def _has_same_rows(a: FeatureTable, b: FeatureTable) -> bool:
+    return np.array_equal(a.rows, b.rows) and all(map(operator.eq, a.iter_ids(), b.iter_ids()))
+
+
 def _write_split(group: h5py.Group, layers: dict[str, FeatureTable], sink: _Sink, beside: Path | None) -> None:
     first = next(iter(layers.values()))
     if first.y is not None:
         group.create_dataset(LABELS, data=first.y, track_times=False)
     sink.check()
-    _write_text(group, IDS, first.ids, sink)
+    _write_text(group, IDS, first.iter_ids(), len(first), sink)
     for layer, table in layers.items():
         dataset = _copied(group, layer, table, sink) if beside is None else _virtual(group, layer, table, beside)
         dataset.attrs["key"] = json.dumps(table.key, sort_keys=True)
@@ -132,12 +138,12 @@ def _virtual(group: h5py.Group, layer: str, table: FeatureTable, beside: Path) -
     return dataset
 
 
-def _write_text(group: h5py.Group, name: str, values: Sequence[str], sink: _Sink) -> None:
+def _write_text(group: h5py.Group, name: str, values: Iterator[str], n: int, sink: _Sink) -> None:
     """Write names as UTF-8; bytes of a file name that are none stay readable as escapes."""
-    dataset = group.create_dataset(name, (len(values),), h5py.string_dtype("utf-8"), track_times=False)
-    for start in range(0, len(values), _TEXT_ROWS):
-        part = values[start : start + _TEXT_ROWS]
-        dataset[start : start + len(part)] = [plain_text(text) for text in part]
+    dataset = group.create_dataset(name, (n,), h5py.string_dtype("utf-8"), track_times=False)
+    for start in range(0, n, _TEXT_ROWS):
+        part = [plain_text(text) for text in itertools.islice(values, _TEXT_ROWS)]
+        dataset[start : start + len(part)] = part
         sink.check()
 
 

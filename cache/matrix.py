@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from featx.cache.folder import KeyFolder, StoredPlan
-from featx.cache.schema import Receipt
+from featx.cache.present import ChosenRows, PresentRows
+from featx.cache.schema import ShardFile
 from featx.errors import OptionError
 
 _CHUNK_BYTES = 16 << 20
@@ -63,10 +64,10 @@ class FeatureMatrix:
         Where the shards are.
     stored : StoredPlan
         How they were computed and sharded.
-    receipts : sequence of Receipt
+    receipts : sequence of ShardFile
         One per shard, in order.
-    rows : ndarray of int64 of shape (n,), or None
-        Rows of the key that are present, ascending; None if all are.
+    rows : PresentRows, ChosenRows or None
+        Rows of the key that are present; None if all are.
 
     Attributes
     ----------
@@ -80,7 +81,13 @@ class FeatureMatrix:
         How the features were computed and sharded.
     """
 
-    def __init__(self, folder: KeyFolder, stored: StoredPlan, receipts: Sequence[Receipt], rows: Array | None) -> None:
+    def __init__(
+        self,
+        folder: KeyFolder,
+        stored: StoredPlan,
+        receipts: Sequence[ShardFile],
+        rows: PresentRows | ChosenRows | None,
+    ) -> None:
         self._folder, self._stored = folder, stored
         self.plan = stored.plan
         self._receipts = list(receipts)
@@ -144,7 +151,7 @@ class FeatureMatrix:
         if (np.diff(numbers) <= 0).any():
             raise OptionError("rows of a part of the features are not in ascending order", "sort them")
         stored = numbers if self._rows is None else self._rows[numbers]
-        return FeatureMatrix(self._folder, self._stored, self._receipts, stored)
+        return FeatureMatrix(self._folder, self._stored, self._receipts, ChosenRows(stored))
 
     def iter_chunks(self, rows: int | None = None) -> Iterator[Array]:
         """Yield arrays of consecutive rows.
@@ -213,7 +220,7 @@ class FeatureMatrix:
                 chosen = mixed[start : start + step]
                 yield numbers[chosen], held[chosen]
 
-    def iter_shards(self) -> Iterator[tuple[int, Receipt, list[tuple[int, int]]]]:
+    def iter_shards(self) -> Iterator[tuple[int, ShardFile, list[tuple[int, int]]]]:
         """Yield each shard that has present rows.
 
         The descriptor is closed when the next shard is asked for; its bytes were found to be the receipt's.
@@ -222,15 +229,15 @@ class FeatureMatrix:
         ------
         fd : int
             Descriptor of the shard's file.
-        receipt : Receipt
+        receipt : ShardFile
             What it holds.
         runs : list of tuple of int
             Runs of present rows, as (first row within the shard, number of rows).
         """
         for receipt in self._receipts:
             bounds = [receipt.start, receipt.stop]
-            begin, end = bounds if self._rows is None else np.searchsorted(self._rows, bounds).tolist()
-            rows = np.arange(begin, end) if self._rows is None else self._rows[begin:end]
+            begin, end = bounds if self._rows is None else self._rows.places(bounds).tolist()
+            rows = np.arange(begin, end) if self._rows is None else self._rows[np.arange(begin, end)]
             runs = [(int(rows[first]) - receipt.start, last - first) for first, last in _runs(rows, 1)]
             if runs:
                 with self._folder.shard(receipt) as fd:
@@ -280,7 +287,7 @@ class FeatureMatrix:
         places = np.arange(len(rows)) if rising else np.argsort(rows, kind="stable")
         return rows[places], places
 
-    def _picked(self, fd: int, receipt: Receipt, wanted: Array, columns: Any) -> Array:
+    def _picked(self, fd: int, receipt: ShardFile, wanted: Array, columns: Any) -> Array:
         """Return some rows of one shard, rising, by one read from the first of them to the last."""
         inside = wanted - wanted[0]
         block = np.empty((int(inside[-1]) + 1, self.shape[1]), self.dtype)
@@ -288,7 +295,7 @@ class FeatureMatrix:
         picked: Array = block[inside, columns]
         return picked
 
-    def _close_runs(self, wanted: Array, places: Array) -> Iterator[tuple[Receipt, Iterator[_Run]]]:
+    def _close_runs(self, wanted: Array, places: Array) -> Iterator[tuple[ShardFile, Iterator[_Run]]]:
         """Yield, for each shard, what is to be read at once of sorted rows of the key."""
         if not len(wanted):
             return

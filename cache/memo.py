@@ -14,7 +14,7 @@ from featx.core.hashing import canonical_json, digest_of
 from featx.errors import OptionError, StoreError
 
 MAX_MEMO_BYTES = 256 << 20
-"""Larger memos are neither written nor read."""
+"""Larger memos are neither written nor read: what may grow beyond is kept as several."""
 
 
 _KIND = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
@@ -66,11 +66,11 @@ class Memo:
     def get_bytes(self, kind: str, about: Mapping[str, Any]) -> bytes | None:
         """Return what `put_bytes` remembered about `about`, or None."""
         try:
-            data = read_bytes(self._path(kind, about, "bin"), MAX_MEMO_BYTES)
+            data = memoryview(read_bytes(self._path(kind, about, "bin"), MAX_MEMO_BYTES))
         except StoreError:
             return None
         value = data[_CHECK:]
-        return value if data[:_CHECK] == _check(about, value) else None
+        return bytes(value) if data[:_CHECK] == _check(about, value) else None
 
     def put_bytes(self, kind: str, about: Mapping[str, Any], value: bytes) -> None:
         """Remember bytes about `about`: tables of a million rows, for which JSON would need a gigabyte."""
@@ -80,13 +80,22 @@ class Memo:
                 make_folder(self.folder)
                 write_bytes(path, _check(about, value) + value)
 
+    def has_bytes(self, kind: str, about: Mapping[str, Any]) -> bool:
+        """Tell whether something was remembered about `about`, sound or not."""
+        return self._path(kind, about, "bin").is_file()
+
+    def forget(self, kind: str, about: Mapping[str, Any]) -> None:
+        """Remove what `put_bytes` remembered about `about`, if anything."""
+        with suppress(OSError):
+            self._path(kind, about, "bin").unlink()
+
     def _path(self, kind: str, about: Mapping[str, Any], suffix: str = "json") -> Path:
         if not _KIND.fullmatch(kind):
             raise OptionError(f"memo kind {kind!r}, expected lower-case letters, digits and '-'")
         return self.folder / f"{kind}-{digest_of(dict(about))}.{suffix}"
 
 
-def _check(about: Mapping[str, Any], value: bytes) -> bytes:
+def _check(about: Mapping[str, Any], value: bytes | memoryview) -> bytes:
     # Of both: a file copied to another name is whole, and still no answer.
     digest = hashlib.sha256(digest_of(dict(about)).encode())
     digest.update(value)

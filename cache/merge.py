@@ -13,7 +13,7 @@ from pathlib import Path
 
 from featx.cache import schema
 from featx.cache.entries import digests_in
-from featx.cache.folder import KeyFolder, max_ids_bytes, receipt_name, sealed_file
+from featx.cache.folder import KeyFolder, receipt_name, sealed_file
 from featx.cache.schema import Plan, Receipt
 from featx.cache.store import FeatureStore
 from featx.cache.verify import verify_shard
@@ -51,8 +51,17 @@ class Part:
         return sum(receipt.bytes for _, receipt in self.shards)
 
 
-def plan_merge(target: FeatureStore, homes: Sequence[Path]) -> list[Part]:
+def plan_merge(target: FeatureStore, homes: Sequence[Path], *, partial: bool = False) -> list[Part]:
     """Return what merging the stores at `homes` into `target` would copy; nothing is written.
+
+    Parameters
+    ----------
+    target : FeatureStore
+        Where to.
+    homes : sequence of Path
+        The other stores' home folders.
+    partial : bool
+        Also keys of which all stores together lack shards: who asks for their features computes the rest.
 
     Raises
     ------
@@ -61,13 +70,14 @@ def plan_merge(target: FeatureStore, homes: Sequence[Path]) -> list[Part]:
     CorruptStoreError
         A folder is not what it says: a link, a name that is not its key's digest, another version's, a bad receipt.
     StoreError
-        Two stores computed a key under different plans, or a shard to different bytes, or the union has gaps.
+        Two stores computed a key under different plans, or a shard to different bytes; the union has gaps, and is not
+        to be `partial`.
     """
     folders: dict[str, list[KeyFolder]] = {}
     for home in homes:
         for folder in _folders_of(home, target):
             folders.setdefault(folder.digest, []).append(folder)
-    return [_plan_key(KeyFolder(target.folder(digest)), folders[digest]) for digest in sorted(folders)]
+    return [_plan_key(KeyFolder(target.folder(digest)), folders[digest], partial) for digest in sorted(folders)]
 
 
 def check_parts(parts: Sequence[Part], tick: Callable[[int], None]) -> None:
@@ -116,7 +126,7 @@ def _folders_of(home: Path, target: FeatureStore) -> list[KeyFolder]:
     return [KeyFolder(features / digest) for digest in digests]
 
 
-def _plan_key(there: KeyFolder, sources: Sequence[KeyFolder]) -> Part:
+def _plan_key(there: KeyFolder, sources: Sequence[KeyFolder], partial: bool) -> Part:
     known = [*([there] if os.path.lexists(there.path) else []), *sources]
     part: Part | None = None
     held: dict[int, tuple[KeyFolder, Receipt]] = {}
@@ -135,7 +145,8 @@ def _plan_key(there: KeyFolder, sources: Sequence[KeyFolder]) -> Part:
                 raise _differ(other, folder, f"shard {receipt.index} ({rows}) has different bytes in each")
         part.whole = folder is there and len(held) == plan.shards(n_rows)
     assert part is not None
-    _refuse_gaps(part, set(held))
+    if not partial:
+        _refuse_gaps(part, set(held))
     part.shards = [held[index] for index in sorted(held) if held[index][0] is not there]
     return part
 
@@ -146,7 +157,8 @@ def _read(folder: KeyFolder) -> tuple[Plan, int, list[Receipt]]:
     key, stored = folder.key(), folder.plan()
     if stored.plan.dtype != key["dtype"]:
         raise folder.damaged(folder.path / schema.PLAN_FILE, "its dtype does not match the key")
-    folder.row_hashes(key)
+    folder.check_sidecar(schema.ROWS_FILE, key, stored)
+    folder.check_sidecar(schema.COMPUTED_FILE, key, stored)
     folder.ids(key, stored)
     n_rows = key["n_rows"]
     numbers = sorted(folder.receipt_numbers())
@@ -183,7 +195,7 @@ def _refuse_gaps(part: Part, held: set[int]) -> None:
     more = f" and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""
     raise StoreError(
         f"features {part.digest[:12]} have gaps: of {part.plan.shards(part.n_rows)} shards no store has {named}{more}",
-        "name the store of every job; a job that was killed resumes when it is run again",
+        "name the store of every job; a job that was killed resumes when it is run again; or use --partial",
     )
 
 
@@ -201,18 +213,23 @@ def _copy_frame(source: KeyFolder, folder: KeyFolder) -> None:
     copy = KeyFolder(temporary / folder.digest)
     try:
         atomic.make_folder(copy.shards)
-        limit = max_ids_bytes(source.key()["n_rows"])
         for name in _SIDECARS:
             if name == schema.ABOUT_FILE and not source.about():
                 continue
-            data = atomic.read_bytes(source.path / name, max(limit, atomic.MAX_JSON_BYTES), source.hint)
-            atomic.write_bytes(copy.path / name, data)
+            with atomic.opened(source.path / name, source.hint) as fd:
+                _copy_open(fd, copy.path / name)
         _read(copy)
         _rename(copy.path, folder.path)
     finally:
         with suppress(StoreError):
             if temporary.exists():
                 atomic.remove_tree(temporary)
+
+
+def _copy_open(fd: int, to: Path) -> str:
+    """Copy an open file and return the SHA-256 of what was written."""
+    with atomic.replacing(to, os.fstat(fd).st_size) as out:
+        return atomic.sha256_of(fd, functools.partial(atomic.write_all, out))
 
 
 def _rename(path: Path, to: Path) -> None:

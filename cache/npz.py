@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 import numpy as np
@@ -32,20 +33,21 @@ def write_npz(file: IO[bytes], table: FeatureTable) -> None:
     """
     with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
         _add(archive, "X", table.shape, table.dtype, table.iter_chunks())
-        _add_text(archive, "ids", table.ids)
+        _add_text(archive, "ids", table.iter_ids, len(table))
         if table.y is not None:
             _add(archive, "labels", table.y.shape, table.y.dtype, [table.y])
-            _add_text(archive, "classes", table.classes)
+            _add_text(archive, "classes", lambda: iter(table.classes), len(table.classes))
         key = np.array(json.dumps(table.key, sort_keys=True))
         _add(archive, "key", (), key.dtype, [key])
 
 
-def _add_text(archive: zipfile.ZipFile, name: str, values: Sequence[str]) -> None:
-    width = max((len(plain_text(value)) for value in values), default=1)
+def _add_text(archive: zipfile.ZipFile, name: str, values: Callable[[], Iterator[str]], n: int) -> None:
+    """Add n texts, which are gone through twice and never all in memory."""
+    width = max((len(plain_text(value)) for value in values()), default=1)
     dtype = np.dtype(f"<U{max(1, width)}")
-    starts = range(0, len(values), _BLOCK)
-    parts = (np.array([plain_text(value) for value in values[i : i + _BLOCK]], dtype) for i in starts)
-    _add(archive, name, (len(values),), dtype, parts)
+    texts = map(plain_text, values())
+    parts = (np.array(list(itertools.islice(texts, _BLOCK)), dtype) for _ in range(0, n, _BLOCK))
+    _add(archive, name, (n,), dtype, parts)
 
 
 def _add(

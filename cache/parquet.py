@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import IO, Any
 
@@ -36,12 +37,12 @@ def write_parquet(file: IO[bytes], table: FeatureTable) -> None:
     key = json.dumps(table.key, sort_keys=True).encode()
     schema = pa.schema(fields, {_METADATA: key})
     names = [field.name for field in fields if field.name != "features"]
-    row = 0
+    row, ids = 0, table.iter_ids()
     # Features are noise to a compressor and to a dictionary.
     with pq.ParquetWriter(file, schema, compression="none", use_dictionary=names) as writer:
         for X in table.iter_chunks():
             columns = _labels(table, row, row + len(X)) if table.y is not None else {}
-            columns["id"] = [plain_text(name) for name in table.ids[row : row + len(X)]]
+            columns["id"] = [plain_text(name) for name in itertools.islice(ids, len(X))]
             columns["features"] = pa.FixedSizeListArray.from_arrays(pa.array(X.reshape(-1)), table.shape[1])
             writer.write_table(pa.table(columns, schema=schema))
             row += len(X)

@@ -148,8 +148,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Receipt:
-    """Proof that one shard is whole; a shard without one does not exist.
+class ShardFile:
+    """One shard's rows, and the file that holds them.
 
     Parameters
     ----------
@@ -159,12 +159,6 @@ class Receipt:
         Of the shard file, whose name it is part of: a receipt cannot point at other bytes.
     bytes, offset : int
         Size of the file; where in it the rows begin, contiguous and little-endian.
-    skipped : list of [row, reason]
-        Rows whose image could not be decoded; stored as NaN.
-    seconds : dict
-        Time by stage.
-    versions : dict
-        Of the programs that computed the shard.
     """
 
     index: int
@@ -173,14 +167,32 @@ class Receipt:
     sha256: str
     bytes: int
     offset: int
-    skipped: list[list[Any]] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def file(self) -> str:
         """Name of the shard file: made from the receipt, never read from it."""
         return f"{self.index:05d}-{self.sha256[:12]}.h5"
+
+
+@dataclass(frozen=True)
+class Receipt(ShardFile):
+    """Proof that one shard is whole; a shard without one does not exist.
+
+    Parameters
+    ----------
+    index, start, stop, sha256, bytes, offset : int and str
+        As `ShardFile`.
+    skipped : list of [row, reason]
+        Rows whose image could not be decoded; stored as NaN.
+    seconds : dict
+        Time by stage.
+    versions : dict
+        Of the programs that computed the shard.
+    """
+
+    skipped: list[list[Any]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON-able values."""

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from featx.cache import schema
-from featx.cache.copies import ReusableRows, ReuseIndex, first_duplicates, is_reused
+from featx.cache.copies import ReusableRows, ReuseIndex, is_reused
+from featx.cache.duplicates import find_duplicates
 from featx.cache.entries import Entry, bytes_of, describe, digests_in
 from featx.cache.folder import KeyFolder, lay_out
 from featx.cache.key import FeatureKey
+from featx.cache.receipts import Receipts, forget_receipts, receipts_of
 from featx.cache.schema import Plan
 from featx.cache.table import FeatureMatrix, FeatureTable
 from featx.cache.writer import FeatureWriter
@@ -114,7 +116,7 @@ class FeatureStore:
             plan, n_rows = folder.plan().plan, folder.key()["n_rows"]
         except StoreError:
             return False
-        return len(folder.valid_receipts(plan, n_rows)) == plan.shards(n_rows)
+        return receipts_of(folder, plan, n_rows).is_whole
 
     def open(self, key: FeatureKey | str, source: Any = None) -> FeatureTable:
         """Return a complete key's features.
@@ -148,14 +150,8 @@ class FeatureStore:
         plan, n_rows = stored.plan, values["n_rows"]
         if plan.dtype != values["dtype"]:
             raise folder.damaged(folder.path / schema.PLAN_FILE, "its dtype does not match the key")
-        present = sum(index < plan.shards(n_rows) for index in folder.receipt_numbers())
-        if present < plan.shards(n_rows):
-            raise StoreError(
-                f"features {folder.digest[:12]} are incomplete: {present} of {plan.shards(n_rows)} shards",
-                "run the command that computes them again: it resumes where it stopped",
-            )
-        receipts = [folder.receipt(index, plan, n_rows) for index in range(plan.shards(n_rows))]
-        folder.check_sizes(receipts)
+        receipts = _all_receipts(folder, plan, n_rows)
+        folder.check_sizes(receipts.new)
         folder.check_sidecars(values, stored)
         _check_source(source, values)
         self.touch(key)
@@ -212,13 +208,13 @@ class FeatureStore:
         # Equal images have rows of equal length, unless somebody made a store up.
         reusable = [reusable_rows for reusable_rows in reusable if reusable_rows.plan.columns == plan.columns]
         if not _is_started(folder):
-            first = first_duplicates(hashes)
-            computed = (first == np.arange(key.n_rows)) & ~is_reused(reusable, key.n_rows)
+            computed = ~is_reused(reusable, key.n_rows)
+            computed[find_duplicates(hashes).rows] = False
             self._create(folder, key, plan, ids, hashes, computed, about)
         folder.check_sidecars(folder.key(), folder.plan())
         self.touch(key)
         versions = {str(name): str(version) for name, version in about.get("versions", {}).items()}
-        return FeatureWriter(folder, ids, reusable, versions)
+        return FeatureWriter(folder, ids, hashes, reusable, versions)
 
     def plan(self, key: FeatureKey | str) -> Plan | None:
         """Return the plan of a key that was started.
@@ -323,6 +319,7 @@ class FeatureStore:
         if not folder.path.exists():
             raise StoreError(f"no features {folder.digest[:12]} in {self._features}", "see `featx cache ls`")
         size = bytes_of(folder)
+        forget_receipts(folder)
         self._discard(folder.path)
         return size
 
@@ -414,6 +411,22 @@ def _is_started(folder: KeyFolder) -> bool:
     except CorruptStoreError:
         return False
     return True
+
+
+def _all_receipts(folder: KeyFolder, plan: Plan, n_rows: int) -> Receipts:
+    """Return a complete key's receipts; StoreError where some are missing or damaged."""
+    found = receipts_of(folder, plan, n_rows)
+    if found.is_whole:
+        return found
+    shards = plan.shards(n_rows)
+    present = sum(index < shards for index in folder.receipt_numbers())
+    if present == shards:
+        for index in sorted(set(range(shards)) - set(found.numbers)):
+            folder.receipt(index, plan, n_rows)  # says what is wrong with it
+    raise StoreError(
+        f"features {folder.digest[:12]} are incomplete: {min(present, len(found))} of {shards} shards",
+        "run the command that computes them again: it resumes where it stopped",
+    )
 
 
 def _check_source(source: Any, key: Mapping[str, Any]) -> None:

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from featx.cache.folder import KeyFolder, StoredPlan
+from featx.cache.ids import StoredIds
 from featx.cache.matrix import Array, FeatureMatrix
-from featx.cache.schema import Receipt, renamed
+from featx.cache.present import PresentRows
+from featx.cache.receipts import Receipts
+from featx.cache.schema import renamed
 
 __all__ = ["FeatureMatrix", "FeatureTable"]
 
@@ -28,7 +31,7 @@ class FeatureTable:
         The key, as stored.
     stored : StoredPlan
         How the features were computed and sharded.
-    receipts : sequence of Receipt
+    receipts : Receipts
         One per shard, in order.
     source : Source or None
         The key's images.
@@ -45,8 +48,6 @@ class FeatureTable:
         The key, as stored.
     path : Path
         The key's folder.
-    rows : ndarray of int64 of shape (n,)
-        Rows of the source that are present.
 
     Examples
     --------
@@ -68,42 +69,69 @@ class FeatureTable:
         folder: KeyFolder,
         key: dict[str, Any],
         stored: StoredPlan,
-        receipts: Sequence[Receipt],
+        receipts: Receipts,
         source: Any,
     ) -> None:
         self.key = key
         self.path = folder.path
         self._folder = folder
         self._stored = stored
-        self._reasons: list[tuple[int, str]] = [(row, why) for part in receipts for row, why in part.skipped]
-        present = np.ones(key["n_rows"], bool)
-        present[[row for row, _ in self._reasons]] = False
-        self.rows: Array = np.flatnonzero(present).astype(np.int64)
-        self.X = FeatureMatrix(folder, stored, receipts, self.rows if self._reasons else None)
+        self._receipts = receipts
+        present = PresentRows(key["n_rows"], receipts.skipped) if len(receipts.skipped) else None
+        self.X = FeatureMatrix(folder, stored, receipts, present)
         labels = getattr(source, "labels", None)
-        self.y: Array | None = None if labels is None else np.asarray(labels, np.int64)[self.rows]
+        self.y: Array | None = None if labels is None else np.delete(np.asarray(labels, np.int64), receipts.skipped)
         self.classes: tuple[str, ...] = tuple(getattr(source, "classes", None) or ())
         if source is not None:
-            self._all_ids = list(source.ids)
+            self._all_ids = source.ids
 
     @functools.cached_property
-    def _stored_ids(self) -> list[str]:
+    def rows(self) -> Array:
+        """Rows of the source that are present.
+
+        Returns
+        -------
+        ndarray of int64 of shape (n,)
+            Ascending.
+        """
+        return np.delete(np.arange(self.key["n_rows"]), self._receipts.skipped)
+
+    @functools.cached_property
+    def _stored_ids(self) -> StoredIds:
         return self._folder.ids(self.key, self._stored)
 
     @functools.cached_property
-    def _all_ids(self) -> list[str]:
+    def _all_ids(self) -> Sequence[str]:
         return self._stored_ids
 
     @functools.cached_property
     def ids(self) -> list[str]:
         """Ids of the present rows: the source's, or those from the first extraction."""
-        return [self._all_ids[row] for row in self.rows.tolist()] if self._reasons else list(self._all_ids)
+        return list(self.iter_ids())
+
+    def iter_ids(self) -> Iterator[str]:
+        """Return an iterator over `ids` that holds few of them at once.
+
+        Returns
+        -------
+        iterator of str
+            One per present row, in order.
+        """
+        if not len(self._receipts.skipped):
+            return iter(self._all_ids)
+        skipped = set(self._receipts.skipped.tolist())
+        return (name for row, name in enumerate(self._all_ids) if row not in skipped)
 
     @property
     def skipped(self) -> list[tuple[int, str, str]]:
         """Rows that have no features: (row of the source, id, reason)."""
-        names, stored = self._all_ids, self._stored_ids if self._reasons else []
-        return [(row, names[row], renamed(why, stored[row], names[row])) for row, why in self._reasons]
+        told = []
+        for index in self._receipts.shards_with_skipped():
+            receipt = self._folder.receipt(index, self._stored.plan, self.key["n_rows"])
+            for row, why in receipt.skipped:
+                name = self._all_ids[row]
+                told.append((row, name, renamed(why, self._stored_ids[row], name)))
+        return told
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -167,6 +167,7 @@ def choose(
 def sweep(store: FeatureStore) -> None:
     """Remove temporary files and folders that dead processes left in a store, as far as that is allowed."""
     features = store.home / "features"
+    atomic.tidy(store.home)  # whole stores, of runs that were repeated
     atomic.tidy(features)
     for digest in digests_in(features):
         folder = KeyFolder(features / digest)

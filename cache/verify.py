@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -159,9 +160,9 @@ def _check_frame(folder: KeyFolder, found: Findings) -> tuple[Mapping[str, Any],
 
 def _check_sidecars(folder: KeyFolder, key: Mapping[str, Any], stored: StoredPlan, found: Findings) -> None:
     checks: dict[str, Callable[[], object]] = {
-        schema.ROWS_FILE: lambda: folder.row_hashes(key),
-        schema.IDS_FILE: lambda: folder.ids(key, stored),
-        schema.COMPUTED_FILE: lambda: folder.computed(key, stored),
+        schema.ROWS_FILE: lambda: folder.check_sidecar(schema.ROWS_FILE, key, stored),
+        schema.IDS_FILE: lambda: deque(folder.ids(key, stored), maxlen=0),  # each is read, none is kept
+        schema.COMPUTED_FILE: lambda: folder.check_sidecar(schema.COMPUTED_FILE, key, stored),
     }
     for name, check in checks.items():
         try:

@@ -13,7 +13,7 @@ import importlib.metadata
 import os
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -23,8 +23,11 @@ import numpy as np
 
 from featx.cache import schema
 from featx.cache.claims import Claims
-from featx.cache.copies import ReusableRows, first_duplicates, is_reused, read_rows
+from featx.cache.copies import ReusableRows, is_reused, read_rows
+from featx.cache.duplicates import NONE, find_duplicates
 from featx.cache.folder import KeyFolder, receipt_name, sealed_file
+from featx.cache.ids import StoredIds
+from featx.cache.receipts import receipts_of
 from featx.cache.schema import MAX_REASON, SHARD_NAME, Receipt, renamed
 from featx.core import atomic
 from featx.errors import OptionError, StoreError
@@ -85,6 +88,8 @@ class FeatureWriter:
         Laid out already.
     ids : sequence of str
         One name a row.
+    hashes : ndarray of uint8, shape (n, 32)
+        The row hashes, found to be the key's.
     reusable : sequence of ReusableRows
         What siblings have of the rows.
     versions : dict
@@ -103,22 +108,36 @@ class FeatureWriter:
     """
 
     def __init__(
-        self, folder: KeyFolder, ids: Sequence[str], reusable: Sequence[ReusableRows], versions: Mapping[str, str]
+        self,
+        folder: KeyFolder,
+        ids: Sequence[str],
+        hashes: Array,
+        reusable: Sequence[ReusableRows],
+        versions: Mapping[str, str],
     ) -> None:
         key, stored = folder.key(), folder.plan()
         self.folder = folder
         self.plan = stored.plan
         self.n_rows: int = key["n_rows"]
         computed = folder.computed(key, stored)
-        self._first = first_duplicates(folder.row_hashes(key))
-        borrowed = ~computed & ~computed[self._first]
-        self.todo = computed | (borrowed & ~is_reused(reusable, self.n_rows))
+        self._duplicates = NONE if computed.all() else find_duplicates(hashes)
+        borrowed = ~computed
+        borrowed[self._duplicates.rows[computed[self._duplicates.first]]] = False
+        if borrowed.any():  # what is not lent any more is put
+            computed |= borrowed & ~is_reused(reusable, self.n_rows)
+        self.todo = computed
         self._ids = ids
         self._reusable = reusable if borrowed.any() else ()
         self._versions = {**_own_versions(), **versions}
         atomic.tidy(folder.path)
         atomic.tidy(folder.shards)
-        self._done = set(folder.valid_receipts(self.plan, self.n_rows))
+        self._done: set[int] = set()
+        # What is left, by block, rising: asked for with every shard, so it must not be counted again each time.
+        blocks = range(self.plan.blocks(self.n_rows))
+        self._left = {block: len(self.plan.shards_of(block, self.n_rows)) for block in blocks}
+        self._rows_left: int = self.n_rows
+        for shard in receipts_of(folder, self.plan, self.n_rows).numbers:
+            self._finish(shard)
         self._remove_orphans()
         self.n_put = 0
         self._queue: deque[_OpenShard] = deque()
@@ -126,12 +145,16 @@ class FeatureWriter:
 
     def missing(self) -> list[int]:
         """Return the numbers of the shards without a receipt, rising, as far as is known here."""
-        return [shard for shard in range(self.plan.shards(self.n_rows)) if shard not in self._done]
+        shards = (shard for block in self._left for shard in self.plan.shards_of(block, self.n_rows))
+        return [shard for shard in shards if shard not in self._done]
 
     def blocks(self) -> list[int]:
         """Return the blocks that lack a shard, rising."""
-        per_block = self.plan.block_rows // self.plan.shard_rows
-        return sorted({shard // per_block for shard in self.missing()})
+        return list(self._left)
+
+    def lacks(self, block: int) -> bool:
+        """Tell whether a block lacks a shard, as far as is known here."""
+        return block in self._left
 
     def rows_of(self, shard: int) -> tuple[int, int]:
         """Return a shard's first row and the one after its last."""
@@ -140,17 +163,13 @@ class FeatureWriter:
     def due(self, block: int | None = None) -> Array:
         """Return the rows that are still to be put, of a block or of all, rising."""
         shards = range(self.plan.shards(self.n_rows)) if block is None else self.plan.shards_of(block, self.n_rows)
-        rows = [start + np.flatnonzero(self.todo[start:stop]) for start, stop in map(self.rows_of, shards)]
-        kept = [part for shard, part in zip(shards, rows, strict=True) if shard not in self._done]
-        return np.concatenate(kept) if kept else np.empty(0, np.int64)
+        spans = [self.rows_of(shard) for shard in shards if shard not in self._done]
+        rows = [start + np.flatnonzero(self.todo[start:stop]) for start, stop in spans]
+        return np.concatenate(rows) if rows else np.empty(0, np.int64)
 
     def refresh(self) -> None:
         """Look which shards other processes finished."""
-        # What is gathered here is done once it is written here, even if a process without locks was quicker.
-        gathered = {part.number for part in self._queue}
-        for shard in self.folder.receipt_numbers() - self._done - gathered:
-            if shard < self.plan.shards(self.n_rows) and self._has_receipt(shard):
-                self._done.add(shard)
+        self._look_at(self.folder.receipt_numbers())
 
     def claim(self, block: int, force: bool = False) -> bool:
         """Take a block to work on; False while another process has it, or has not finished what it copies from.
@@ -168,7 +187,8 @@ class FeatureWriter:
             return True
         if not self._claims.take(block) and not force:
             return False
-        self.refresh()
+        # Not at all shards: a store of a billion rows has 16,000, each of which would be asked for so often.
+        self._look_at(self.plan.shards_of(block, self.n_rows))
         missing = [shard for shard in self.plan.shards_of(block, self.n_rows) if shard not in self._done]
         if not missing or not self._can_copy(missing):
             self._claims.drop(block)
@@ -179,6 +199,11 @@ class FeatureWriter:
             self._queue.append(_OpenShard(shard, block, start, stop, due))
         self._advance()
         return True
+
+    def waits(self, block: int) -> bool:
+        """Tell whether a block copies from shards that are neither finished nor claimed here."""
+        shards = self.plan.shards_of(block, self.n_rows)
+        return not self._can_copy([shard for shard in shards if shard not in self._done])
 
     def release(self, block: int) -> None:
         """Let go of a claimed block of which nothing was put yet; what were copies alone is written and stays."""
@@ -250,7 +275,7 @@ class FeatureWriter:
             raise OptionError(f"{len(rows)} rows for {len(X)} features, expected one each, in ascending order")
         if len(rows) and not 0 <= rows[0] <= rows[-1] < self.n_rows:
             raise OptionError(f"rows {rows[0]} to {rows[-1]}, expected some of 0 to {self.n_rows - 1}")
-        if not {row for row, _ in skipped} <= set(rows.tolist()):
+        if skipped and not {row for row, _ in skipped} <= set(rows.tolist()):
             raise OptionError("some skipped rows are not among those written")
 
     def _gather(
@@ -285,32 +310,54 @@ class FeatureWriter:
             if not self._has_receipt(part.number):  # unless a process that took no notice of claims was quicker
                 self._fill_in_copies(part)
                 self._write(part)
-            self._done.add(part.number)
+            self._finish(part.number)
             self._queue.popleft()
             if not any(other.block == part.block for other in self._queue):
                 self._claims.drop(part.block)
 
+    def _finish(self, shard: int) -> None:
+        """Count a shard as done."""
+        if shard in self._done:
+            return
+        self._done.add(shard)
+        start, stop = self.rows_of(shard)
+        self._rows_left -= stop - start
+        block = start // self.plan.block_rows
+        self._left[block] -= 1
+        if not self._left[block]:
+            del self._left[block]
+
+    def _look_at(self, shards: Iterable[int]) -> None:
+        """Look which of these shards other processes finished."""
+        # What is gathered here is done once it is written here, even if a process without locks was quicker.
+        gathered = {part.number for part in self._queue}
+        for shard in shards:
+            if shard in self._done or shard in gathered or shard >= self.plan.shards(self.n_rows):
+                continue
+            if self._has_receipt(shard):
+                self._finish(shard)
+
     def _can_copy(self, shards: Sequence[int]) -> bool:
         """Tell whether the shards that these copy from are finished, or will be first."""
-        ready = {*self._done, *shards, *(part.number for part in self._queue)}
-        return all(set(self._sources(shard).tolist()) <= ready for shard in shards)
+        sources = {source for shard in shards for source in self._sources(shard).tolist()}
+        sources -= {*shards, *(part.number for part in self._queue)}
+        self._look_at(sources)
+        return sources <= self._done
 
-    def _copied(self, shard: int) -> Array:
-        """Return the rows of a shard that equal an earlier row which is put."""
-        start, stop = self.rows_of(shard)
-        rows = start + np.flatnonzero(~self.todo[start:stop])
-        copied: Array = rows[self.todo[self._first[rows]]]
-        return copied
+    def _copied(self, shard: int) -> tuple[Array, Array]:
+        """Return the rows of a shard that equal an earlier row which is put, and that row of each."""
+        found = self._duplicates.between(*self.rows_of(shard))
+        copied = ~self.todo[found.rows] & self.todo[found.first]
+        return found.rows[copied], found.first[copied]
 
     def _sources(self, shard: int) -> Array:
         """Return the shards that hold what a shard's rows are copies of; itself may be one."""
-        return np.unique(self._first[self._copied(shard)] // self.plan.shard_rows)
+        return np.unique(self._copied(shard)[1] // self.plan.shard_rows)
 
     def _fill_in_copies(self, part: _OpenShard) -> None:
         """Fill in the rows that nobody puts: a sibling has them, or they equal an earlier row."""
         self._copy_from_siblings(part)
-        copies = self._copied(part.number)
-        originals = self._first[copies]
+        copies, originals = self._copied(part.number)
         here = originals >= part.start
         values = self._values(part)
         values[part.inside(copies[here])] = values[part.inside(originals[here])]
@@ -333,7 +380,7 @@ class FeatureWriter:
         return {number: self.folder.receipt(number, self.plan, self.n_rows) for number in others}
 
     @functools.cached_property
-    def _stored_ids(self) -> list[str]:
+    def _stored_ids(self) -> StoredIds:
         """The ids under which the key was started: reasons are kept under them, whoever resumes."""
         return self.folder.ids(self.folder.key(), self.folder.plan())
 
@@ -362,8 +409,7 @@ class FeatureWriter:
 
     def _bytes_missing(self) -> int:
         """Return the bytes of features that are still to be written: what a full disk has to have room for."""
-        spans = map(self.rows_of, self.missing())
-        return sum(stop - start for start, stop in spans) * self.plan.row_bytes
+        return self._rows_left * self.plan.row_bytes
 
     def _has_receipt(self, shard: int) -> bool:
         with suppress(StoreError):

@@ -13,7 +13,8 @@ from featx.cli.opening import of_shapes, open_backbone
 from featx.cli.output import Output
 from featx.cli.text import counted, human_bytes, human_count
 from featx.core.backbone_names import RUN
-from featx.core.specs import PRECISIONS, BackboneConfig, LayerSpec
+from featx.core.concatenation import Feature, parse_feature
+from featx.core.specs import PRECISIONS, BackboneConfig
 from featx.errors import OptionError
 from featx.extraction.benchmark_config import BenchConfig
 
@@ -100,7 +101,7 @@ def bench(
     out.result({**about, **found})
 
 
-def open_network(out: Output, name: str, config: BackboneConfig, memo: Memo) -> tuple[Backbone, LayerSpec | None]:
+def open_network(out: Output, name: str, config: BackboneConfig, memo: Memo) -> tuple[Backbone, Feature | None]:
     """Look up what is to be timed: a run's network, where a run is called so, else a backbone."""
     from featx.core.run_folder import Runs
     from featx.runs.predict import fitted_on
@@ -114,7 +115,7 @@ def open_network(out: Output, name: str, config: BackboneConfig, memo: Memo) -> 
         known = name if name.startswith(RUN) else f"{RUN}{name}"
         config = BackboneConfig(stem=config.stem, size=config.size)
         return open_backbone(out, known, config, None, memo), None
-    return fitted_on(run, record, memo, config.size), LayerSpec.parse(record["layer"])
+    return fitted_on(run, record, memo, config.size), parse_feature(record["layer"])
 
 
 def tell(out: Output, found: dict[str, Any]) -> None:

@@ -15,13 +15,15 @@ from featx.cli.text import counted, human_bytes
 @click.command("merge")
 @click.argument("stores", metavar="STORE...", nargs=-1, required=True)
 @click.option("--dry-run", is_flag=True, help="Check everything, copy nothing.")
+@click.option("--partial", is_flag=True, help="Also keys that lack shards; `featx extract` computes those.")
 @options.common
-def merge(out: Output, home: Path, stores: tuple[str, ...], dry_run: bool) -> None:
+def merge(out: Output, home: Path, stores: tuple[str, ...], dry_run: bool, partial: bool) -> None:
     """Copy features from other stores into this one.
 
     STORE is the home of another store, for example that of one of many jobs that each computed some shards. Together
-    they must hold every shard of each key, computed under one plan. Everything is checked before the first file is
-    written, and the other stores are not changed.
+    they must hold every shard of each key, computed under one plan; copies of images that another job computed may be
+    missing: use --partial then. Everything is checked before the first file is written, and the other stores are not
+    changed.
 
     \b
     Examples:
@@ -33,7 +35,7 @@ def merge(out: Output, home: Path, stores: tuple[str, ...], dry_run: bool) -> No
 
     store = FeatureStore(home)
     homes = list(dict.fromkeys(FeatureStore(name).home for name in stores))
-    parts = plan_merge(store, homes)
+    parts = plan_merge(store, homes, partial=partial)
     total = sum(part.bytes for part in parts)
     with out.progress("MB") as progress:
         check_parts(parts, counter(lambda done: progress("check", done // MEGABYTE, total // MEGABYTE)))

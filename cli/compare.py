@@ -17,7 +17,9 @@ from featx.cli.opening import check_backbone, opening_source
 from featx.cli.output import Output
 from featx.cli.targets import check_report
 from featx.cli.text import human_seconds
-from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec
+from featx.core.concatenation import Feature
+from featx.core.specs import BackboneConfig, ExtractConfig
+from featx.core.urls import safe_url
 from featx.data.split_options import SplitOptions
 from featx.errors import OptionError
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Headed)
 @click.argument("source")
-@under(NETWORK, options.backbone(required=False), options.layers(required=False))
+@under(NETWORK, options.backbone(required=False), options.layers(required=False, joined=True))
 @compare_options.which
 @compare_options.how_long
 @under(SEEDS, compare_options.seeds, options.seed)
@@ -54,7 +56,7 @@ def compare(
     home: Path,
     source: str,
     backbone: str | None,
-    layers: tuple[LayerSpec, ...],
+    layers: tuple[Feature, ...],
     only: tuple[str, ...],
     without: tuple[str, ...],
     minutes: float,
@@ -87,6 +89,7 @@ def compare(
         check_report(output, "--output", "compare.html")
     if backbone == "pixels":
         raise OptionError("-b pixels is no network to compare with", "leave -b out, or give a network's name")
+    split_options.check_choices(("the comparison",))
     from featx.recipes.asked import Asked
 
     asked = Asked(
@@ -210,8 +213,9 @@ def _conclude(
         out.say(line)
     for line in result.answer:
         out.say(line)
-    file = output or _default_report(home, asked.source)
-    title = f"{Path(asked.source).name or asked.source}: which way to learn is best"
+    file = output or _default_report(home, safe_url(asked.source))
+    shown = safe_url(asked.source)
+    title = f"{Path(shown).name or shown}: which way to learn is best"
     text = page(result.runs, home=home, title=title, names=result.names)
     write_output(file, text.encode("utf-8", "backslashreplace"))
     out.say(f"report {file}")

@@ -81,7 +81,7 @@ def complete_layer(ctx: click.Context, param: click.Parameter, incomplete: str) 
     node, colon, _ = incomplete.partition(":")
     if colon:
         return [line for line in (f"{node}:{pooling}" for pooling in POOLINGS) if line.startswith(incomplete)]
-    backbone = ctx.params.get("backbone")
+    backbone = ctx.params.get("backbone") or next(reversed(ctx.params.get("backbones") or ()), None)
     if not backbone:
         return []
     home = home_folder(ctx.params.get("home"))

@@ -11,7 +11,9 @@ from typing import Any
 
 import click
 
-from featx.cli import fit_options, options, repeats
+from featx.cli import choosing, fit_options, options, repeats
+from featx.cli.calibrated import tell_calibration
+from featx.cli.checked import tell_checks
 from featx.cli.given import OF_A_NETWORK, refuse
 from featx.cli.headings import NETWORK, OUTPUT, SEEDS, Headed, under
 from featx.cli.importing import importing
@@ -20,17 +22,20 @@ from featx.cli.output import Output
 from featx.cli.targets import PICTURE_NAMES, PICTURES, check_target, is_device, picture_kind
 from featx.cli.text import class_line, human_bytes
 from featx.core.backbone_names import PIXELS
+from featx.core.concatenation import Feature
 from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec
 from featx.data.split_options import SplitOptions
 from featx.errors import OptionError
 from featx.probes.config import SWEEPS, FitConfig
 
 SHOWN = (
-    *("accuracy", "loss", "top5", "balanced_accuracy", "macro_f1"),
+    *("accuracy", "loss", "top5", "balanced_accuracy", "macro_f1", "brier", "ece", "rms_calibration_error"),
+    *("calibrate", "calibration"),
     *("run", "path", "source", "backbone", "layer", "head", "seed", "converged", "gradient_norm"),
     *("objective", "objective_gap", "n_iter", "C", "k", "sweep", "search", "standardize", "normalize", "shots"),
+    *("val_size", "readout", "halving", "choice"),
     *("draw_scores", "columns", "bytes", "rows", "computed", "reused", "skipped", "seconds", "views", "batch_size"),
-    *("classes", "missing_classes", "unlabelled", "conflicting", "shared_with_test", "notes"),
+    *("classes", "missing_classes", "unlabelled", "conflicting", "shared_with_test", "excluded_rows", "notes"),
 )
 """What ``--json`` shows of the record; beside it, ``layers`` without the test scores of those not chosen."""
 
@@ -40,7 +45,8 @@ SHOWN = (
 @under(
     NETWORK,
     options.backbone(required=False),
-    options.layers(required=False),
+    options.layers(required=False, joined=True),
+    choosing.readout,
     click.option("--pixels", is_flag=True, help="Fit on raw pixels, values in 0..1, instead of a layer."),
 )
 @fit_options.probe
@@ -65,7 +71,8 @@ def fit(
     home: Path,
     source: str,
     backbone: str | None,
-    layers: tuple[LayerSpec, ...],
+    layers: tuple[Feature, ...],
+    readout: str | None,
     pixels: bool,
     probe: FitConfig,
     repeat: int,
@@ -78,7 +85,7 @@ def fit(
 ) -> None:
     """Fit softmax regression on stored features or raw pixels.
 
-    Features that the store lacks are extracted first. A tenth of the training rows is held out for
+    Features that the store lacks are extracted first. A tenth of the training rows (--val-size) is held out for
     validation; the test split is scored once. Of several layers, the one with the best validation score is the
     result, and the others' test scores are not shown.
 
@@ -87,23 +94,30 @@ def fit(
       featx fit digits --pixels
       featx fit cifar10.zip -b resnet18 -l layer3:avg --C 0.01
       featx fit cifar10.zip -b resnet18 -l 'layer*:avg' --sweep dinov2 -o map.png
+      featx fit cifar10.zip -b resnet18 -l layer3:avg+layer4:avg --C 0.01 --val-size 0
+      featx fit cifar10.zip -b resnet18 -l 'layer*:avg' --halving
+      featx fit cifar10.zip -b timm:vit_small_patch14_dinov2 --size 98 --readout dinov2-4
       featx fit cifar10.zip -b resnet18 -l layer4:avg --head knn --shots 10
       featx fit cifar10.zip --pixels --per-class 100 --seeds 0,1,2
     """
     fit_options.check_sweep(probe)
     fit_options.check_head(probe)
-    name, wanted = _what(backbone, layers, pixels)
+    choosing.check_readout(readout, layers, pixels=pixels)
+    name, wanted = _what(backbone, layers, pixels, is_read_out=readout is not None)
     if name == PIXELS:
         refuse(OF_A_NETWORK, "on raw pixels")
     fit_options.check_machine(probe.head, config.device, pixels=name == PIXELS, note=out.note)
     if keep_weights and probe.head == "knn":
         raise OptionError("--head knn keeps no model, --keep-weights would have no effect", "leave --keep-weights out")
-    several = len(wanted) > 1 or wanted[0].is_pattern
+    several = len(wanted) > 1 or any(layer.is_pattern for layer in wanted)
+    split_options.check_choices((*probe.choosers, *(("the choice of a layer",) if several else ())))
     numbers = repeats.seeds_of(probe.seed, repeat, seeds)
     if output is not None:
-        _check_picture(output, source, drawable=several or probe.sweep in SWEEPS, one=len(numbers) == 1)
+        _check_picture(
+            output, source, drawable=(several and not probe.halving) or probe.sweep in SWEEPS, one=len(numbers) == 1
+        )
     check_backbone(name, network, home, wanted)
-    request = FitRequest(source, name, wanted, several, split_options, network, config, keep_weights)
+    request = FitRequest(source, name, wanted, several, split_options, network, config, keep_weights, readout)
     records = [_one(out, home, request, replace(probe, seed=seed)) for seed in numbers]
     if output is not None:
         _draw(out, records[0], output)
@@ -112,8 +126,9 @@ def fit(
         {name: record[name] for name in SHOWN} | {"layers": _without_test(record["layers"])} for record in records
     ]
     document = documents[0] if len(records) == 1 else repeats.together(out, records, documents)
+    checks = tell_checks(out, home, records)
     out.skipped(list(skipped.values()))
-    out.result(document)
+    out.result({**document, "checks": checks})
 
 
 @dataclass(frozen=True)
@@ -122,12 +137,13 @@ class FitRequest:
 
     source: str
     backbone: str
-    layers: tuple[LayerSpec, ...]
+    layers: tuple[Feature, ...]
     several: bool
     split_options: SplitOptions
     network: BackboneConfig
     extraction: ExtractConfig
     keep_weights: bool
+    readout: str | None
 
 
 def _one(out: Output, home: Path, request: FitRequest, probe: FitConfig) -> dict[str, Any]:
@@ -138,6 +154,10 @@ def _one(out: Output, home: Path, request: FitRequest, probe: FitConfig) -> dict
     memo, config = Memo(home), request.extraction
     chosen = open_partition(out, request.source, request.split_options, probe.seed, memo, config.on_error)
     network = open_backbone(out, request.backbone, request.network, chosen.train.source.channels, memo)
+    wanted, readout = request.layers, None
+    if request.readout is not None:
+        feature, readout = choosing.read(out, request.readout, network)
+        wanted = (feature,)
     with importing():  # not before there is something to fit
         from featx.probes.probe import best_layer, fit_layers
         from featx.runs.fit_identity import fit_identity
@@ -146,11 +166,20 @@ def _one(out: Output, home: Path, request: FitRequest, probe: FitConfig) -> dict
     out.kept = "finished shards are kept in the store, the same command resumes from there"
     with new_run(home, "fit", ["featx", *sys.argv[1:]]) as run:
         with out.progress() as progress:
-            results = fit_layers(chosen, network, request.layers, FeatureStore(home), config, probe, progress)
-        best, identity = best_layer(results), fit_identity(chosen, network, request.layers, config, probe)
+            results = fit_layers(chosen, network, wanted, FeatureStore(home), config, probe, progress)
+        best, identity = best_layer(results), fit_identity(chosen, network, wanted, config, probe)
         layers, best_result, keep = results if request.several else None, results[best], request.keep_weights
         record = record_fit(
-            run, chosen, network, best, config, best_result, layers, identity=identity, keep_weights=keep
+            run,
+            chosen,
+            network,
+            best,
+            config,
+            best_result,
+            layers,
+            identity=identity,
+            keep_weights=keep,
+            readout=readout,
         )
     tell(out, record)
     return record
@@ -160,7 +189,8 @@ def _check_picture(output: Path, source: str, *, drawable: bool, one: bool) -> N
     """Raise OptionError where there is nothing to draw, or no place to draw it, before anything is computed."""
     if not drawable:
         raise OptionError(
-            "nothing to plot: one layer and no sweep", "give several --layer, or --sweep, or leave -o out"
+            "nothing to plot: one layer and no sweep, or a halving, whose candidates are fitted on different rows",
+            "give several --layer, or --sweep, or leave -o out",
         )
     if not one:
         raise OptionError("-o plots one fit, and several seeds were given", "give one --seed, or leave -o out")
@@ -169,14 +199,16 @@ def _check_picture(output: Path, source: str, *, drawable: bool, one: bool) -> N
     check_target(output, source)
 
 
-def _what(backbone: str | None, layers: tuple[LayerSpec, ...], pixels: bool) -> tuple[str, tuple[LayerSpec, ...]]:
+def _what(
+    backbone: str | None, layers: tuple[Feature, ...], pixels: bool, *, is_read_out: bool
+) -> tuple[str, tuple[Feature, ...]]:
     if pixels:
         if backbone or layers:
             raise OptionError("--pixels was given with --backbone or --layer", "leave one or the other out")
         return PIXELS, (LayerSpec(PIXELS),)
     if not backbone:
         raise OptionError("nothing to fit on, expected -b BACKBONE -l LAYER, or --pixels", "for example --pixels")
-    if not layers:
+    if not layers and not is_read_out:
         raise OptionError("no layer was given, expected -l LAYER", f"`featx layers {backbone}` lists them")
     return backbone, layers
 
@@ -225,8 +257,14 @@ def tell(out: Output, record: dict[str, Any]) -> None:
         search = record["search"]
         why = f"the best of {len(search['values'])} on the validation rows" if search["accuracy"] else "as published"
         out.say(f"{search['over']} = {search['chosen']:g}, {why}")
+    choosing.tell_choice(out, record)
+    if "val" not in accuracy:
+        out.say("no validation rows: there is no validation score")
     if draws:
         out.say(f"means of {record['draws']} draws of {record['shots']} rows per class, with 95 % t-intervals")
+    tell_calibration(out, record)
+    for line in (record["calibration"] or {}).get("notes", ()):
+        out.note(f"note: {line}")
     out.say(f"{_certificate(record)}{record['columns']} columns, {human_bytes(record['bytes'])}")
     stages = ", ".join(f"{stage} {seconds[stage]:.2f} s" for stage in ("extract", "read", "fit", "score"))
     out.say(f"{stages}; {record['computed']} rows computed, {record['reused']} reused")
@@ -239,15 +277,20 @@ def _tell_layers(out: Output, record: Mapping[str, Any]) -> None:
         (
             line["layer"],
             line["columns"],
-            human_bytes(line["bytes"]),
+            "" if line["bytes"] is None else human_bytes(line["bytes"]),
             "" if line["C"] is None else f"{line['C']:.3g}",
-            f"{line['accuracy'].get('val', math.nan):.4f}",
+            f"{line['accuracy']['val']:.4f}" if "val" in line["accuracy"] else _dropped(line),
             f"{1000 * line['seconds']['fit']:.0f}",
         )
         for line in record["layers"]
     ]
     out.table(("layer", ">columns", ">bytes", ">C", ">val accuracy", ">fit ms"), rows)
     out.say(f"best on the validation rows: {record['layer']}")
+
+
+def _dropped(line: Mapping[str, Any]) -> str:
+    """Return with how many rows a halving dropped a layer."""
+    return f"dropped with {line['dropped']['rows']} rows"
 
 
 def _interval(accuracy: float, draws: Mapping[str, Any] | None) -> str:

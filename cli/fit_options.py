@@ -13,6 +13,7 @@ from featx.cli.headings import ROWS, SEEDS, under
 from featx.errors import OptionError
 from featx.probes.config import (
     BALANCED,
+    CALIBRATE,
     HEADS,
     NO_PENALTY,
     NORMALIZE,
@@ -33,11 +34,6 @@ probe = options.gather(
             "Classifier",
             options.choice("--head", HEADS, FitConfig.head, "Softmax regression, or another classifier."),
             _number("--C", float, "Inverse regularization strength."),
-            click.option(
-                "--sweep",
-                type=click.Choice(PRESETS),
-                help="Choose C on the validation rows by a published protocol, and refit; simclr-sgd has no C.",
-            ),
             click.option(
                 "--standardize/--no-standardize",
                 default=FitConfig.standardize,
@@ -65,6 +61,24 @@ probe = options.gather(
             _number("--max-iter", int, "At most N steps."),
         ),
         under(
+            "By validation rows",
+            click.option(
+                "--sweep",
+                type=click.Choice(PRESETS),
+                help="Choose C on the validation rows by a published protocol, and refit; simclr-sgd has no C.",
+            ),
+            click.option(
+                "--halving",
+                is_flag=True,
+                help="Choose the layer and C on the validation rows by successive halving, and refit.",
+            ),
+            click.option(
+                "--calibrate",
+                type=click.Choice(CALIBRATE),
+                help="Calibrate on the validation rows: one temperature, or a scale and an offset per class.",
+            ),
+        ),
+        under(
             ROWS,
             _number("--shots", click.IntRange(min=1), "Train on N random rows per class."),
             _number("--draws", click.IntRange(min=1), "How many times --shots draws."),
@@ -78,8 +92,10 @@ OF_THE_SWEEP = {"C": "--C", "standardize": "--standardize", "normalize": "--norm
 
 
 def check_sweep(config: FitConfig) -> None:
-    """Raise OptionError where an option was given that the sweep decides."""
+    """Raise OptionError where an option was given that the sweep, or the halving, decides."""
     given = [flag for name, flag in OF_THE_SWEEP.items() if is_given(name)]
+    if config.halving and is_given("C"):
+        raise OptionError("--halving chooses --C itself", "leave one or the other out")
     if config.sweep and given:
         raise OptionError(f"--sweep {config.sweep} chooses {', '.join(given)} itself", "leave one or the other out")
 

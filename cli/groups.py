@@ -13,6 +13,7 @@ import click
 from featx.cli.failures import conclude, settle, sigterm_raises
 from featx.cli.output import Session
 from featx.errors import speaking_options, suggest
+from featx.training.launch import launched
 
 
 class UnknownCommand(click.UsageError):
@@ -43,6 +44,8 @@ class Group(click.Group):
 class LazyGroup(Group):
     """The program: commands stand in a table and are imported when called.
 
+    Launched as several processes, it runs only what they can do together.
+
     Parameters
     ----------
     table : mapping of str to (module, attribute, help)
@@ -64,6 +67,16 @@ class LazyGroup(Group):
         module, attribute, _ = self.table[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that `args` names; OptionError for one that several processes cannot share."""
+        if launched().size > 1:
+            from featx.cli.processes import check_command
+
+            check_command(args[0])
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from the table."""

@@ -16,6 +16,7 @@ ROWS = "Which images"
 SEEDS = "Seeds"
 COMPUTATION = "Computation"
 OUTPUT = "Output"
+WHERE = "Where it runs"
 
 
 def under(heading: str, *options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -48,3 +49,17 @@ class Headed(cloup.Command):
             if heading:
                 param.group = groups.setdefault(heading, cloup.OptionGroup(heading))  # type: ignore[attr-defined]
         super().__init__(*args, params=params, **options)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse what was typed, and keep it for `typed`."""
+        ctx.meta[_TYPED] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+_TYPED = "featx.typed"
+
+
+def typed() -> tuple[str, ...]:
+    """Return what stands behind the command's name, as it was typed."""
+    words: tuple[str, ...] = click.get_current_context().meta[_TYPED]
+    return words

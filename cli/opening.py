@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from featx.cli.output import Output
 from featx.core.backbone_names import is_run
-from featx.core.specs import BackboneConfig, LayerSpec, Progress
+from featx.core.concatenation import Feature
+from featx.core.specs import BackboneConfig, Progress
 from featx.data.split_options import SplitOptions
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def of_shapes(backbone: str, how: BackboneConfig) -> BackboneConfig:
     return replace(how, weights=BackboneConfig.weights) if is_run(backbone) else how
 
 
-def check_backbone(name: str, how: BackboneConfig, home: Path, layers: Collection[LayerSpec] = ()) -> None:
+def check_backbone(name: str, how: BackboneConfig, home: Path, layers: Collection[Feature] = ()) -> None:
     """Refuse a backbone or layers that cannot be had, before the images are opened and torch is loaded."""
     from featx.cache.memo import Memo
     from featx.models.backbones import check, known

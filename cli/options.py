@@ -14,6 +14,7 @@ import click
 from featx.cli.completion import complete_backbone, complete_layer, complete_weights
 from featx.cli.headings import COMPUTATION, IMAGES, NETWORK, ROWS, under
 from featx.cli.output import Output, Session
+from featx.core.concatenation import Feature, parse_feature
 from featx.core.device_names import ANY_DEVICE, check_device_name
 from featx.core.paths import home_folder
 from featx.core.specs import (
@@ -30,7 +31,7 @@ from featx.core.specs import (
     Views,
 )
 from featx.core.validation import BITS
-from featx.data.split_options import SplitOptions
+from featx.data.split_options import MOST_HELD_OUT, SplitOptions
 from featx.errors import FeatxError, OptionError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -65,37 +66,51 @@ def _layers(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) 
     return tuple(dict.fromkeys(LayerSpec.parse(text) for text in value))
 
 
+def _features(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[Feature, ...]:
+    return tuple(dict.fromkeys(parse_feature(text) for text in value))
+
+
 def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
     if value != ExtractConfig.device:
         check_device_name(value, ANY_DEVICE)
     return value
 
 
-def backbone(required: bool = True) -> Callable[[Command], Command]:
-    """``-b/--backbone NAME``."""
+def backbone(required: bool = True, several: bool = False) -> Callable[[Command], Command]:
+    """``-b/--backbone NAME``; if `several`, the command gets `backbones`, a tuple."""
     text = (
         "A torchvision classifier, timm:NAME, lenet5, pixels, file.py:factory or package.module:factory, or "
         "run:ID, the network of a training run."
     )
-    return click.option(
-        "-b", "--backbone", metavar="NAME", required=required, help=text, shell_complete=complete_backbone
-    )
+    names = ("-b", "--backbone", "backbones" if several else "backbone")
+    how: dict[str, Any] = {"multiple": several, "shell_complete": complete_backbone}
+    if several:
+        text += " Can be given several times."
+    return click.option(*names, metavar="NAME", required=required, help=text, **how)
 
 
-def layers(required: bool = True, several: bool = True) -> Callable[[Command], Command]:
-    """``-l/--layer LAYER``, several times; the command gets `layers`, a tuple of LayerSpec."""
+def layers(required: bool = True, several: bool = True, joined: bool = False) -> Callable[[Command], Command]:
+    """``-l/--layer LAYER``, several times; the command gets `layers`, a tuple of LayerSpec.
+
+    If `joined`, layers with plus signs between them are one feature, and the tuple holds those too.
+    """
     text = "Layer and pooling, such as layer3:avg; can be given several times. `featx layers` lists them."
     if several:
         text += " Also patterns, such as 'layer*:avg', and all:avg."
+    if joined:
+        text += " A plus sign joins: layer3:avg+layer4:avg."
     names = ("-l", "--layer", "layers")
-    how: dict[str, Any] = {"callback": _layers, "shell_complete": complete_layer}
+    how: dict[str, Any] = {"callback": _features if joined else _layers, "shell_complete": complete_layer}
     return click.option(*names, metavar="LAYER", multiple=True, required=required, help=text, **how)
 
 
-def weights(default: str = BackboneConfig.weights) -> Callable[[Command], Command]:
-    """``--weights WHICH``."""
+def weights(default: str = BackboneConfig.weights, several: bool = False) -> Callable[[Command], Command]:
+    """``--weights WHICH``; if `several`, the command gets a tuple."""
     text = "DEFAULT, random:SEED, a .safetensors or .pth file, or run:ID."
     how: dict[str, Any] = {"default": default, "shell_complete": complete_weights}
+    if several:
+        text += " Given once, it is for all networks; else once for each."
+        how |= {"default": (default,), "multiple": True}
     return click.option("--weights", metavar="WHICH", show_default=True, help=text, **how)
 
 
@@ -254,9 +269,24 @@ test_split = click.option(
     "--test-split", metavar="NAME", help="Split to score on.  [default: test, else val, else a tenth]"
 )
 
+exclude = click.option(
+    "--exclude",
+    metavar="FILE",
+    help="Leave out the images that a CSV names by id and split, such as findings of `featx audit`.",
+)
+val_size = click.option(
+    "--val-size",
+    type=click.FloatRange(0, MOST_HELD_OUT),
+    metavar="X",
+    default=SplitOptions.val_size,
+    show_default=True,
+    help="Share of the training rows held out for validation; 0 learns from all of them.",
+)
 
-split_options = gather("split_options", SplitOptions, (under(ROWS, train_split, test_split, limit, per_class, root),))
-"""--train-split, --test-split, --limit, --per-class, --root: the command gets `split_options`."""
+split_options = gather(
+    "split_options", SplitOptions, (under(ROWS, train_split, test_split, val_size, limit, per_class, exclude, root),)
+)
+"""Which rows are learnt from and scored: the command gets `split_options`."""
 
 selection = gather("selection", RowSelection, (under(ROWS, split, limit, per_class, seed, root),))
 """--split, --limit, --per-class, --seed, --root: the command gets `selection`."""

@@ -17,6 +17,7 @@ COMMANDS = {
     "layers": ("featx.cli.layers", "layers", "List what can be extracted from a backbone."),
     "show": ("featx.cli.show", "show", "Draw a sheet of images as a network sees them."),
     "extract": ("featx.cli.extract", "extract", "Compute a backbone's features and store them."),
+    "audit": ("featx.cli.audit", "audit", "Look for leaks, doubtful labels, odd images and small classes."),
     "fit": ("featx.cli.fit", "fit", "Fit softmax regression on stored features or raw pixels."),
     "train": ("featx.cli.train", "train", "Train a network end to end."),
     "compare": (
@@ -27,6 +28,7 @@ COMMANDS = {
     "run": ("featx.cli.run", "run", "Run a recipe: a table of fits and trainings."),
     "predict": ("featx.cli.predict", "predict", "Predict the classes of images with a run's model."),
     "report": ("featx.cli.report", "report", "Show runs side by side."),
+    "similarity": ("featx.cli.similarity", "similarity", "Compare layers' representations of the same images."),
     "rerun": ("featx.cli.rerun", "rerun", "Repeat a run from its record and say whether it came out equal."),
     "export": ("featx.cli.export", "export", "Write a run's whole model as ONNX, torch.export or safetensors."),
     "cache": ("featx.cli.cache", "cache", "Inspect and clean up the feature store."),

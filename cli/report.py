@@ -13,9 +13,11 @@ from featx.cli import options
 from featx.cli.completion import complete_run
 from featx.cli.output import Output, to_json
 from featx.cli.report_confusion import show_confusion
+from featx.cli.report_differences import show_differences
 from featx.cli.targets import PICTURE_NAMES, check_report, picture_kind
 from featx.cli.text import counted
 from featx.errors import OptionError, StoreError, first_few
+from featx.reports.columns import BY_ROW
 from featx.reports.formats import FORMATS, Whole, values
 from featx.reports.rows import is_number, names_of, rows_of
 
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
 
 JSON = "json"
 """The one format that is not a table: the document that `--json` prints."""
-ALONE = {"over_seeds": "--over-seeds", "curves": "--curves", "columns": "--columns"}
+ALONE = {"over_seeds": "--over-seeds", "curves": "--curves", "columns": "--columns", "differences": "--differences"}
 """What --confusion does not go with."""
+SEEDS, IMAGES = "seeds", "images"
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
@@ -52,6 +55,21 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
 @click.option("--over-seeds", is_flag=True, help="Show runs that differ only in their seed on one line, as means.")
 @click.option("--confusion", is_flag=True, help="Show one run's confusion matrix and recall per class.")
 @click.option(
+    "--intervals",
+    type=click.Choice([SEEDS, IMAGES]),
+    default=SEEDS,
+    show_default=True,
+    help="What 95 % intervals are over: seeds, of rows that have several, or beside them the test images (bootstrap).",
+)
+@click.option(
+    "--differences",
+    "differences",
+    type=click.Choice(BY_ROW),
+    metavar="SCORE",
+    help="Show which two rows differ by more than chance in this score: accuracy, loss, top5, balanced_accuracy, "
+    "macro_f1 or brier.",
+)
+@click.option(
     "--curves",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -67,6 +85,8 @@ def report(
     columns: list[str] | None,
     over_seeds: bool,
     confusion: bool,
+    intervals: str,
+    differences: str | None,
     curves: Path | None,
 ) -> None:
     """Show runs side by side.
@@ -75,6 +95,9 @@ def report(
     --over-seeds, runs that differ only in their seed, among everything their numbers depend on, are one row, and
     scores have half the width of their 95 % interval (Student's t, over the seeds). Below the table stands what is
     doubtful, each with what mends it; --columns leaves that out.
+
+    --differences tests every two rows of the same test images, image by image and over seeds, with Holm's correction
+    for all pairs of the table.
 
     With --format html the report is one file for a browser: an answer in words, figures, the most confident mistakes,
     every option and command. Runs that differ only in their seed are always one row there.
@@ -86,6 +109,8 @@ def report(
       featx report --format html -o report.html
       featx report --over-seeds --format latex --columns layer,test_accuracy
       featx report 20261121-190519 20261121-190525 --curves curves.pdf
+      featx report --intervals images --columns 'layer,test accuracy,test accuracy over images'
+      featx report --over-seeds --differences accuracy
       featx report 20261121-190519 --confusion -o confusion.png
     """
     from featx.core.outputs import write_output
@@ -96,7 +121,7 @@ def report(
         if file is not None:
             check_report(file, flag, f"report.{style if style != 'text' else 'txt'}")
     if confusion:
-        _check_alone(runs)
+        _check_alone(runs, intervals)
         return show_confusion(out, wanted(out, home, runs)[0], style, output)
     if output is not None and picture_kind(output):
         raise OptionError(
@@ -106,12 +131,18 @@ def report(
     if curves is not None:
         _draw(out, found, curves)
     rows = _together(out, home, found) if over_seeds else rows_of(found)
+    if differences is not None:
+        _check_differences(columns, intervals)
+        return show_differences(out, rows, found, differences, style, output)
+    images = intervals == IMAGES or any(name.replace("_", " ").endswith("over images") for name in columns or [])
+    if images and not isinstance(FORMATS.get(style), Whole):
+        rows = _with_images(out, rows, found)
     # Columns that are asked for are all that is shown.
     checks = _checked(rows, found) if columns is None else []
     document: Any = {"rows": values(rows, columns)} if columns is not None else {"rows": rows, "checks": checks}
     form = FORMATS.get(style)
     if isinstance(form, Whole):
-        text = form.whole([*found, *([] if runs else _unfinished(home))], home, columns)
+        text = form.whole([*found, *([] if runs else _unfinished(home))], home, columns, images=images)
     else:
         text = form.runs(rows, columns, checks) if form else to_json(jsonable(document)) + "\n"
     if output is not None:
@@ -122,9 +153,20 @@ def report(
     return out.result(document)
 
 
-def _check_alone(runs: tuple[str, ...]) -> None:
+def _check_differences(columns: list[str] | None, intervals: str) -> None:
+    """Raise OptionError where differences are asked for with what says how runs are shown."""
+    given = [*["--columns"] * (columns is not None), *["--intervals images"] * (intervals == IMAGES)]
+    if given:
+        raise OptionError(
+            f"--differences shows pairs of runs, with intervals of either kind, and {', '.join(given)} was given",
+            "leave one of them out",
+        )
+
+
+def _check_alone(runs: tuple[str, ...], intervals: str) -> None:
     """Raise OptionError where a confusion matrix is asked for with what does not belong to one run."""
     given = [flag for name, flag in ALONE.items() if click.get_current_context().params.get(name)]
+    given += ["--intervals images"] if intervals == IMAGES else []
     if given:
         raise OptionError(f"--confusion is for one run, and {', '.join(given)} was given", "leave one of them out")
     if len(runs) != 1:
@@ -141,6 +183,16 @@ def _together(out: Output, home: Path, runs: list[Run]) -> list[dict[str, Any]]:
     if older:
         said = f"{counted(len(older), 'run', 'runs')} with the seed of a newer one: {first_few(older)}"
         out.note(f"left out {said}")
+    return rows
+
+
+def _with_images(out: Output, rows: list[dict[str, Any]], runs: list[Run]) -> list[dict[str, Any]]:
+    """Return rows with their intervals over the test images, and say which have none."""
+    from featx.reports.over_images import over_images
+
+    rows, reasons = over_images(rows, {run.id: run for run in runs})
+    for reason in reasons:
+        out.note(f"no interval over images: {reason}")
     return rows
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
-import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +18,7 @@ from featx.cli.completion import complete_run
 from featx.cli.failures import UNEQUAL
 from featx.cli.importing import importing
 from featx.cli.output import Output
+from featx.errors import FeatxError
 
 if TYPE_CHECKING:
     from featx.runs.rerun import Difference
@@ -29,6 +31,15 @@ WHAT = {
     "option": "another option",
 }
 """What a cause is, in words."""
+
+LONGEST = 300
+"""Characters of a command that a hint repeats."""
+
+NEAREST = "did you mean"
+"""What the hint about a name begins with that stands in the record, and is not there."""
+
+_OPTION = re.compile(r"`[^`]*`|(?<![\w-])(?P<option>--[A-Za-z][a-z-]*|-[a-z]\b)")
+"""A command to be typed, or an option."""
 
 
 @click.command
@@ -57,42 +68,65 @@ def rerun(out: Output, home: Path, run: str, recompute: bool) -> None:
     runs = Runs(home)
     first = runs.open(run)
     with importing():
-        from featx.cache.store import FeatureStore
         from featx.recipes.engine import Engine
-        from featx.recipes.rerun import experiment_of, on_this_machine
+        from featx.recipes.rerun import experiment_of, on_this_machine, passing_store
         from featx.runs.rerun import RESULT, compare_runs
 
-    experiment = experiment_of(first, first.read(), runs)
+    record = first.read()
+    experiment = experiment_of(first, record, runs)
     experiment, notes = on_this_machine(experiment)
     for line in notes:
         out.note(line)
     engine = Engine(home, ["featx", *sys.argv[1:]], out.note, anew=True)
     with ExitStack() as stack:
+        stack.enter_context(own_hints(record))
         if recompute:
-            place = tempfile.TemporaryDirectory(prefix=".rerun-", dir=_folder(home))
-            engine.store = FeatureStore(stack.enter_context(place))
+            engine.store = stack.enter_context(passing_store(home))
         engine.check(experiment)
         out.kept = "the first run is as it was; `featx runs ls` lists what is unfinished, `featx runs rm` removes it"
         with out.progress() as progress:
-            record = engine.run(experiment, experiment.seeds[0], progress)
-    differences = compare_runs(first, runs.open(record["run"]))
+            again = engine.run(experiment, experiment.seeds[0], progress)
+    differences = compare_runs(first, runs.open(again["run"]))
     results = [one for one in differences if one.kind == RESULT]
     tell(out, results, [one for one in differences if one.kind != RESULT])
-    if record.get("reused"):
-        out.note(f"{record['reused']} rows of features were read from the store; --recompute computes them anew")
-    out.say(f"run {record['run']} repeats run {first.id}")
-    out.skipped(record["skipped"], beside=True)
+    if again.get("reused"):
+        out.note(f"{again['reused']} rows of features were read from the store; --recompute computes them anew")
+    out.say(f"run {again['run']} repeats run {first.id}")
+    out.skipped(again["skipped"], beside=True)
     out.exit_code = UNEQUAL if results else out.exit_code
     out.result(
         {
-            "run": record["run"],
+            "run": again["run"],
             "of": first.id,
             "equal": not results,
-            "accuracy": record["accuracy"],
-            "reused": record.get("reused"),
+            "accuracy": again["accuracy"],
+            "reused": again.get("reused"),
             "differences": [asdict(one) for one in differences],
         }
     )
+
+
+@contextmanager
+def own_hints(record: Mapping[str, Any]) -> Iterator[None]:
+    """Say of hints that name options whose they are: a run is repeated as it was, and takes none of them."""
+    try:
+        yield
+    except FeatxError as exc:
+        ours = {option for param in click.get_current_context().command.params for option in param.opts}
+        named = {found["option"] for found in _OPTION.finditer(exc.hint)} - {None}
+        if named - ours or exc.hint.startswith(NEAREST):
+            exc.hint = f"in {_command(record)}: {exc.hint}"
+        raise
+
+
+def _command(record: Mapping[str, Any]) -> str:
+    """Return the command that a run was made by, where it takes options and is short enough to be read."""
+    words = record.get("command")
+    said = list(map(str, words)) if isinstance(words, list) else []
+    if said[:2] == ["featx", "rerun"]:
+        return "the first run's own command"
+    text = shlex.join(said)
+    return "the run's own command" + (f", `{text}`" if 0 < len(text) <= LONGEST else "")
 
 
 def tell(out: Output, results: Sequence[Difference], causes: Sequence[Difference]) -> None:
@@ -105,9 +139,3 @@ def tell(out: Output, results: Sequence[Difference], causes: Sequence[Difference
         out.say(f"{'equal in spite of ' if not results else ''}{WHAT[one.kind]}: {one}")
     if results and not causes:
         out.say("versions, files, rows, options and device are the same")
-
-
-def _folder(home: Path) -> Path:
-    """Return where a temporary store lies: on the disk that has room for features."""
-    home.mkdir(parents=True, exist_ok=True)
-    return home

@@ -115,6 +115,7 @@ def collect(out: Output, home: Path, max_bytes: int | None, age: float | None, d
     confirm("gc", [entry for entry, _ in chosen.going], sure=dry_run or yes, noun=NOUN)
     out.kept = KEPT
     if not dry_run:
+        atomic.tidy(home)
         atomic.tidy(runs.folder)
     gone, busy = _remove_all(out, runs, [(e, f": written {_ago(now - e.last_used)}") for e, _ in chosen.going], dry_run)
     chosen.busy += busy

@@ -75,7 +75,7 @@ def show(
     from featx.data.contact_sheet import draw_sheet, shown_images  # heavy
 
     images = min(shown_images(images, preprocess), len(found))
-    title = f"{source}, {found.split}: {images} of {len(found):,} images, {seen}"
+    title = f"{found.spec}, {found.split}: {images} of {len(found):,} images, {seen}"
     png, skipped = draw_sheet(found, preprocess, images=images, seed=seed, title=title)
     write_output(output, png)
     out.say(f"wrote {output}")

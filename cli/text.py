@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from featx.errors import first_few
+from featx.reports.tables import counted as counted
 
 PREFIXES = "KMGTP"
 FEW = 20
@@ -42,11 +43,6 @@ def human_age(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds // size:.0f} {unit}"
     return "now"
-
-
-def counted(n: int, one: str, many: str) -> str:
-    """Return a number with its noun: ``1 run``, ``3 runs``."""
-    return f"{n} {one if n == 1 else many}"
 
 
 def class_line(classes: Sequence[str]) -> str:

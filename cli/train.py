@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featx.cli import options, repeats, train_options
+from featx.cli import options, processes, repeats, train_options
+from featx.cli.calibrated import tell_calibration
+from featx.cli.checked import tell_checks
 from featx.cli.headings import NETWORK, OUTPUT, SEEDS, under
 from featx.cli.importing import importing
 from featx.cli.opening import check_backbone, open_backbone, open_partition, tell_of_rows
@@ -22,13 +24,17 @@ from featx.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from featx.data.splits import Partition
+    from featx.models.backbones import Backbone
+    from featx.training.world import World
 
 SHOWN = (
-    *("accuracy", "loss", "top5", "balanced_accuracy", "macro_f1"),
+    *("accuracy", "loss", "top5", "balanced_accuracy", "macro_f1", "brier", "ece", "rms_calibration_error"),
+    *("calibrate", "calibration"),
     *("run", "path", "source", "classes", "backbone", "mode", "head", "seed", "parameters"),
+    "val_size",
     *("parameter_bytes", "epochs", "best_epoch", "images_per_second", "cached", "rows", "skipped", "seconds"),
     *("seconds_per_epoch", "inference", "processor", "history", "missing_classes", "unlabelled", "conflicting"),
-    *("shared_with_test", "augment", "notes"),
+    *("shared_with_test", "excluded_rows", "augment", "notes"),
 )
 """What ``--json`` shows of the record."""
 
@@ -81,8 +87,10 @@ def train(
 ) -> None:
     """Train a network end to end.
 
-    A tenth of the training rows is held out and chooses the epoch whose weights are kept; the test split is
-    scored once. A frozen base without augmentation runs once, and its features are kept in the store.
+    A tenth of the training rows (--val-size) is held out and chooses the epoch whose weights are kept; with
+    --val-size 0 the last one's are. The test split is scored once. A frozen base without augmentation runs once, and
+    its features are kept in the store. Several processes share each batch: torchrun --nproc-per-node 2 -m featx
+    train ...
 
     \b
     Examples:
@@ -92,14 +100,21 @@ def train(
     """
     from featx.core.run_folder import Runs
 
+    world = processes.current()
+    out.quiet |= not world.first
     other = None if against is None else Runs(home).open(against)
     request = TrainRequest(source, backbone, split_options, network, config)
     how = How(resume, keep_weights=keep_weights, tensorboard=tensorboard, bench=bench)
+    split_options.check_choices(config.choosers)
     train_options.check_kept(config.mode, keep_weights)
+    if world.size == 1 and not config.sync_batch_norm:
+        out.note("note: --no-sync-batch-norm changes nothing in one process")
     records: list[dict[str, Any]] = []
     check_backbone(backbone, request.with_seed(config.seed).network, home)
     for seed in repeats.seeds_of(config.seed, repeat, seeds):
-        records.append(_one(out, home, request.with_seed(seed), replace(how, continuing=bool(records))))
+        records.append(_one(out, home, world, request.with_seed(seed), replace(how, continuing=bool(records))))
+    if not world.first:
+        return
     documents: list[dict[str, Any]] = [{name: record.get(name) for name in SHOWN} for record in records]
     document = documents[0] if len(records) == 1 else repeats.together(out, records, documents)
     if other is not None:
@@ -107,6 +122,7 @@ def train(
 
         document["against"] = _against(out, records, [compare(Runs(home).open(r["run"]), other) for r in records])
         document["against"]["run"] = other.id
+    document["checks"] = tell_checks(out, home, records)
     out.result(document)
 
 
@@ -121,18 +137,19 @@ class How:
     continuing: bool = False
 
 
-def _one(out: Output, home: Path, request: TrainRequest, how: How) -> dict[str, Any]:
-    """Run or resume one training and return its record."""
+def _one(out: Output, home: Path, world: World, request: TrainRequest, how: How) -> dict[str, Any]:
+    """Run or resume one training and return its record; of several processes, only process 0's is not empty."""
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
     from featx.core.run_folder import Runs
 
     memo, config = Memo(home), request.config
-    chosen = open_partition(out, request.source, request.split_options, config.seed, memo, config.on_error)
-    network = open_backbone(out, request.backbone, request.network, chosen.train.source.channels, memo)
+    with world.in_turn():
+        chosen = open_partition(out, request.source, request.split_options, config.seed, memo, config.on_error)
+        network = open_backbone(out, request.backbone, request.network, chosen.train.source.channels, memo)
     with importing():  # not before there is something to train on
         from featx.runs.record import record_train
-        from featx.training.resume import identity_of, training_run
+        from featx.training.resume import check_same, identity_of, training_run
         from featx.training.tensorboard import board
         from featx.training.timing import time_trained
         from featx.training.train import train as run_training
@@ -140,10 +157,15 @@ def _one(out: Output, home: Path, request: TrainRequest, how: How) -> dict[str, 
     _tell_of_head(out, request)
     _tell_of_mirrors(out, chosen, config)
     identity = identity_of(chosen, network, config)
+    check_same(world, identity)
+    if not world.first:
+        _follow(out, home, world, chosen, network, config)
+        return {}
     command = ["featx", *sys.argv[1:]]
     minutes = config.checkpoint_minutes
     with training_run(home, command, identity, minutes, resume=how.resume, continuing=how.continuing) as job:
         run = job.run
+        world.share({"run": run.id, "finished": job.finished})
         for line in job.notes:
             out.note(line)
         if job.finished:
@@ -152,7 +174,7 @@ def _one(out: Output, home: Path, request: TrainRequest, how: How) -> dict[str, 
         else:
             if how.resume:
                 out.note(f"resuming run {run.id}" if job.resumed else "nothing to resume: starting a new run")
-            out.kept = f"run {run.id} is kept; the same command with --resume resumes it"
+            out.kept = _kept(run.id)
             with board(run.path / "tensorboard" if how.tensorboard else None) as write, out.progress() as progress:
                 result = run_training(
                     chosen,
@@ -169,6 +191,22 @@ def _one(out: Output, home: Path, request: TrainRequest, how: How) -> dict[str, 
     tell(out, record)
     out.skipped(record["skipped"])
     return record
+
+
+def _follow(out: Output, home: Path, world: World, chosen: Partition, network: Backbone, config: TrainConfig) -> None:
+    """Train with process 0, which opens the run, asks, writes and tells."""
+    from featx.cache.store import FeatureStore
+    from featx.core.run_folder import Runs
+    from featx.training.train import train as run_training
+
+    found = world.share(None)
+    if not found["finished"]:
+        out.kept = _kept(found["run"])
+        run_training(chosen, network, config, store=FeatureStore(home), runs=Runs(home))
+
+
+def _kept(run: str) -> str:
+    return f"run {run} is kept; the same command with --resume resumes it"
 
 
 def _tell_of_head(out: Output, request: TrainRequest) -> None:
@@ -197,6 +235,7 @@ def tell(out: Output, record: dict[str, Any]) -> None:
     out.say(best if "val" in accuracy else "no validation rows: the last epoch's weights are kept")
     parts = [part for part in PARTS if part in accuracy]
     out.say(", ".join(f"{part} accuracy {accuracy[part]:.4f} loss {loss[part]:.4f}" for part in parts))
+    tell_calibration(out, record)
     count, size = record["parameters"], record["parameter_bytes"]
     said = [f"{count[name]:,} {name} ({human_bytes(size[name])})" for name in ("total", "trainable", "frozen")]
     out.say(f"parameters: {', '.join(said)}")

@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
-from featx.cli import options
+from featx.cli import options, processes
 from featx.cli.headings import COMPUTATION, IMAGES, NETWORK, SEEDS, Headed, under
 from featx.core.specs import BackboneConfig
 from featx.errors import OptionError
+from featx.probes.config import CALIBRATE
 from featx.training.config import AUGMENTS, CLASS_WEIGHTS, MODES, OPTIMIZERS, SCHEDULES, TrainConfig
 
 _number = functools.partial(options.number, TrainConfig)
@@ -69,6 +70,11 @@ loss_and_images = under(
         AUGMENTS,
         "Random image augmentation.  [default: crop-flip, or crop for digits and the like; none for frozen]",
     ),
+    _choice(
+        "--calibrate",
+        CALIBRATE,
+        "Calibrate on the validation rows: one temperature, or a scale and an offset per class.",
+    ),
     _number("--mixup", float, "Blend images: Beta(X, X).", "X"),
     _number("--cutmix", float, "Paste parts of images: Beta(X, X)."),
 )
@@ -77,6 +83,12 @@ machine = under(
     options.precision,
     options.device,
     options.on_error,
+    click.option(
+        "--sync-batch-norm/--no-sync-batch-norm",
+        default=TrainConfig.sync_batch_norm,
+        show_default=True,
+        help="With several processes: batch norm over the whole batch, or over each process's slice of it.",
+    ),
     _number("--checkpoint-minutes", float, "Time between checkpoints within an epoch."),
 )
 
@@ -98,7 +110,20 @@ RESUMES = ("go-on", "strict")
 
 
 class TrainCommand(Headed):
-    """A command whose ``--resume`` may have a value behind an equals sign, and takes no word that follows."""
+    """A command that several processes may run together.
+
+    Its ``--resume`` may have a value behind an equals sign, and takes no word that follows.
+    """
+
+    def make_context(self, *args: Any, **how: Any) -> click.Context:
+        """Read the options; of several processes, process 0 alone says what is wrong with them."""
+        with processes.one_speaks():
+            return super().make_context(*args, **how)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, together with the other processes where there are several."""
+        with processes.together(ctx):
+            return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse, a bare ``--resume`` spelled out."""

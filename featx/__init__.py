@@ -13,12 +13,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from featx.audit.similarity import similarity
     from featx.cache.store import FeatureStore, FeatureTable
     from featx.core.run_folder import Run, Runs
     from featx.core.specs import LayerSpec
     from featx.data.sources import load_source
     from featx.errors import FeatxError
     from featx.extraction.extractor import FeatureExtractor
+    from featx.probes.calibrators import TemperatureScaling, VectorScaling
     from featx.probes.softmax import SoftmaxRegression
     from featx.probes.softmax_cv import SoftmaxRegressionCV
     from featx.training.end_to_end import EndToEndClassifier
@@ -34,7 +36,10 @@ _WHERE = {
     "Runs": "featx.core.run_folder",
     "SoftmaxRegression": "featx.probes.softmax",
     "SoftmaxRegressionCV": "featx.probes.softmax_cv",
+    "TemperatureScaling": "featx.probes.calibrators",
+    "VectorScaling": "featx.probes.calibrators",
     "load_source": "featx.data.sources",
+    "similarity": "featx.audit.similarity",
 }
 
 __all__ = [
@@ -48,7 +53,10 @@ __all__ = [
     "Runs",
     "SoftmaxRegression",
     "SoftmaxRegressionCV",
+    "TemperatureScaling",
+    "VectorScaling",
     "load_source",
+    "similarity",
 ]
 
 

@@ -185,6 +185,10 @@ class DiskFullError(StoreError):
     """No space left where featx writes; exit code 5."""
 
 
+class WorkerError(FeatxError):
+    """A worker that cannot do its part of the work: lost, of other versions, or with other data."""
+
+
 class OutOfMemoryError(FeatxError):
     """Out of memory, on the device or the machine; exit code 6."""
 

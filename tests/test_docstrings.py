@@ -40,6 +40,7 @@ EVERYWHERE = frozenset(("GL03", "GL05", "GL06", "GL07", "GL08", "GL09", "GL10", 
 and what is said beyond it has to be true (PR02: no parameter that is not there)."""
 
 BESIDE = {
+    "featx.audit.similarity": ("Similarity",),
     "featx.cache.entries": ("Entry",),
     "featx.cache.key": ("FeatureKey",),
     "featx.cache.matrix": ("FeatureMatrix",),

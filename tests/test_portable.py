@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from featx.errors import CorruptStoreError, OptionError
-from featx.portable import read_model, write_model
+from featx.portable import Scaling, read_model, write_model
 from featx.probes.softmax import SoftmaxRegression
 from featx.probes.softmax_cv import SoftmaxRegressionCV
 
@@ -66,6 +66,25 @@ print(*(name for name in ("torch", "sklearn", "scipy", "h5py", "pickle5") if nam
     predicted, loaded = done.stdout.split("\n")[:2]
     assert predicted.split() == model.predict(X).tolist()
     assert loaded == ""
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_a_calibrated_model_is_another_format_and_scales_its_logits(tmp_path: Path, k: int) -> None:
+    X, y = blobs(k)
+    model = SoftmaxRegression().fit(X, y)
+    parts = {"coef": model.coef_, "intercept": model.intercept_, "classes": model.classes_, "normalize": None}
+    scaling = Scaling("vector", np.linspace(0.5, 2, k), np.linspace(-1 / 3, 0.1, k))
+    plain = read_model(write_model(tmp_path / "plain.safetensors", **parts))
+    back = read_model(write_model(tmp_path / "model.safetensors", **parts, calibration=scaling))
+    assert back.calibration is not None
+    np.testing.assert_array_equal([back.calibration.scale, back.calibration.offset], [scaling.scale, scaling.offset])
+    np.testing.assert_array_equal(back.logits(X), plain.logits(X) * scaling.scale + scaling.offset)
+    np.testing.assert_array_equal(back.coef, plain.coef)
+    headers = [(tmp_path / f"{name}.safetensors").read_bytes()[:2000] for name in ("plain", "model")]
+    assert [b'\\"format\\": 1' in header for header in headers] == [True, False]
+    short = Scaling("vector", np.ones(k + 1), np.zeros(k + 1))
+    with pytest.raises(CorruptStoreError, match="calibration"):
+        read_model(write_model(tmp_path / "short.safetensors", **parts, calibration=short))
 
 
 def test_the_cv_estimator_is_saved_too(tmp_path: Path) -> None:

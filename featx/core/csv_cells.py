@@ -29,5 +29,10 @@ def csv_line(cells: Iterable[Any]) -> str:
 def _cell(value: Any) -> Any:
     if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         return value
+    return cell_text(value)
+
+
+def cell_text(value: Any) -> str:
+    """Return a word as `csv_line` writes it."""
     text = printable(value)
     return f"'{text}" if text.lstrip().startswith(FORMULA) else text

@@ -1,4 +1,4 @@
-"""How good predictions are: accuracy and its kin, log loss and the confusion matrix. numpy and scipy only."""
+"""How good predictions are: accuracy and its kin, log loss, calibration, confusion matrix. numpy and scipy only."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
+from featx.core.calibration_error import debiased_calibration_error, equal_mass_bins, expected_calibration_error
 from featx.errors import FeatureError, OptionError
 
 LARGEST_LOSS = -float(np.log(np.finfo(np.float64).eps))
 """Loss of a row whose class the model rules out (36.04), as scikit-learn's ``log_loss`` counts it: a class that
 was not among the training rows would else make every mean infinite."""
 
-SCALARS = ("accuracy", "loss", "top5", "balanced_accuracy", "macro_f1")
+SCALARS = ("accuracy", "loss", "top5", "balanced_accuracy", "macro_f1", "brier", "ece", "rms_calibration_error")
 """The scores that are one number, by the names of `Scores` and of records."""
 
 TOP = 5
@@ -46,6 +47,20 @@ class Scores:
         Mean recall of the classes that have rows.
     macro_f1 : float
         Mean F1 score of the classes that have rows or were predicted; 0 for those that were never predicted right.
+    brier : float
+        Brier score: mean over rows of the squared distance of the probabilities from the true class's, summed over
+        classes; 0 to 2. NaN where the model gives no probabilities, as the following.
+    ece : float
+        Expected calibration error of the predicted class's probability, in 15 bins of equal mass; see
+        `featx.core.calibration_error`.
+    rms_calibration_error : float
+        The root of its debiased mean square in the same bins.
+    losses : ndarray of shape (n,), optional
+        float64 log loss of each row; None where the model gives no probabilities.
+    in_top5 : ndarray of shape (n,), optional
+        Which rows `top5` counts; None where it is NaN.
+    briers : ndarray of shape (n,), optional
+        float64 Brier score of each row; None where the model gives no probabilities.
     """
 
     accuracy: float
@@ -56,6 +71,12 @@ class Scores:
     top5: float = math.nan
     balanced_accuracy: float = math.nan
     macro_f1: float = math.nan
+    brier: float = math.nan
+    ece: float = math.nan
+    rms_calibration_error: float = math.nan
+    losses: NDArray[np.float64] | None = None
+    in_top5: NDArray[np.bool_] | None = None
+    briers: NDArray[np.float64] | None = None
 
 
 def score(logits: ArrayLike, y: ArrayLike, n_classes: int) -> Scores:
@@ -81,6 +102,8 @@ def score(logits: ArrayLike, y: ArrayLike, n_classes: int) -> Scores:
     confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
     np.add.at(confusion, (labels, predicted), 1)
     probability = np.exp(values.max(axis=1) - total)
+    bins = equal_mass_bins(probability, predicted == labels)
+    briers = briers_of(np.exp(values - total[:, None]), labels)
     return Scores(
         accuracy=float(np.mean(predicted == labels)),
         loss=float(losses.mean()),
@@ -90,7 +113,36 @@ def score(logits: ArrayLike, y: ArrayLike, n_classes: int) -> Scores:
         top5=top_accuracy(values, labels, TOP),
         balanced_accuracy=balanced_accuracy(confusion),
         macro_f1=macro_f1(confusion),
+        brier=float(briers.mean()),
+        ece=expected_calibration_error(bins),
+        rms_calibration_error=debiased_calibration_error(bins),
+        losses=losses,
+        in_top5=in_top(values, labels, TOP),
+        briers=briers,
     )
+
+
+def brier(probabilities: NDArray[np.float64], y: NDArray[Any]) -> float:
+    """Return the Brier score: the mean squared distance from the true class's vertex of the simplex, 0 to 2.
+
+    Brier, "Verification of forecasts expressed in terms of probability", 1950; scikit-learn's ``brier_score_loss`` with
+    ``scale_by_half=False``.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (n, k)
+        Rows sum to 1.
+    y : ndarray of shape (n,)
+        Class numbers.
+    """
+    return float(briers_of(probabilities, y).mean())
+
+
+def briers_of(probabilities: NDArray[np.float64], y: NDArray[Any]) -> NDArray[np.float64]:
+    """Return what each row adds to `brier`, shape (n,)."""
+    true = probabilities[np.arange(len(y)), y]
+    others = np.einsum("ij,ij->i", probabilities, probabilities) - np.square(true)
+    return np.asarray(np.maximum(others, 0) + np.square(1 - true))
 
 
 def top_accuracy(logits: NDArray[np.float64], y: NDArray[Any], top: int) -> float:
@@ -107,12 +159,18 @@ def top_accuracy(logits: NDArray[np.float64], y: NDArray[Any], top: int) -> floa
     top : int
         How many classes.
     """
+    found = in_top(logits, y, top)
+    return math.nan if found is None else float(found.mean())
+
+
+def in_top(logits: NDArray[np.float64], y: NDArray[Any], top: int) -> NDArray[np.bool_] | None:
+    """Return the rows that `top_accuracy` counts, shape (n,); None where it is NaN."""
     if logits.shape[1] <= top:
-        return math.nan
+        return None
     true = logits[np.arange(len(y)), y][:, None]  # (n, 1)
     before = np.arange(logits.shape[1]) < y[:, None]  # (n, k)
     rank = (logits > true).sum(axis=1) + ((logits == true) & before).sum(axis=1)
-    return float(np.mean((rank < top) & np.isfinite(true[:, 0])))
+    return np.asarray((rank < top) & np.isfinite(true[:, 0]))
 
 
 def balanced_accuracy(confusion: NDArray[np.int64]) -> float:

@@ -16,10 +16,14 @@ import numpy as np
 
 from featx.core import atomic
 from featx.core.paths import home_folder
+from featx.core.urls import redacted
 from featx.errors import CorruptStoreError, OptionError, first_few, legible, suggest
 
 RECORD_FILE = "run.json"
 MODEL_FILE = "model.safetensors"
+BLIND_FILE = "model-train.safetensors"
+"""Of a swept fit, whose model learnt from the validation rows too: the same C fitted on the training rows alone."""
+
 MAX_RECORD_BYTES = 64 << 20
 
 _LISTED = 10
@@ -109,7 +113,12 @@ class Run:
         whole = {**self._start, **record, "id": self.id}
         atomic.write_json(self.path / RECORD_FILE, jsonable(whole))
 
-    def save_tensors(self, tensors: Mapping[str, np.ndarray[Any, Any]], name: str = MODEL_FILE) -> Path:
+    def save_tensors(
+        self,
+        tensors: Mapping[str, np.ndarray[Any, Any]],
+        name: str = MODEL_FILE,
+        header: Mapping[str, str] | None = None,
+    ) -> Path:
         """Write arrays as a safetensors file into the folder.
 
         Parameters
@@ -118,6 +127,8 @@ class Run:
             Arrays of any shapes, by name.
         name : str
             A plain file name; the model's by default.
+        header : mapping of str to str, optional
+            What else the file says of itself.
 
         Returns
         -------
@@ -134,7 +145,8 @@ class Run:
         from safetensors.numpy import save
 
         # safetensors writes the memory of an array as it lies there: it has to lie in C order.
-        data = save({key: np.asarray(array, order="C") for key, array in tensors.items()})
+        lying = {key: np.asarray(array, order="C") for key, array in tensors.items()}
+        data = save(lying, None if header is None else dict(header))
         return self.write_bytes(name, data)
 
     def write_text(self, name: str, text: str) -> Path:
@@ -358,7 +370,8 @@ def by_time(run: str) -> tuple[str, str, str]:
 def _start(kind: str, command: list[str], stamp: str) -> dict[str, Any]:
     """Return what a record begins with; `stamp` is the beginning of the run's id."""
     created = time.strptime(stamp, "%Y%m%d-%H%M%S")
-    return {"kind": kind, "command": list(command), "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", created)}
+    told = [redacted(word) if "://" in word else word for word in command]
+    return {"kind": kind, "command": told, "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", created)}
 
 
 def _is_file(path: Path) -> bool:

@@ -8,9 +8,11 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
+
+Floats = NDArray[np.float64]
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
@@ -57,6 +59,58 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
     # Half of the probability of what was seen counts, on either side; at b = c that is one outcome, not two.
     mid = exact - float(stats.binom.pmf(min(b, c), b + c, 0.5)) / (2 if b == c else 1) if b + c else 1.0
     return {"only_first": b, "only_second": c, "n": len(one), "p_exact": exact, "p_mid": mid}
+
+
+def exact_mcnemar(only_first: ArrayLike, only_second: ArrayLike) -> Floats:
+    """Return the two-sided p-values of `mcnemar`'s exact test, of many pairs at once.
+
+    Parameters
+    ----------
+    only_first, only_second : array of int
+        How many images one alone gets right, and the other; of any shapes that go together.
+    """
+    from scipy import special  # heavy
+
+    b, c = np.asarray(only_first, np.int64), np.asarray(only_second, np.int64)
+    return np.asarray(np.minimum(1.0, 2 * special.bdtr(np.minimum(b, c), b + c, 0.5)), np.float64)
+
+
+def sign_flips(total: ArrayLike, squares: ArrayLike, n: ArrayLike, step: ArrayLike = 0.0) -> Floats:
+    """Return two-sided p-values of paired differences whose signs are as likely one as the other.
+
+    Fisher's randomisation test of matched pairs ("The design of experiments", 1935), by its normal approximation, with
+    a correction for continuity: flipped at random, differences sum up to 0 on the average, with the variance of their
+    sum of squares. Of n differences that are not 0, no p-value is below 2 / 2^n, that of all signs alike.
+
+    Parameters
+    ----------
+    total, squares : array of float
+        Sums of the differences, and of their squares.
+    n : array of int
+        How many are not 0.
+    step : array of float
+        Of what the differences are multiples; 0 where they may be any numbers.
+    """
+    from scipy import special  # heavy
+
+    above = np.maximum(0.0, np.abs(total) - np.asarray(step, np.float64))
+    spread = np.sqrt(np.maximum(np.asarray(squares, np.float64), np.finfo(np.float64).tiny))
+    fewest = np.exp2(1.0 - np.minimum(np.asarray(n, np.float64), 1000))
+    return np.asarray(np.minimum(1.0, np.maximum(special.erfc(above / spread / math.sqrt(2)), fewest)), np.float64)
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Return p-values adjusted for how many they are, so that the chance of any false one below 0.05 is at most 0.05.
+
+    Holm, "A simple sequentially rejective multiple test procedure", 1979: the k-th smallest of m is multiplied by
+    m - k + 1, and none is below a smaller one's. It holds however the tests depend on one another.
+    """
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p, kind="stable")
+    grown = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    found = np.empty_like(p)
+    found[order] = np.minimum(1.0, grown)
+    return found
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:

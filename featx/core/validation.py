@@ -46,6 +46,12 @@ def check_bits(bits: Any) -> None:
         raise OptionError(f"bits is {bits!r}, expected {BITS[0]} to {BITS[1]}", "for example 12 for a 12-bit camera")
 
 
+def check_flag(name: str, value: object) -> None:
+    """Raise OptionError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise _refused(name, value, "True or False")
+
+
 def check_text(name: str, value: object, expected: str, hint: str = "") -> None:
     """Raise OptionError unless `value` is a string."""
     if not isinstance(value, str):

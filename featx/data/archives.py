@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 import warnings
+import weakref
 import zipfile
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 import numpy as np
 
 from featx.cache.memo import Memo
 from featx.cache.schema import is_unreadable
-from featx.core.file_stamps import file_stamp, is_settled
-from featx.data.depth import DIGEST
-from featx.data.files import Hashes, changed, check_size, hash_all, read_at
+from featx.core.file_stamps import is_settled
+from featx.data.blob import Blob, ReadAt, as_blob
+from featx.data.depth import DIGEST, content_digest
+from featx.data.files import MAX_FILE_BYTES, Hashes, changed, check_size, hash_all
 from featx.data.listing import find_images
 from featx.data.tar_members import assembled, plain_name, stored_bytes, tar_members
 from featx.data.zip_members import check_readable, ends_of, member_names, plain_member
@@ -38,15 +41,17 @@ class ArchiveFiles:
     hint: ClassVar[str] = "copy or download it again"
     threads: ClassVar[int | None] = None
 
-    def __init__(self, path: Path, memo: Memo | None = None) -> None:
-        self.where = str(path)
-        self._path = path
+    def __init__(self, place: Path | Blob, memo: Memo | None = None) -> None:
+        self._blob = as_blob(place)
+        self.where = self._blob.where
+        self.in_flight = self._blob.in_flight
         self._memo = memo
-        self._stamp = file_stamp(path)
+        self._stamp = self._blob.stamp
         known = memo.get(f"{self.kind}-members", self._about) if memo else None
         self._members: Members | None = known["members"] if known else None
         self._twice: list[str] = known["twice"] if known else []
         self._known: dict[str, str] = known["hashes"] if known else {}
+        self._is_remembered = known is not None
 
     def _list(self) -> Members:
         """Return where each member is; names that occur more than once are put into `_twice`."""
@@ -80,17 +85,11 @@ class ArchiveFiles:
     def _about(self) -> dict[str, Any]:
         return {"stamp": self._stamp, "reader": _READER, "digest": DIGEST}
 
-    def _is_unchanged(self) -> bool:
-        try:
-            return file_stamp(self._path) == self._stamp
-        except OSError:
-            return False
-
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self._path, "memo": self._memo}
+        return {"blob": self._blob, "memo": self._memo}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["path"], state["memo"])  # type: ignore[misc]
+        self.__init__(state["blob"], state["memo"])  # type: ignore[misc]
 
     def members(self) -> Members:
         """Return where each member is; SourceError if the archive cannot be read."""
@@ -121,7 +120,7 @@ class ArchiveFiles:
             raise
         # zipfile passes on what its decompressors raise, and RuntimeError for encrypted members.
         except Exception as exc:
-            if not self._is_unchanged():  # not one bad image: nothing that was listed holds any more
+            if not self._blob.is_unchanged():  # not one bad image: nothing that was listed holds any more
                 raise changed(f"archive {self.where}") from exc
             why = " ".join(str(exc).split())[:200] or type(exc).__name__
             raise ImageError(
@@ -144,9 +143,11 @@ class ArchiveFiles:
         """Return the SHA-256 of each image's content, uint8 (n, 32)."""
         missing = [name for name in names if name not in self._known]
         if missing:
-            found = hash_all(self, missing, self.threads)
+            found = hash_all(self, missing, self.in_flight or self.threads)
             self._known.update((name, row.tobytes().hex()) for name, row in zip(missing, found, strict=True))
-            if self._memo and is_settled(self._stamp) and self._is_unchanged():
+        if missing or not self._is_remembered:
+            self._is_remembered = True
+            if self._memo and is_settled(self._stamp) and self._blob.is_unchanged():
                 value = {"members": self.members(), "twice": self._twice, "hashes": self._readable()}
                 self._memo.put(f"{self.kind}-members", self._about, value)
         return self._digests(names)
@@ -167,16 +168,19 @@ class ZipFiles(ArchiveFiles):
     kind = "zip"
     threads = 1  # one open archive, which one thread reads at a time
 
-    def __init__(self, path: Path, memo: Memo | None = None) -> None:
-        super().__init__(path, memo)
+    def __init__(self, place: Path | Blob, memo: Memo | None = None) -> None:
+        super().__init__(place, memo)
         self._lock = threading.Lock()
         self._opened: tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]] | None = None
         self._ends: dict[int, int] = {}
+        self._read_at: ReadAt | None = None
 
     def _open(self) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
         with self._lock:
             if self._opened is None:
-                archive = zipfile.ZipFile(self._path)
+                file = self._blob.open()
+                weakref.finalize(self, file.close)  # zipfile closes only what it opened
+                archive = zipfile.ZipFile(file)
                 found: dict[str, zipfile.ZipInfo] = {}
                 twice: dict[str, None] = {}
                 infos = archive.infolist()
@@ -188,7 +192,7 @@ class ZipFiles(ArchiveFiles):
                     if inside in found:
                         twice[inside] = None
                     found[inside] = info
-                self._ends = ends_of(archive)
+                self._ends, self._read_at = ends_of(archive), self._blob.reading(file)
                 self._opened, self._twice = (archive, found), list(twice)
             return self._opened
 
@@ -208,7 +212,8 @@ class ZipFiles(ArchiveFiles):
         info = infos[name]
         check_size(name, info.file_size)
         check_readable(info)
-        data = plain_member(archive, info, self._ends[info.header_offset])
+        assert self._read_at is not None
+        data = plain_member(self._read_at, info, self._ends[info.header_offset])
         if data is not None:
             return data
         with archive.open(info) as member:
@@ -223,15 +228,26 @@ class TarFiles(ArchiveFiles):
     hint = "it must be an uncompressed tar; recreate or download it again"
 
     def _list(self) -> Members:
-        found, twice = tar_members(self._path)
+        with self._blob.open() as file:
+            # Over a network all that lies between the headers comes anyway.
+            found, twice = tar_members(file, partial(self._hash, file) if self.in_flight else None)
         above = self._above(found)
+        self._known = {name.removeprefix(above): digest for name, digest in self._known.items()}
         self._twice = [name.removeprefix(above) for name in twice]
         return {name.removeprefix(above): place for name, place in found.items()}
+
+    def _hash(self, file: IO[bytes], name: str, place: list[int]) -> None:
+        self._known.pop(name, None)
+        if len(place) == 2 and 0 <= place[1] <= MAX_FILE_BYTES:
+            file.seek(place[0])
+            data = file.read(place[1])
+            if len(data) == place[1]:
+                self._known[name] = content_digest(data).hex()
 
     def _head(self, name: str, size: int) -> bytes:
         place = self.members().get(name)
         if place and len(place) == 2:
-            return read_at(self._path, self._stamp, place[0], min(size, place[1]))
+            return self._blob.read(place[0], min(size, place[1]))
         return super()._head(name, size)  # in pieces, with holes between them
 
     def _get(self, name: str) -> bytes:
@@ -245,7 +261,7 @@ class TarFiles(ArchiveFiles):
         offset, size, *pieces = place
         wanted = stored_bytes(place)
         check_size(name, max(size, wanted))
-        data = read_at(self._path, self._stamp, offset, wanted)
+        data = self._blob.read(offset, wanted)
         if len(data) < wanted:
             raise ImageError(f"image {name} in {self.where} is cut off", self.hint, reason=f"image {name} is cut off")
         return assembled(data, size, pieces) if pieces else data

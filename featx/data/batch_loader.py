@@ -21,7 +21,7 @@ import numpy as np
 from featx.core.specs import PreprocessSpec
 from featx.core.types import RowNumbers
 from featx.data.decoding import Pixels, prepare_views, view_sizes
-from featx.data.source import Source, at_bits
+from featx.data.source import Source, at_bits, reading_ahead
 from featx.errors import FeatxError, FeatxWarning, ImageError, OutOfMemoryError, SourceError
 
 SLOW_SECONDS = 60.0
@@ -229,7 +229,7 @@ class _Crew:
                 )
 
     def _run(self, rows: RowNumbers, future: Future[Batch]) -> None:
-        with self.turns:
+        with reading_ahead(self.source, rows), self.turns:
             if not future.set_running_or_notify_cancel():
                 return
             try:

@@ -41,11 +41,12 @@ class Conflicts:
 def lacking(partition: Partition) -> Missing:
     """Return by part the classes that none of its rows has that can be read; see `featx.data.missing_classes`."""
     found = {}
-    for name, part in partition.parts().items():
+    for name in partition.wanted():
+        part = partition.parts()[name]
         rows = np.setdiff1d(part.rows, part.unreadable())
         has = set(part.source.labels[rows].tolist())
         found[name] = [c for label, c in enumerate(partition.classes) if label not in has]
-    return {name: found[name] for name in PARTS if found[name]}
+    return {name: found[name] for name in PARTS if found.get(name)}
 
 
 def conflicts(sources: Iterable[Labelled]) -> Conflicts:

@@ -13,7 +13,10 @@ from featx.data.split_names import split_of
 from featx.errors import SourceError, first_few
 
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "path": ("filename", "file", "image", "image_path", "file_name", "filepath", "file_path", "image_name", "img_path"),
+    "path": (
+        *("filename", "file", "image", "image_path", "file_name", "filepath", "file_path", "image_name", "img_path"),
+        *("url", "image_url", "uri"),
+    ),
     "label": ("class", "category", "target", "class_name", "label_name"),
     "split": ("set", "subset", "partition"),
 }

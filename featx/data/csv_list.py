@@ -10,9 +10,12 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from featx.cache.memo import Memo
 from featx.core.paths import expanded
+from featx.core.urls import is_url, safe_url, url_folder
 from featx.data.csv_columns import COLUMNS, EXAMPLE, SEPARATORS, Lines, columns_of, line_error, separated, unread
 from featx.data.files import FolderFiles
 from featx.data.folder_layout import Layout, Row, arrange
+from featx.data.listed_files import Base, ListedFiles, place_of
+from featx.data.remote.url_files import UrlBase, UrlFiles, whole_object
 from featx.data.split_names import name_splits, split_of
 from featx.errors import FeatxWarning, ImageError, OptionError, SourceError, first_few
 
@@ -45,6 +48,10 @@ class Below:
             return self._inside("/" + path.lstrip("/"))
         return None if PureWindowsPath(path).drive else str(pure)
 
+    def refusal(self, url: str) -> str:
+        """Return '': who has the list here may follow it."""
+        return ""
+
     def _inside(self, path: str) -> str | None:
         for folder in self._spellings:
             if PurePosixPath(path).is_relative_to(folder):
@@ -59,13 +66,13 @@ class Below:
 
 def open_list(
     path: Path, memo: Memo | None = None, root: str | os.PathLike[str] | None = None
-) -> tuple[FolderFiles, Layout]:
+) -> tuple[ListedFiles, Layout]:
     """Read a list and return the files that it names, and its rows by split.
 
-    Paths are relative to the list's folder or to `root`, or absolute and below it. Values are separated by commas,
-    semicolons or tabs. A header names the columns in any order (see `featx.data.csv_columns.COLUMNS`; others are
-    ignored); without one they are path, label, split, as many as there are. Spaces around a value do not count, an
-    empty label is none, an image may stand in several rows.
+    Paths are relative to the list's folder or to `root`, or absolute and below it; or they are URLs. Values are
+    separated by commas, semicolons or tabs. A header names the columns in any order (see
+    `featx.data.csv_columns.COLUMNS`; others are ignored); without one they are path, label, split, as many as there
+    are. Spaces around a value do not count, an empty label is none, an image may stand in several rows.
 
     Parameters
     ----------
@@ -97,7 +104,14 @@ def open_list(
     layout = read_list(text, str(path), below)
     files = FolderFiles(below.folder, memo)
     _check_any_there(files, layout, path, below)
-    return files, layout
+    return ListedFiles(str(path), memo, files, urls=_has_urls(layout)), layout
+
+
+def open_remote_list(url: str, memo: Memo | None = None) -> tuple[ListedFiles, Layout]:
+    """Read a list at a URL, as `open_list`; its paths are relative to its own URL, and none is that of a local file."""
+    where = safe_url(url)
+    layout = read_list(_decoded(whole_object(url), where), where, UrlBase(url))
+    return ListedFiles(where, memo, UrlFiles(where, memo, url_folder(url)), urls=_has_urls(layout)), layout
 
 
 def _folder(root: str | os.PathLike[str]) -> Path:
@@ -109,7 +123,7 @@ def _folder(root: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def read_list(text: str, where: str, below: Below | None = None) -> Layout:
+def read_list(text: str, where: str, below: Base | None = None) -> Layout:
     """Understand a list's text; see `open_list`."""
     lines = separated(text, where)
     columns, has_header = columns_of(lines)
@@ -146,7 +160,7 @@ def _decoded(data: bytes, where: str) -> str:
 class _Table:
     """A list whose columns are known."""
 
-    def __init__(self, lines: Lines, columns: Mapping[str, int], below: Below) -> None:
+    def __init__(self, lines: Lines, columns: Mapping[str, int], below: Base) -> None:
         self.lines, self.columns, self.below = lines, columns, below
         self.width = len(lines.first()[0])
 
@@ -156,25 +170,28 @@ class _Table:
             hint = f"quote {SEPARATORS[self.lines.separator]} in values"
             raise self._error(number, f"it has {len(cells)} columns, expected {self.width}", hint)
         values = {name: cells[i] for name, i in self.columns.items()}
-        name = self._name(values["path"], number)
+        name, called = self._place(values["path"], number)
         split = values.get("split", "").lower()
         if "split" in values and split_of(split) is None:
             found = repr(values["split"])[:80]
             raise self._error(number, f"its split is {found}, expected train, val or test", "give one in each row")
-        return split or "all", Row(name, name, values.get("label") or None)
+        return split or "all", Row(name, called, values.get("label") or None)
 
-    def _name(self, path: str, number: int) -> str:
-        """Return a path as it is called below the folder; SourceError for one that could lead out of it."""
-        name = self.below.name_of(path) if PurePosixPath(path).parts else "."
-        if name is None:
-            what = f"its path is {path!r:.200}, expected one inside {self.below.name}"
-            raise self._error(number, what, self._other_root(path))
-        if name == ".":
-            raise self._error(number, "it has no path, expected that of an image", "remove the line")
-        return name
+    def _place(self, path: str, number: int) -> tuple[str, str]:
+        """Return what the files call a path, and its id; SourceError for one that could lead out of the folder."""
+        try:
+            return place_of(path, self.below)
+        except ValueError as exc:
+            if is_url(path):
+                hint = "remove the line, or download the image"
+            else:
+                hint = self._other_root(path) if PurePosixPath(path).parts else "remove the line"
+            raise self._error(number, str(exc), hint) from exc
 
     def _other_root(self, path: str) -> str:
         """Return a hint that names the folder which all absolute paths lie below."""
+        if isinstance(self.below, UrlBase):
+            return "a list at a URL names what lies below it, or URLs; for local files, copy it next to them"
         if ".." in PurePosixPath(path).parts or not path.startswith("/"):
             return f"write paths without .. and drives; {ROOT} names another folder"
         rows = (cells for _, cells in self.lines if len(cells) == self.width)
@@ -188,10 +205,16 @@ class _Table:
 def _check_any_there(files: FolderFiles, layout: Layout, path: Path, below: Below) -> None:
     """Raise SourceError where a list names not a single file that is there; of some, reading says which."""
     names = list(dict.fromkeys(row.name for rows in layout.splits.values() for row in rows))
+    if _has_urls(layout):  # asked for one by one, when they are read
+        return
     if any(_is_there(files, name) for name in names):
         return
     found = "the one file" if len(names) == 1 else f"all of the {len(names):,} files"
     raise SourceError(f"{found} that list {path} names cannot be found: {first_few(names)}", _where(names[0], below))
+
+
+def _has_urls(layout: Layout) -> bool:
+    return any(is_url(row.name) for rows in layout.splits.values() for row in rows)
 
 
 def _is_there(files: FolderFiles, name: str) -> bool:

@@ -16,7 +16,7 @@ from featx.cache.memo import Memo
 from featx.cache.schema import is_unreadable, unreadable
 from featx.core.file_stamps import file_stamp, is_settled
 from featx.data.depth import DIGEST, content_digest
-from featx.data.hash_table import FileTable, FileTags, Stamps, tags
+from featx.data.hash_table import FileMemory, FileTable, FileTags, Stamps, tags
 from featx.data.litter import is_litter
 from featx.errors import ImageError, SourceError
 
@@ -28,9 +28,18 @@ _WORD = (1 << 64) - 1
 
 
 class Files(Protocol):
-    """Named bytes."""
+    """Named bytes.
+
+    Attributes
+    ----------
+    where : str
+        What to call the place in an error.
+    in_flight : int
+        How many reads should be under way at a time; 0 where waiting for one costs nothing.
+    """
 
     where: str
+    in_flight: int
 
     def names(self) -> list[str]:
         """Return every file's name, relative, with '/' between folders, sorted; hidden folders may be left out."""
@@ -49,6 +58,8 @@ class FolderFiles:
     yet sees every change. Links are followed inside the folder only, to files and to folders; what lies in a linked
     folder goes by the link's name.
     """
+
+    in_flight = 0
 
     def __init__(self, root: Path, memo: Memo | None = None) -> None:
         self.where = str(root)
@@ -148,16 +159,15 @@ class FolderFiles:
     def hashes(self, names: Sequence[str]) -> Hashes:
         """Return the SHA-256 of each file's content, uint8 (n, 32); files whose hash is remembered are not read."""
         about = {"folder": str(self._root), "digest": DIGEST}
-        known = FileTable.from_bytes(self._memo.get_bytes("folder", about) if self._memo else None)
+        known = FileMemory(self._memo, about, self._listed)
         seen, stamps = tags(names), self._stamps(names)
         found, missing = known.look_up(seen, stamps)
         if len(missing):
             found[missing] = hash_all(self, [names[i] for i in missing])
         if self._memo:
-            keep = [i for i in missing.tolist() if self._is_settled(names[i], stamps[i], found[i])]
-            new = known.updated(FileTable(seen[keep], stamps[keep], found[keep]), self._listed)
-            if new is not known:
-                self._memo.put_bytes("folder", about, new.to_bytes())
+            settled = (self._is_settled(names[i], stamps[i], found[i]) for i in missing)
+            keep = missing[np.fromiter(settled, bool, len(missing))]
+            known.update(FileTable(seen[keep], stamps[keep], found[keep]))
         return found
 
     def _stamps(self, names: Sequence[str]) -> Stamps:
@@ -194,6 +204,7 @@ class PathFiles:
     """Single files, named by the paths they were given as."""
 
     where = "the given paths"
+    in_flight = 0
 
     def names(self) -> list[str]:
         """Return nothing: files are read by the paths that they were given as."""
@@ -209,16 +220,17 @@ class PathFiles:
 
 
 _TASK = 64
-"""Files that a thread hashes at one go."""
+"""Files that a thread hashes at one go; fewer where each waits for a server."""
 
 
 def hash_all(files: Files, names: Sequence[str], threads: int | None = None) -> Hashes:
     """Read every file and return its SHA-256, or what stands for it (`unreadable`), shape (n, 32)."""
 
     def some(start: int) -> bytes:
-        return b"".join(_digest(files, name) for name in names[start : start + _TASK])
+        return b"".join(_digest(files, name) for name in names[start : start + task])
 
-    starts = range(0, len(names), _TASK)
+    task = 1 if files.in_flight else _TASK
+    starts = range(0, len(names), task)
     if threads == 1 or len(starts) <= 1:
         found = b"".join(map(some, starts))
     else:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featx.core.paths import expanded
+from featx.core.urls import is_url
 from featx.data.decoding import is_image_name
 from featx.data.foreign_formats import no_images, no_labels
 from featx.data.split_names import name_splits, split_of, splits_in
@@ -154,7 +155,7 @@ def _named_splits(keys: Collection[str], where: str, wrap: str) -> dict[str, str
             "move what is not a split elsewhere",
         )
     top = expanded(where)
-    place = None if top.is_file() else top / wrap
+    place = None if is_url(where) or top.is_file() else top / wrap
     _refuse_repeated(tops, others, where, place)
     if not any(tops[other] for other in others):
         _refuse_beside_flat(keys, tops, others, where, place)

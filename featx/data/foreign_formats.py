@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -40,16 +39,6 @@ def _arrow_hint(where: str, names: Sequence[str]) -> str:
     return f'write it as parquet: python -c "from datasets import load_from_disk; {written}"'
 
 
-def _tar_hint(where: str, names: Sequence[str]) -> str:
-    tars = [name for name in names if name.lower().endswith(".tar")]
-    folder = "/".join(tars[0].split("/")[:-1])
-    below = shlex.quote(f"{where.rstrip('/')}/{folder}".rstrip("/"))
-    return (
-        "labels in .cls or .json files are not read: unpack them and put the images into class folders, or write a "
-        f"parquet file; for features alone, cat {below}/*.tar > all.tar, and give that"
-    )
-
-
 FOLDERS = {
     "arrow": Kind("a data set that Hugging Face's save_to_disk wrote", _ends(".arrow"), _arrow_hint),
     "lmdb": Kind(
@@ -62,7 +51,6 @@ FOLDERS = {
         lambda names: any(".tfrecord" in _base(name) for name in names),
         lambda where, names: "write its images out, into class folders or a parquet file",
     ),
-    "webdataset": Kind("a folder of tars, as WebDataset has them", _ends(".tar"), _tar_hint),
     "cifar": Kind(
         "CIFAR as its authors publish it",
         _has("data_batch_1", "data_batch_1.bin", "batches.meta", "fine_label_names.txt"),
@@ -114,7 +102,7 @@ def no_images(names: Sequence[str], where: str) -> SourceError:
 def no_labels(names: Sequence[str]) -> str:
     """Return what would give labels to images of which none has one, or '' where the names say nothing."""
     if _ends(".cls")(names):
-        return "labels in .cls files, as WebDataset has them, are not read: put the images into class folders"
+        return "labels in .cls files are read in WebDataset's tars: put the images into class folders, or all into tars"
     return ""
 
 

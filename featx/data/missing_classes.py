@@ -18,16 +18,18 @@ Missing = dict[str, list[str]]
 """By part, names of classes; parts that have all of them are left out."""
 
 
-def missing_classes(confusion: Mapping[str, Any], classes: Sequence[str]) -> Missing:
+def missing_classes(
+    confusion: Mapping[str, Any], classes: Sequence[str], parts: Iterable[str] = tuple(PARTS)
+) -> Missing:
     """Return the classes that no row of a part has, by the confusion matrices (k, k) of the parts that were scored.
 
-    A part that is not among them has no rows, and none of the classes.
+    One of the `parts` that is not among them has no rows, and none of the classes.
     """
     found = {
         part: [name for name, row in zip(classes, confusion[part], strict=True) if not sum(row)]
         if part in confusion
         else list(classes)
-        for part in PARTS
+        for part in parts
     }
     return {part: names for part, names in found.items() if names}
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from featx.cache.memo import Memo
 from featx.core.specs import OnError, Progress, no_progress
 from featx.data.coverage import check_readable, notes
+from featx.data.exclusion import exclude, read_exclusion
 from featx.data.source import Source
 from featx.data.sources import load_splits
 from featx.data.split_options import SplitOptions
@@ -43,11 +44,22 @@ def choose_rows(
     Raises
     ------
     OptionError, SourceError
-        As `featx.data.splits.partition`.
+        As `featx.data.exclusion` and `featx.data.splits.partition`.
     ImageError
         Images cannot be read, and `on_error` is ``raise``: before hours of work, and all at once.
     """
-    found = partition(sources, seed=seed, train_split=how.train_split, test_split=how.test_split)
+    excluded = None if how.exclude is None else exclude(sources, read_exclusion(how.exclude))
+    found = partition(
+        sources,
+        seed=seed,
+        train_split=how.train_split,
+        test_split=how.test_split,
+        val_size=how.val_size,
+        excluded=excluded,
+    )
     if on_error == "raise":
         check_readable(found.sources().values())
-    return replace(found, limit=how.limit, per_class=how.per_class, root=how.root), notes(found, sources)
+    return replace(found, limit=how.limit, per_class=how.per_class, root=how.root), [
+        *notes(found, sources),
+        *(excluded.notes() if excluded else []),
+    ]

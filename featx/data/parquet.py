@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import re
 import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from featx.cache.memo import Memo
 from featx.cache.schema import unreadable
-from featx.core.file_stamps import file_stamp
+from featx.data.blob import Blob
 from featx.data.depth import DIGEST, content_digest
 from featx.data.files import Hashes, changed, check_size
 from featx.data.folder_layout import Layout, Row, arrange
@@ -41,17 +42,17 @@ _NAME = re.compile(r"(?P<split>[^-._]+)[^/]*?(-(?P<number>\d{5})-of-(?P<count>\d
 class Shard:
     """One parquet file; rows are numbered from 0 in it."""
 
-    def __init__(self, path: Path, memo: Memo | None) -> None:
-        self.path = path
-        self.stamp = file_stamp(path)
+    def __init__(self, blob: Blob, memo: Memo | None) -> None:
+        self.path = path = blob.where
+        self._blob, self.stamp = blob, blob.stamp
         with self._open() as file:
-            self.columns = find_columns(file, str(path))
+            self.columns = find_columns(file, path)
             groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
             self.starts = [0, *np.cumsum([group.num_rows for group in groups], dtype=np.int64).tolist()]
             if not 0 <= len(self) <= MAX_PACKING * self.stamp[0]:
                 raise SourceError(f"{path} claims {len(self):,} rows in {self.stamp[0]:,} bytes", "make it again")
             for group in groups:
-                check_group(group, self.columns, str(path))
+                check_group(group, self.columns, path)
             self.labels = self._labels(file)
         about = {"stamp": self.stamp, "column": self.columns.image, "digest": DIGEST}
         self.hashes = RowHashes("parquet", about, len(self), memo)
@@ -62,10 +63,8 @@ class Shard:
     @contextmanager
     def _open(self) -> Iterator[pq.ParquetFile]:
         # Opened for each row group: data sets have a thousand files, and a process may open as many.
-        pq = need_pyarrow(str(self.path))
-        with self.path.open("rb") as file:
-            if file_stamp(file.fileno()) != self.stamp:
-                raise changed(str(self.path))
+        pq = need_pyarrow(self.path)
+        with self._blob.open() as file:
             yield pq.ParquetFile(file)
 
     def _labels(self, file: pq.ParquetFile) -> list[Any] | None:
@@ -85,7 +84,7 @@ class Shard:
             name = self.columns.image
             column = file.read_row_group(number, [f"{name}.bytes" if self.columns.is_struct else name]).column(0)
         if len(column) != self.starts[number + 1] - self.starts[number]:
-            raise changed(str(self.path))
+            raise changed(self.path)
         return pc.struct_field(column, "bytes") if self.columns.is_struct else column
 
 
@@ -95,6 +94,7 @@ class ParquetFiles:
     def __init__(self, where: str, shards: Mapping[str, Sequence[Shard]]) -> None:
         self.where = where
         self._shards = shards
+        self.in_flight = 0  # rows near each other come together
         self._starts = {s: np.cumsum([0, *map(len, parts)]).tolist() for s, parts in shards.items()}
         self._lock = threading.Lock()
         self._cache: OrderedDict[tuple[str, int, int], pa.ChunkedArray] = OrderedDict()
@@ -153,16 +153,29 @@ class ParquetFiles:
 
     def hashes(self, names: Sequence[str]) -> Hashes:
         """Return the SHA-256 of each image's content, uint8 (n, 32)."""
-        places = [self._place(name) for name in names]
-        rows = np.array([row for _, _, row in places], np.int64)
+        splits = {split: number for number, split in enumerate(self._shards)}
+        parts = (name.partition("/") for name in names)
+        places = np.fromiter(((splits[split], int(row)) for split, _, row in parts), "i8,i8", len(names))
         found = np.zeros((len(names), 32), np.uint8)
-        for split, parts in self._shards.items():
-            for at, shard in enumerate(parts):
-                mine = np.array([(s, k) == (split, at) for s, k, _ in places], bool)
-                if mine.any():
-                    start = self._starts[split][at]
-                    found[mine] = shard.hashes.get(rows[mine], lambda row: self._digest(f"{split}/{start + row:08d}"))  # noqa: B023
+        for split, number in splits.items():
+            mine = np.flatnonzero(places["f0"] == number)
+            self._hash_split(split, mine, places["f1"][mine], found)
         return found
+
+    def _hash_split(self, split: str, mine: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], found: Hashes) -> None:
+        """Fill in the hashes `mine` of some rows of a split, shard by shard."""
+        starts = self._starts[split]
+        shard = np.searchsorted(starts, rows, side="right") - 1
+        order = np.argsort(shard, kind="stable")
+        ends = np.searchsorted(shard[order], np.arange(len(starts)))
+        for at, hashed in enumerate(part.hashes for part in self._shards[split]):
+            chosen = order[ends[at] : ends[at + 1]]
+            if len(chosen):
+                digest = functools.partial(self._digest_row, split, starts[at])
+                found[mine[chosen]] = hashed.get(rows[chosen] - starts[at], digest)
+
+    def _digest_row(self, split: str, start: int, row: int) -> bytes:
+        return self._digest(f"{split}/{start + row:08d}")
 
     def _digest(self, name: str) -> bytes:
         try:
@@ -172,7 +185,7 @@ class ParquetFiles:
 
 
 def open_parquet(
-    spec: str, paths: Sequence[Path], memo: Memo | None, *, whole: bool = True
+    spec: str, blobs: Sequence[Blob], memo: Memo | None, *, whole: bool = True
 ) -> tuple[ParquetFiles, Layout]:
     """Open parquet files whose names say their splits: ``train-00000-of-00002.parquet``, ``test.parquet``.
 
@@ -180,7 +193,7 @@ def open_parquet(
     ----------
     spec : str
         How the source was written.
-    paths : sequence of Path
+    blobs : sequence of Blob
         All in one folder. Where no name begins with a split, they are one without.
     memo : Memo, optional
         Remembers hashes.
@@ -193,9 +206,9 @@ def open_parquet(
         For files that are no parquet, without a column of images, with labels that do not fit, for parts that are
         missing, and where pyarrow is.
     """
-    parts = _by_split(spec, sorted(paths), whole)
+    parts = _by_split(spec, sorted(blobs, key=lambda blob: blob.where), whole)
     try:
-        shards = {split: [Shard(path, memo) for path in found] for split, found in parts.items()}
+        shards = {split: [Shard(blob, memo) for blob in found] for split, found in parts.items()}
     except SourceError:
         raise
     # pyarrow passes on what its parsers meet; json raises RecursionError.
@@ -213,11 +226,11 @@ def open_parquet(
     return ParquetFiles(spec, shards), _arranged(splits, columns)
 
 
-def _by_split(spec: str, paths: Sequence[Path], whole: bool) -> dict[str, list[Path]]:
-    if len({path.parent for path in paths}) > 1:
-        folders = ", ".join(sorted({path.parent.name for path in paths}))
+def _by_split(spec: str, paths: Sequence[Blob], whole: bool) -> dict[str, list[Blob]]:
+    if len({path.folder for path in paths}) > 1:
+        folders = ", ".join(sorted({path.folder.rstrip("/").rpartition("/")[2] for path in paths}))
         raise SourceError(f"{spec} holds parquet files in several folders: {folders[:200]}", "name one of them")
-    found: dict[str, list[Path]] = {}
+    found: dict[str, list[Blob]] = {}
     for path in paths:
         match = _NAME.fullmatch(path.name)
         spelt = match["split"].lower() if match else ""

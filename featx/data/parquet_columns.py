@@ -52,8 +52,8 @@ def find_columns(file: pq.ParquetFile, where: str) -> Columns:
     import pyarrow as pa
 
     schema = file.schema_arrow
-    features = _features(schema.metadata or {}, where)
-    images = {name: kind for name in schema.names if (kind := _image_kind(schema.field(name).type))}
+    features = features_of(schema.metadata or {}, where)
+    images = {name: kind for name in schema.names if (kind := image_kind(schema.field(name).type))}
     told = [name for name in images if _kind(features, name) == "Image"]
     image = _chosen(told or list(images), IMAGE_NAMES)
     if image is None:
@@ -62,13 +62,13 @@ def find_columns(file: pq.ParquetFile, where: str) -> Columns:
             "(binary, or a struct with bytes and path)",
             "name its image column 'image'" if images else "a table without images cannot be a source",
         )
-    labels = [name for name in schema.names if _is_label(schema.field(name).type)]
+    labels = [name for name in schema.names if is_label(schema.field(name).type)]
     told = [name for name in labels if _kind(features, name) == "ClassLabel"]
     named = [name for name in LABEL_NAMES if name in labels]
     label = next(iter(named), told[0] if len(told) == 1 else None)
     why = _unlabelled(schema, [name for name in schema.names if name not in images]) if label is None else ""
     is_flag = label is not None and pa.types.is_boolean(schema.field(label).type)
-    return Columns(image, images[image] == "struct", label, _class_names(features, label, where), why, is_flag)
+    return Columns(image, images[image] == "struct", label, class_names(features, label, where), why, is_flag)
 
 
 def _unlabelled(schema: pa.Schema, others: Sequence[str]) -> str:
@@ -80,7 +80,7 @@ def _unlabelled(schema: pa.Schema, others: Sequence[str]) -> str:
     return f"add a column 'label' of whole numbers or strings{held}"
 
 
-def _features(metadata: Mapping[bytes, bytes], where: str) -> Mapping[str, Any]:
+def features_of(metadata: Mapping[bytes, bytes], where: str) -> Mapping[str, Any]:
     """Return what the data sets library notes about the columns."""
     text = metadata.get(b"huggingface", b"{}")
     if len(text) > MAX_METADATA_BYTES:
@@ -97,7 +97,8 @@ def _kind(features: Mapping[str, Any], name: str) -> Any:
     return feature.get("_type") if isinstance(feature, dict) else None
 
 
-def _class_names(features: Mapping[str, Any], label: str | None, where: str) -> tuple[str, ...] | None:
+def class_names(features: Mapping[str, Any], label: str | None, where: str) -> tuple[str, ...] | None:
+    """Return the names of the classes that a label's numbers mean; None where they are not noted."""
     if label is None or _kind(features, label) != "ClassLabel":
         return None
     names = features[label].get("names")
@@ -108,17 +109,19 @@ def _class_names(features: Mapping[str, Any], label: str | None, where: str) -> 
     return tuple(names)
 
 
-def _image_kind(kind: pa.DataType) -> str:
+def image_kind(kind: pa.DataType) -> str:
+    """Return ``binary`` or ``struct`` for a type that encoded images may have, '' for others."""
     import pyarrow as pa
 
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return "binary"
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        return "struct" if _image_kind(kind.field("bytes").type) == "binary" else ""
+        return "struct" if image_kind(kind.field("bytes").type) == "binary" else ""
     return ""
 
 
-def _is_label(kind: pa.DataType) -> bool:
+def is_label(kind: pa.DataType) -> bool:
+    """Tell a type that labels may have: whole numbers, texts and flags."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind):

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from featx.cache.memo import Memo
 from featx.core.paths import expanded
 from featx.core.specs import Progress
+from featx.core.urls import is_url, safe_url
 from featx.data.archives import ArchiveFiles, TarFiles, ZipFiles
 from featx.data.array_files import h5, npy
 from featx.data.arrays import digits, npz
-from featx.data.csv_list import open_list
+from featx.data.blob import Blob, LocalBlob
+from featx.data.csv_list import open_list, open_remote_list
 from featx.data.dataset_arrays import ARRAY_SETS
 from featx.data.dataset_images import IMAGE_SETS
 from featx.data.datasets import open_arrays, open_images
@@ -24,7 +25,11 @@ from featx.data.folder_layout import Layout, read_layout
 from featx.data.foreign_formats import other_than_images
 from featx.data.listing import LeftOut, check_class_folders, count_kinds, find_images, hint_for, name_kinds
 from featx.data.parquet import open_parquet
+from featx.data.parquet_manifest import is_manifest, open_manifest
+from featx.data.remote.url_files import UrlFiles
+from featx.data.shard_places import blob_at, braced_shards, listed_shards
 from featx.data.source import FileSource, Source
+from featx.data.webdataset import is_webdataset, open_shards
 from featx.errors import SourceError
 
 Splits = Mapping[str, Source]
@@ -57,12 +62,16 @@ class NamedLoader(Protocol):
         """Return the data set's splits by their names, as `Loader`; `progress` is told of the download."""
 
 
-def _archive(make: Callable[[Path, Memo | None], ArchiveFiles]) -> Loader:
+def _archive(make: Callable[[Blob, Memo | None], ArchiveFiles]) -> Loader:
     """Return what opens archives of a kind."""
 
     def load(spec: str, memo: Memo | None) -> Splits:
-        files = make(expanded(spec), memo)
-        return _split(spec, files, _understood(spec, files, files.names(), ()))
+        blob = blob_at(spec)
+        files = make(blob, memo)
+        names = files.names()
+        if files.kind == "tar" and is_webdataset(names, find_images(names, files.head).images):
+            return splits_of(spec, *open_shards(safe_url(spec), [blob], memo))
+        return splits_of(spec, files, understood(safe_url(spec), files, names, ()))
 
     return load
 
@@ -71,14 +80,35 @@ def open_folder(spec: str, memo: Memo | None) -> Splits:
     """Open a folder of images; one of Parquet files, if it has no images."""
     files = FolderFiles(expanded(spec), memo)
     names = files.names()
-    tables = [name for name in names if name.lower().endswith(".parquet")]
+    if inside := files_in(names):
+        blobs = [LocalBlob(files.path(name)) for name in inside]
+        return open_inside(spec, blobs, memo)
+    return splits_of(spec, files, understood(spec, files, names, files.empty))
+
+
+def files_in(names: Sequence[str]) -> list[str]:
+    """Return the Parquet files or tars that a folder consists of; none where it holds images, or neither."""
     suffixes = image_suffixes()
-    if tables and not any(is_image_name(name, suffixes) for name in names):
-        return _split(spec, *open_parquet(spec, [files.path(name) for name in tables], memo))
-    return _split(spec, files, _understood(spec, files, names, files.empty))
+    for ending in (".parquet", ".tar"):
+        found = [name for name in names if name.lower().endswith(ending)]
+        if found and not any(is_image_name(name, suffixes) for name in names):
+            return found
+    return []
 
 
-def _understood(spec: str, files: FolderFiles | ArchiveFiles, names: list[str], empty: Sequence[str]) -> Layout:
+def open_inside(spec: str, blobs: Sequence[Blob], memo: Memo | None) -> Splits:
+    """Open what `files_in` found: Parquet files with images, one manifest, or WebDataset's shards."""
+    where = safe_url(spec)
+    if blobs[0].name.lower().endswith(".tar"):
+        return splits_of(spec, *open_shards(where, blobs, memo))
+    if len(blobs) == 1 and is_manifest(blobs[0]):
+        return splits_of(spec, *open_manifest(where, blobs[0], memo))
+    return splits_of(spec, *open_parquet(where, blobs, memo))
+
+
+def understood(
+    spec: str, files: FolderFiles | ArchiveFiles | UrlFiles, names: list[str], empty: Sequence[str]
+) -> Layout:
     """Understand a listing, and say what of it is left out."""
     listing = find_images(names, files.head)
     if not listing.images:
@@ -101,21 +131,36 @@ def _no_images(spec: str, others: Sequence[str]) -> SourceError:
 
 
 def _parquet(spec: str, memo: Memo | None) -> Splits:
-    return _split(spec, *open_parquet(spec, [expanded(spec)], memo, whole=False))
+    blob, where = blob_at(spec), safe_url(spec)
+    if is_manifest(blob):
+        return splits_of(spec, *open_manifest(where, blob, memo))
+    return splits_of(spec, *open_parquet(where, [blob], memo, whole=False))
+
+
+def open_braces(spec: str, memo: Memo | None) -> Splits:
+    """Open WebDataset's shards by a name with braces: ``shard-{000000..000999}.tar``."""
+    return splits_of(spec, *open_shards(safe_url(spec), braced_shards(spec), memo))
+
+
+def _shard_list(spec: str, memo: Memo | None) -> Splits:
+    return splits_of(spec, *open_shards(safe_url(spec), listed_shards(spec), memo))
 
 
 def open_listed(spec: str, memo: Memo | None, root: str | os.PathLike[str] | None = None) -> Splits:
     """Open a list, whose paths are relative to its own folder, or to `root`."""
-    return _split(spec, *open_list(expanded(spec), memo, root))
+    if is_url(spec):
+        return splits_of(spec, *open_remote_list(spec, memo))
+    return splits_of(spec, *open_list(expanded(spec), memo, root))
 
 
 def _named_images(spec: str, memo: Memo | None, progress: Progress) -> Splits:
-    return _split(spec, *open_images(spec, memo, progress))
+    return splits_of(spec, *open_images(spec, memo, progress))
 
 
-def _split(spec: str, files: Files, layout: Layout) -> Splits:
+def splits_of(spec: str, files: Files, layout: Layout) -> Splits:
+    """Return the sources of a layout's splits, which are recorded without a URL's secrets."""
     about = layout.classes, layout.unlabelled
-    return {s: FileSource(spec, s, files, rows, *about) for s, rows in layout.splits.items()}
+    return {s: FileSource(safe_url(spec), s, files, rows, *about) for s, rows in layout.splits.items()}
 
 
 BUILT_IN: dict[str, NamedLoader] = {
@@ -131,9 +176,13 @@ BY_SUFFIX: dict[str, Loader] = {
     ".csv": open_listed,
     ".tsv": open_listed,
     ".parquet": _parquet,
+    ".txt": _shard_list,
     ".npz": npz,
     ".npy": npy,
     ".h5": h5,
     ".hdf5": h5,
 }
 """What opens a file, by the ending of its name in lower case."""
+
+LOCAL_ONLY = frozenset((".npz", ".npy", ".h5", ".hdf5"))
+"""Of those, the kinds that are not read at a URL."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -15,6 +16,7 @@ from featx.data.decoding import Pixels, decode
 from featx.data.depth import content_digest
 from featx.data.files import Files
 from featx.data.folder_layout import Row
+from featx.data.read_ahead import ReadAhead
 from featx.data.remarks import Remarks
 from featx.errors import OptionError, SourceError, decoded
 
@@ -110,6 +112,7 @@ class FileSource:
         number = {name: i for i, name in enumerate(classes)}
         self.labels: Labels = np.array([-1 if r.label is None else number[r.label] for r in rows], np.int64)
         self._files = files
+        self._ahead = ReadAhead(files)
         self._rows = rows
         self._hashes: Hashes | None = None
         self._bits: int | None = None
@@ -120,13 +123,17 @@ class FileSource:
 
     def __getitem__(self, i: int) -> tuple[Pixels, int | None]:
         row = self._rows[i]
-        data = self._files.read(row.name)
+        data = self._ahead.read(row.name)
         # The key was made from the hash: bytes that changed since must not be stored under it.
         if content_digest(data) != self.row_hashes()[i].tobytes():
             raise SourceError(
                 f"image {row.id} in {self._files.where} changed while featx was reading it", "run it again"
             )
         return decode(data, row.id, self._bits, self._remarks), label_of(self.labels[i])
+
+    def reading_ahead(self, rows: Labels) -> AbstractContextManager[None]:
+        """Fetch these rows while what follows goes on, where each read waits for a server."""
+        return self._ahead.fetching([self._rows[i].name for i in rows] if self._files.in_flight else [])
 
     def row_hashes(self) -> Hashes:
         """Return the SHA-256 of each row's content, uint8 (n, 32)."""
@@ -174,6 +181,15 @@ class JoinedSource:
         part = int(np.searchsorted(self._starts, i, side="right")) - 1
         return self._parts[part][i - int(self._starts[part])]
 
+    @contextmanager
+    def reading_ahead(self, rows: Labels) -> Iterator[None]:
+        """Fetch these rows while what follows goes on, where each read waits for a server."""
+        owner = np.searchsorted(self._starts, rows, side="right") - 1
+        with ExitStack() as stack:
+            for k in np.unique(owner).tolist():
+                stack.enter_context(reading_ahead(self._parts[k], rows[owner == k] - self._starts[k]))
+            yield
+
     def row_hashes(self) -> Hashes:
         """Return the SHA-256 of each row's content, uint8 (n, 32)."""
         return np.concatenate([part.row_hashes() for part in self._parts])
@@ -194,6 +210,12 @@ class JoinedSource:
         source = copy.copy(self)
         source._parts = [at_bits(part, bits) for part in self._parts]
         return source
+
+
+def reading_ahead(source: Source, rows: Labels) -> AbstractContextManager[None]:
+    """Fetch these rows of a source while what follows goes on; nothing where reading them costs no waiting."""
+    how: Callable[[Labels], AbstractContextManager[None]] | None = getattr(source, "reading_ahead", None)
+    return nullcontext() if how is None else how(rows)
 
 
 def at_bits(source: Source, bits: int | None) -> Source:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from featx.cache.memo import Memo
 from featx.core.paths import expanded
 from featx.core.specs import Progress, no_progress
+from featx.core.urls import is_url, safe_url, squeezed_url
 from featx.data.decoding import is_image_name
 from featx.data.files import FolderFiles
 from featx.data.foreign_formats import file_hint
 from featx.data.listing import looks_like_image
-from featx.data.registry import BUILT_IN, BY_SUFFIX, Loader, Splits, open_folder, open_listed
+from featx.data.registry import BUILT_IN, BY_SUFFIX, Loader, Splits, open_braces, open_folder, open_listed
+from featx.data.request import SourceRequest, remember_request, request_of
+from featx.data.shard_names import has_braces
 from featx.data.source import FileSource, JoinedSource, Source, at_bits
 from featx.data.splits import check_split, subsample
+from featx.data.url_sources import open_url
 from featx.errors import FeatxWarning, OptionError, SourceError, suggest
 
 __all__ = [
@@ -41,7 +46,8 @@ LEARNT = ("train", "all")
 
 def is_list(spec: str | os.PathLike[str]) -> bool:
     """Tell whether a source is a list, whose paths may lie below another folder."""
-    return os.fspath(spec) not in BUILT_IN and BY_SUFFIX.get(expanded(spec).suffix.lower()) is open_listed
+    name = os.fspath(spec)
+    return name not in BUILT_IN and not is_url(name) and BY_SUFFIX.get(expanded(name).suffix.lower()) is open_listed
 
 
 def load_splits(
@@ -60,8 +66,9 @@ def load_splits(
     Parameters
     ----------
     spec : str or path
-        A name in `BUILT_IN` (``digits``, ``cifar10``, ...), a folder, or a file of a kind in `BY_SUFFIX`. A name takes
-        precedence over a folder of the same name: ``./cifar10`` means the folder.
+        A name in `BUILT_IN` (``digits``, ``cifar10``, ...), a folder, a file of a kind in `BY_SUFFIX`, WebDataset's
+        shards in braces (``shard-{000000..000999}.tar``), or the URL of one of these. A name takes precedence over a
+        folder of the same name: ``./cifar10`` means the folder.
     root : str or path, optional
         The folder that a list's paths are relative to, or absolute and inside it; None takes the list's own.
     split : str, optional
@@ -96,13 +103,20 @@ def load_splits(
         check_split(split, splits)
         splits = {split: splits[split]}
     learnt = (split,) if split else LEARNT
-    return thin_splits(name, splits, limit=limit, per_class=per_class, seed=seed, learnt=learnt)
+    found = thin_splits(safe_url(name), splits, limit=limit, per_class=per_class, seed=seed, learnt=learnt)
+    asked = SourceRequest(name, None if root is None else os.fspath(root), split, limit, per_class, seed)
+    for part, source in found.items():
+        remember_request(source, replace(asked, part=part))
+    return found
 
 
 def _opened(name: str, root: str | os.PathLike[str] | None, memo: Memo | None, progress: Progress) -> Splits:
     if _is_built_in(name):
         _refuse_root(name, root)
         return BUILT_IN[name](name, memo, progress)
+    if is_url(name):
+        _refuse_root(safe_url(name), root)
+        return open_url(name, memo)
     load = _loader(name)
     if load is open_listed:
         return open_listed(name, memo, root)
@@ -133,7 +147,8 @@ def load_source(
     ----------
     spec : str or path
         A named data set (``digits``, ``cifar10``, ...), a folder of images, or a file: a ``.zip`` or ``.tar`` of
-        images, a list (``.csv``, ``.tsv``), ``.parquet``, or arrays (``.npz``, ``.npy``, ``.h5``).
+        images, a list (``.csv``, ``.tsv``), ``.parquet``, or arrays (``.npz``, ``.npy``, ``.h5``); WebDataset's shards
+        (``shard-{000000..000999}.tar``), or the URL of one of these, as text (``s3://``, ``gs://``, ``https://``).
     split : str, optional
         ``train``, ``test``, ...; None and ``all`` mean all rows.
     root : str or path, optional
@@ -176,7 +191,13 @@ def load_source(
         spec, root=root, split=split, limit=limit, per_class=per_class, seed=seed, memo=memo, progress=progress
     )
     parts = list(found.values())
-    return parts[0] if len(parts) == 1 else JoinedSource(parts)
+    if len(parts) == 1:
+        return parts[0]
+    whole = JoinedSource(parts)
+    asked = request_of(parts[0])
+    if asked is not None:
+        remember_request(whole, replace(asked, part=None))
+    return whole
 
 
 def thin_splits(
@@ -231,13 +252,17 @@ def _is_built_in(spec: str) -> bool:
 def is_image_file(spec: str) -> bool:
     """Tell whether a source is a single image, by its name, and where that says nothing by its first bytes."""
     path = expanded(spec)
-    if not os.path.isfile(path) or path.suffix.lower() in (*BY_SUFFIX, *COMPRESSED):
+    if is_url(spec) or not os.path.isfile(path) or path.suffix.lower() in (*BY_SUFFIX, *COMPRESSED):
         return False
     return is_image_name(path.name) or looks_like_image(path.name, FolderFiles(path.parent).head)
 
 
 def _loader(spec: str) -> Loader:
     path = expanded(spec)
+    if url := squeezed_url(spec):
+        raise OptionError(f"source {safe_url(url)} was given as a path, which URLs are not", "give it as a text")
+    if path.suffix.lower() == ".tar" and has_braces(spec) and not os.path.lexists(path):
+        return open_braces
     # An empty text would be the current folder: most often a shell variable that was never set.
     if spec and os.path.isdir(path):
         return open_folder

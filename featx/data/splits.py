@@ -13,10 +13,12 @@ import numpy.typing as npt
 from featx.cache.schema import is_unreadable
 from featx.core.types import RowNumbers
 from featx.core.validation import check_count
+from featx.data.exclusion import Excluded
+from featx.data.split_options import SplitOptions
 from featx.errors import ImageError, OptionError, SourceError, first_few, suggest
 
-VAL_FRACTION = 0.1
-"""Share of the training rows held out for validation; a source without splits gives as much again to test."""
+TEST_FRACTION = 0.1
+"""What a source without splits gives to test."""
 
 
 class Labelled(Protocol):
@@ -94,6 +96,10 @@ class Partition:
         How many rows the seed chose of the source before, see `featx.data.sources.load_splits`.
     root : str or None
         The folder that a list's paths were said to be relative to.
+    val_size : float
+        Share of the training rows that was held out, where the source has no validation split of its own.
+    excluded : Excluded or None
+        Rows that were left out before anything was chosen.
     """
 
     train: Part
@@ -104,6 +110,8 @@ class Partition:
     limit: int | None = None
     per_class: int | None = None
     root: str | None = None
+    val_size: float = SplitOptions.val_size
+    excluded: Excluded | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -114,6 +122,10 @@ class Partition:
     def parts(self) -> dict[str, Part]:
         """Return the three parts by name."""
         return {"train": self.train, "val": self.val, "test": self.test}
+
+    def wanted(self) -> tuple[str, ...]:
+        """Return the names of the parts that are to have rows: validation need not, by `val_size`."""
+        return tuple(name for name, part in self.parts().items() if name != "val" or self.val_size or len(part))
 
     def sources(self) -> dict[str, Any]:
         """Return each source once, by the name of its split."""
@@ -133,12 +145,14 @@ def partition(
     seed: int = 0,
     train_split: str | None = None,
     test_split: str | None = None,
+    val_size: float = SplitOptions.val_size,
+    excluded: Excluded | None = None,
 ) -> Partition:
     """Choose the rows that train, validate and test.
 
     A source's own ``test`` (or ``val`` where it has only that) is the test set; a ``val`` beside a ``test``
-    validates; otherwise a stratified tenth of the training rows does. A source without splits is cut
-    80/10/10.
+    validates; otherwise a stratified share of the training rows does, `val_size`. A source without splits is cut
+    80/10/10, or, with another `val_size`, a tenth of it still tests.
 
     Parameters
     ----------
@@ -148,11 +162,15 @@ def partition(
         Of the held-out rows.
     train_split, test_split : str, optional
         Splits to take instead.
+    val_size : float
+        See `SplitOptions`; with 0 there are no validation rows.
+    excluded : Excluded, optional
+        Rows that are in no part.
 
     Raises
     ------
     OptionError
-        For a split that does not exist.
+        For a split that does not exist, and for another `val_size` than the default where a split validates.
     SourceError
         Where there are no labels to learn from, or too few rows.
     """
@@ -166,19 +184,22 @@ def partition(
             "give another --train-split or --test-split",
         )
     train = sources[train_name]
-    labelled = _labelled_rows(train)
+    labelled = _labelled_rows(train, train_name, excluded)
     others = [n for n in ("test", "val") if n in sources and n != train_name and _has_labels(sources[n])]
     test_name = test_split or next(iter(others), None)
     if test_name is None:
-        test_mask = hold_out(train.row_hashes()[labelled], train.labels[labelled], VAL_FRACTION, seed)
+        test_mask = hold_out(train.row_hashes()[labelled], train.labels[labelled], TEST_FRACTION, seed)
         test = Part(train, labelled[test_mask])
         labelled = labelled[~test_mask]
-        fraction = VAL_FRACTION / (1 - VAL_FRACTION)
+        fraction = val_size / (1 - TEST_FRACTION)
     else:
-        test = Part(sources[test_name], _labelled_rows(sources[test_name]))
-        fraction = VAL_FRACTION
+        test = Part(sources[test_name], _labelled_rows(sources[test_name], test_name, excluded))
+        fraction = val_size
     if "val" in others and test_name != "val":
-        val = Part(sources["val"], _labelled_rows(sources["val"]))
+        _check_own_validation(val_size, train_name)
+        val = Part(sources["val"], _labelled_rows(sources["val"], "val", excluded))
+    elif val_size == 0:
+        val = Part(train, labelled[:0])
     else:
         val_mask = hold_out(train.row_hashes()[labelled], train.labels[labelled], fraction, seed)
         val = Part(train, labelled[val_mask])
@@ -189,7 +210,17 @@ def partition(
             raise _nothing_left(sources, train_name, use)
     counts = {name: int((source.labels < 0).sum()) for name, source in sources.items()}
     unlabelled = {name: count for name, count in counts.items() if count}
-    return Partition(learnt, val, test, seed, unlabelled=unlabelled)
+    return Partition(learnt, val, test, seed, unlabelled=unlabelled, val_size=val_size, excluded=excluded)
+
+
+def _check_own_validation(val_size: float, train_name: str) -> None:
+    """Refuse a share of the training rows where none of them is held out."""
+    if val_size != SplitOptions.val_size:
+        raise OptionError(
+            f"--val-size {val_size:g} would have no effect: the source has a split 'val', which validates, and "
+            f"{train_name!r} is learnt from as a whole",
+            "leave --val-size out",
+        )
 
 
 def _why(source: Any, row: int) -> str:
@@ -230,7 +261,7 @@ def _has_labels(source: Labelled) -> bool:
     return bool((source.labels >= 0).any())
 
 
-def _labelled_rows(source: Labelled) -> RowNumbers:
+def _labelled_rows(source: Labelled, split: str, excluded: Excluded | None) -> RowNumbers:
     rows = np.flatnonzero(source.labels >= 0).astype(np.int64)
     if not len(rows):
         raise SourceError(
@@ -238,7 +269,7 @@ def _labelled_rows(source: Labelled) -> RowNumbers:
             getattr(source, "unlabelled", "")
             or "put the images into class folders, or give a list with the columns path and label",
         )
-    return rows
+    return rows if excluded is None or split not in excluded.rows else np.setdiff1d(rows, excluded.rows[split])
 
 
 def hold_out(hashes: npt.NDArray[np.uint8], labels: RowNumbers, fraction: float, seed: int) -> npt.NDArray[np.bool_]:

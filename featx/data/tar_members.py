@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 Members = dict[str, list[int]]
@@ -13,7 +12,11 @@ _BLOCK = 512
 _CHUNK = 1 << 20
 
 
-def tar_members(path: Path) -> tuple[Members, list[str]]:
+Visit = Callable[[str, list[int]], None]
+"""Is told of each member and its place while what was read last lies behind it."""
+
+
+def tar_members(file: IO[bytes], visit: Visit | None = None) -> tuple[Members, list[str]]:
     """Return where each member lies, and the names that stand in it more than once, of which the last counts.
 
     A place is ``[offset, size]``, followed by each piece's start and length where the member is sparse, and ``[]``
@@ -28,15 +31,14 @@ def tar_members(path: Path) -> tuple[Members, list[str]]:
     found: Members = {}
     twice: dict[str, None] = {}
     start: int | None = 0
-    with path.open("rb") as file:
-        while start is not None:
-            file.seek(start)
-            end = _read_one(file, found, twice)
-            start = _next_archive(file, end)
+    while start is not None:
+        file.seek(start)
+        end = _read_one(file, found, twice, visit)
+        start = _next_archive(file, end)
     return found, list(twice)
 
 
-def _read_one(file: IO[bytes], found: Members, twice: dict[str, None]) -> int:
+def _read_one(file: IO[bytes], found: Members, twice: dict[str, None], visit: Visit | None) -> int:
     """Add the members of the archive that begins here, and return where its end mark stands."""
     before = -1
     with tarfile.open(fileobj=file, mode="r:") as archive:
@@ -50,6 +52,8 @@ def _read_one(file: IO[bytes], found: Members, twice: dict[str, None]) -> int:
                 if name in found:
                     twice[name] = None
                 found[name] = _place(info, found)
+                if visit:
+                    visit(name, found[name])
         return int(archive.offset)
 
 

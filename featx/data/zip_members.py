@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
+
+from featx.data.blob import ReadAt
 
 _ENCRYPTED, _STRONGLY, _UTF8 = 0x1, 0x40, 0x800
 _AES = 99
@@ -104,13 +105,13 @@ def ends_of(archive: zipfile.ZipFile) -> dict[int, int]:
     return dict(zip(reversed(starts), [archive.start_dir, *reversed(starts[1:])], strict=True)) if starts else {}
 
 
-def plain_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, end: int) -> bytes | None:
+def plain_member(read_at: ReadAt, info: zipfile.ZipInfo, end: int) -> bytes | None:
     """Return a small member's content, read by its offset and checked as zipfile does, in a fraction of its time.
 
     Parameters
     ----------
-    archive : ZipFile
-        Whose descriptor is used: whatever the path leads to by now, it is the file that was listed.
+    read_at : callable
+        Gives so many bytes of the file that was listed, from an offset on.
     info : ZipInfo
         The member, which `check_readable` lets pass.
     end : int
@@ -121,26 +122,26 @@ def plain_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, end: int) -> b
     bytes or None
         None for a member that is large, or in which anything is not as listed: zipfile says what.
     """
-    if info.compress_size > _SMALL or info.flag_bits & _PATCHED or archive.fp is None:
+    if info.compress_size > _SMALL or info.flag_bits & _PATCHED:
         return None
     try:
-        content = _unpacked(_packed(archive.fp.fileno(), info, end), info)
+        content = _unpacked(_packed(read_at, info, end), info)
     except (OSError, ValueError, OverflowError, struct.error, zlib.error):
         return None
     return content if len(content) == info.file_size and zlib.crc32(content) == info.CRC else None
 
 
-def _packed(file: int, info: zipfile.ZipInfo, end: int) -> bytes:
+def _packed(read_at: ReadAt, info: zipfile.ZipInfo, end: int) -> bytes:
     """Return a member's bytes as they are stored; ValueError or struct.error if what precedes them is not as listed."""
     about = _LOCAL.size + len(info.orig_filename) + len(info.extra) + _SPARE + info.compress_size
-    data = os.pread(file, about, info.header_offset)
+    data = read_at(about, info.header_offset)
     signature, flags, *lengths = _LOCAL.unpack_from(data)
     begin = _LOCAL.size + sum(lengths)
     stop = begin + info.compress_size
     if signature != _SIGNATURE or info.header_offset + stop > end:
         raise ValueError("it is not where it should be")
     if len(data) < stop:
-        data = os.pread(file, stop, info.header_offset)
+        data = read_at(stop, info.header_offset)
     name = data[_LOCAL.size : _LOCAL.size + lengths[0]].decode("utf-8" if flags & _UTF8 else "cp437")
     if len(data) < stop or name != info.orig_filename:
         raise ValueError("it is not what it should be")

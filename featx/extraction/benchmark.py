@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from featx.core.specs import LayerSpec, Progress, no_progress
+from featx.core.concatenation import Feature, parts_of
+from featx.core.specs import Progress, no_progress
 from featx.errors import OptionError, OutOfMemoryError
 from featx.extraction.benchmark_config import BenchConfig
 from featx.models.backbones import Backbone
@@ -46,7 +47,7 @@ class Timing:
 
 def bench(
     backbone: Backbone,
-    layer: LayerSpec | None = None,
+    layer: Feature | None = None,
     config: BenchConfig | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def bench(
     ----------
     backbone : Backbone
         With a size: of a training run, the whole network with its head.
-    layer : LayerSpec, optional
+    layer : LayerSpec or Concatenation, optional
         Stop after it, as an extraction does.
     config : BenchConfig
         Batch sizes, precisions, seconds and device.
@@ -104,15 +105,17 @@ def bench(
     return {**facts, "timings": [asdict(timing) for timing in timings]}
 
 
-def _network(backbone: Backbone, layer: LayerSpec | None, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+def _network(backbone: Backbone, layer: Feature | None, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
     """Return what is timed, and its multiply-adds an image."""
     from featx.graph.hooked import read_network
 
     if layer is not None:
         traced = read_network(backbone.module(), backbone.left_out)
         nodes = traced.describe(shape, whole=False)
-        traced.columns(layer, nodes)
-        return traced.cut([layer], nodes), nodes[layer.node].macs
+        parts = parts_of(layer)
+        for part in parts:
+            traced.columns(part, nodes)
+        return traced.cut(parts, nodes), max(nodes[part.node].macs for part in parts)
     whole = backbone.module() if backbone.held is None else backbone.rebuilt().whole
     return whole, max(node.macs for node in read_network(whole).describe(shape).values())
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from featx.cache.memo import Memo
 from featx.core.allocation import keeping_memory
+from featx.core.concatenation import Feature, as_feature, parts_of
 from featx.core.specs import ExtractConfig, LayerSpec, Progress, no_progress
 from featx.core.types import RowNumbers
 from featx.data.batch_loader import Batch, Shape, image_shape, load_batches
@@ -55,9 +56,9 @@ class Networks:
         return self._built[shape]
 
 
-def parse_layers(layers: Sequence[LayerSpec | str]) -> list[LayerSpec]:
-    """Return the layers once each, in the order asked; OptionError where there are none."""
-    specs = [LayerSpec.parse(layer) if isinstance(layer, str) else layer for layer in layers]
+def parse_layers(layers: Sequence[Feature | str]) -> list[LayerSpec]:
+    """Return the layers once each, in the order asked, of those that are joined each part; OptionError for none."""
+    specs = [part for layer in layers for part in parts_of(as_feature(layer))]
     if not specs:
         raise OptionError("no layer was asked for", "`featx layers BACKBONE` lists them")
     return list(dict.fromkeys(specs))
@@ -159,7 +160,7 @@ def layers_of(specs: Sequence[LayerSpec], network: Network) -> list[LayerSpec]:
 def compute(
     source: Source,
     backbone: Backbone,
-    layers: Sequence[LayerSpec | str],
+    layers: Sequence[Feature | str],
     config: ExtractConfig | None = None,
     progress: Progress = no_progress,
     on_skip: Callable[[int, str], None] | None = None,
@@ -264,7 +265,7 @@ def activations(
 
 
 def check_and_cast(
-    X: npt.NDArray[np.float32], batch: Batch, source: Source, spec: LayerSpec, config: ExtractConfig
+    X: npt.NDArray[np.float32], batch: Batch, source: Source, spec: Feature, config: ExtractConfig
 ) -> npt.NDArray[Any]:
     """Return a batch's rows in the stored dtype.
 

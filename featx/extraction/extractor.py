@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
+from featx.core.concatenation import Concatenation
 from featx.core.specs import (
     BackboneConfig,
     Crops,
@@ -236,7 +237,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _specs(self) -> list[LayerSpec]:
         several = isinstance(self.layers, Iterable) and not isinstance(self.layers, str)
         layers: list[Any] = list(self.layers) if several else [self.layers]  # type: ignore[arg-type]
-        if not all(isinstance(layer, (str, LayerSpec)) for layer in layers):
+        if not all(isinstance(layer, (str, LayerSpec, Concatenation)) for layer in layers):
             raise OptionError(f"layers is {str(self.layers)[:80]}, expected one or more of NODE or NODE:POOLING")
         return parse_layers(layers)
 

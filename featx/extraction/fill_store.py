@@ -1,9 +1,9 @@
-"""The shards that a store lacks: planned, computed in as few passes as possible, written."""
+"""A store's missing rows: planned, computed, several layers in one pass, and written."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx.cache.claims import PATIENCE_SECONDS
 from featx.cache.compare import why_not_reused
 from featx.cache.copies import ReusableRows, is_reused
 from featx.cache.key import FeatureKey
 from featx.cache.schema import Plan, plan_shard_rows
 from featx.cache.store import FeatureStore, FeatureWriter
-from featx.core.specs import ExtractConfig, LayerSpec, Progress
+from featx.core.executors.worker import raise_if_stopped
+from featx.core.specs import ExtractConfig, LayerSpec
 from featx.data.batch_loader import image_shape
 from featx.data.sources import Source
 from featx.extraction.compute import Networks, activations, batch_size_of, check_and_cast
-from featx.extraction.scheduler import Pass, passes
+from featx.extraction.scheduler import Pass
 from featx.models.families import versions
 
 if TYPE_CHECKING:
@@ -30,56 +30,59 @@ if TYPE_CHECKING:
 
 ReusableByLayer = Mapping[LayerSpec, Sequence[ReusableRows]]
 
-POLL_SECONDS = 0.2
-"""How often a process looks whether another one has finished what both want."""
-
 
 class Filling:
-    """One extraction under way: torch is loaded, and the network built, once something has to be computed.
+    """What computes and writes here: torch is loaded, and the network built, once something has to be computed.
+
+    Parameters
+    ----------
+    networks : Networks
+        Of the backbone.
+    store : FeatureStore
+        Where features go.
+    config : ExtractConfig
+        How they are computed.
 
     Attributes
     ----------
+    images : int
+        That went through the network.
     seconds : dict
         By stage: ``read``, ``forward``, ``write``.
-    images_per_second : float or None
-        While images were computed; None where none was.
     device : str
         What computed; empty where nothing did.
     batch_size : int or None
-        As `ExtractResult`.
+        As `featx.extraction.extract.ExtractResult`.
     notes, why : list of str
-        As `ExtractResult`.
+        As `featx.extraction.extract.ExtractResult`.
     """
 
-    def __init__(self, networks: Networks, store: FeatureStore, config: ExtractConfig, progress: Progress) -> None:
+    def __init__(self, networks: Networks, store: FeatureStore, config: ExtractConfig) -> None:
         self.networks, self.backbone = networks, networks.backbone
-        self.store, self.config, self.progress = store, config, progress
-        self.seconds = {"read": 0.0, "forward": 0.0, "write": 0.0}
-        self.images_per_second: float | None = None
+        self.store, self.config = store, config
         self.device = ""
         self.batch_size: int | None = None
         self.notes: list[str] = []
         self.why: list[str] = []
         self._room: Any = None
-        self._images = 0
-        self._elapsed = 0.0
+        self.start_counting()
 
-    def fill(self, split: str, source: Source, missing: Mapping[LayerSpec, FeatureKey]) -> dict[LayerSpec, int]:
-        """Write the missing shards of some layers of one source; return the rows that were computed for each."""
+    def start_counting(self) -> None:
+        """Count images and seconds from here on."""
+        self.images = 0
+        self.seconds = {"read": 0.0, "forward": 0.0, "write": 0.0}
+
+    def writers(
+        self, stack: ExitStack, split: str, source: Source, missing: Mapping[LayerSpec, FeatureKey]
+    ) -> dict[LayerSpec, FeatureWriter]:
+        """Return writers of some layers of one source, which `stack` closes; keys are laid out where they are new."""
         index = self.store.reuse_index()  # looked up for each split: one may lend to the next
         reusable = {spec: index.reusable(key, source.row_hashes()) for spec, key in missing.items()}
         plans = self._plans(source, missing, reusable)
-        with ExitStack() as stack:
-            writers = {
-                spec: stack.enter_context(self._writer(split, source, key, plans[spec], reusable[spec]))
-                for spec, key in missing.items()
-            }
-            # Layers that were begun together are gone on with together: their plans fix how they are computed.
-            for group in passes(writers):
-                self._run(f"extract {split}", source, group)
-            if self._elapsed:
-                self.images_per_second = self._images / self._elapsed
-            return {spec: writer.n_put for spec, writer in writers.items()}
+        return {
+            spec: stack.enter_context(self._writer(split, source, key, plans[spec], reusable[spec]))
+            for spec, key in missing.items()
+        }
 
     def _plans(
         self, source: Source, missing: Mapping[LayerSpec, FeatureKey], reusable: ReusableByLayer
@@ -134,29 +137,28 @@ class Filling:
         }
         return self.store.writer(key, plan, source.ids, source.row_hashes(), about, reusable)
 
-    def _run(self, stage: str, source: Source, group: Pass) -> None:
-        """Go through the images until no shard is missing, sharing the work with other processes that do the same."""
-        total = group.due()
-        moved = time.monotonic()
-        self.progress(stage, 0, total)
-        while blocks := group.blocks():
-            claims = group.claims
-            self._round(stage, source, group, total, force=time.monotonic() - moved > PATIENCE_SECONDS)
-            group.refresh()
-            if group.claims != claims or group.blocks() != blocks:
-                moved = time.monotonic()
-            else:
-                self.progress(f"{stage}: another process is at it", total - group.due(), total)
-                time.sleep(POLL_SECONDS)
+    def compute_blocks(
+        self, source: Source, group: Pass, blocks: Sequence[int], force: bool, tick: Callable[[int], None]
+    ) -> None:
+        """Compute and write those blocks of a pass that can be claimed now.
 
-    def _round(self, stage: str, source: Source, group: Pass, total: int, force: bool) -> None:
-        """Compute and write what can be claimed now."""
-        done = total - group.due()
-        batches = group.batches(force)
+        Parameters
+        ----------
+        source : Source
+            Of the images.
+        group : Pass
+            The layers.
+        blocks : sequence of int
+            Those to try, rising.
+        force : bool
+            Also those that other processes have claimed.
+        tick : callable
+            Told of each batch's number of images.
+        """
+        batches = group.batches(blocks, force)
         first = next(batches, None)  # claims blocks; those of copies alone are written, without any network
         if first is None:
             return
-        began = time.perf_counter()
         network, specs, todo = self._network(source), list(group.writers), chain([first], batches)
         for batch, features, seconds in activations(
             source, network, specs, group.layers, todo, self.config, self._room, fused=group.plan.compiled
@@ -166,8 +168,7 @@ class Filling:
             group.put(batch.rows, kept, batch.skipped, seconds)
             for name, spent in {**seconds, "write": time.perf_counter() - clock}.items():
                 self.seconds[name] += spent
-            self._images += len(batch.rows)
-            done += len(batch.rows)
-            self.progress(stage, done, total)
+            self.images += len(batch.rows)
+            tick(len(batch.rows))
+            raise_if_stopped()
         self.batch_size = min(group.plan.batch_size, self._room.images or group.plan.batch_size)
-        self._elapsed += time.perf_counter() - began

@@ -47,20 +47,30 @@ class Pass:
         """Return the number of images that still have to go through the network."""
         return len(_union([writer.due() for writer in self.writers.values()]))
 
+    def due_in(self, block: int) -> int:
+        """Return the number of them in a block."""
+        return len(_union([writer.due(block) for writer in self.writers.values()]))
+
+    def waits(self, block: int) -> bool:
+        """Tell whether a block holds copies of rows that are not computed yet."""
+        return any(block in writer.blocks() and writer.waits(block) for writer in self.writers.values())
+
     def refresh(self) -> None:
         """Look what other processes finished."""
         for writer in self.writers.values():
             writer.refresh()
 
-    def batches(self, force: bool = False) -> Iterator[RowNumbers]:
+    def batches(self, blocks: Sequence[int], force: bool = False) -> Iterator[RowNumbers]:
         """Claim one block after the other and yield the batches that it needs; ends when no other can be had.
 
         Parameters
         ----------
+        blocks : sequence of int
+            Some of `blocks`, rising.
         force : bool
-            Also blocks that other processes have claimed.
+            Also those that other processes have claimed.
         """
-        for block in self.blocks():
+        for block in blocks:
             if claimed := self._claim(block, force):
                 self.claims += 1
                 self._claimed[block] = claimed

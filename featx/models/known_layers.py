@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from featx.cache.memo import Memo
-from featx.core.specs import LayerSpec
+from featx.core.concatenation import Feature, parts_of_all
 from featx.errors import OptionError, suggest
 from featx.models.facts import NetworkFacts
 from featx.models.families import versions
@@ -17,7 +17,7 @@ def remember_layers(network: NetworkFacts, names: Sequence[str], memo: Memo) -> 
     memo.put("names", _about(network), list(names))
 
 
-def check_layers(network: NetworkFacts, layers: Iterable[LayerSpec], memo: Memo) -> None:
+def check_layers(network: NetworkFacts, layers: Iterable[Feature], memo: Memo) -> None:
     """Refuse a layer that the network is known not to have; where nothing is known, nothing is refused.
 
     Raises
@@ -28,7 +28,7 @@ def check_layers(network: NetworkFacts, layers: Iterable[LayerSpec], memo: Memo)
     known: list[str] | None = memo.get("names", _about(network))
     if known is None:
         return
-    for layer in layers:
+    for layer in parts_of_all(layers):
         if not layer.is_pattern and layer.node not in known and not _is_left_out(layer.node, network.left_out):
             raise OptionError(
                 f"there is no layer {layer.node[:80]!r} in this network",

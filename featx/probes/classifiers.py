@@ -133,7 +133,9 @@ def score_classifier(head: str, model: Any, X: Any, y: NDArray[np.int64], n_clas
     if HEADS[head].is_probabilistic:
         return score(full_logits(model, X, n_classes), y, n_classes)
     found = score(np.eye(n_classes)[model.predict(X)], y, n_classes)
-    return replace(found, loss=math.nan, top5=math.nan, probability=np.full(len(found.predicted), np.nan))
+    unknown = np.full(len(found.predicted), np.nan)
+    none = dict.fromkeys(("loss", "top5", "brier", "ece", "rms_calibration_error"), math.nan)
+    return replace(found, probability=unknown, losses=None, in_top5=None, briers=None, **none)  # type: ignore[arg-type]
 
 
 def linear_parts(model: Any) -> tuple[Floats, Floats] | None:

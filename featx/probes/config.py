@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from featx.core.validation import check_choice, check_count, check_positive, check_range
+from featx.core.validation import check_choice, check_count, check_flag, check_positive, check_range
 from featx.errors import OptionError, choices
 
 Normalize = Literal["l2"]
@@ -15,6 +15,7 @@ NoPenalty = Literal["none"]
 Head = Literal["softmax", "knn", "centroid", "lda", "svm", "ridge"]
 Balanced = Literal["balanced"]
 Preset = Literal["dinov2", "clip", "kornblith", "simclr-sgd"]
+Calibrate = Literal["temperature", "vector"]
 
 NORMALIZE: tuple[Normalize, ...] = choices(Normalize)
 PENALTIES: tuple[Penalty, ...] = choices(Penalty)
@@ -26,6 +27,10 @@ ON_DEVICE: tuple[Head, ...] = ("softmax", "knn")
 DEFAULT_PENALTY: Penalty = "l2"
 PRESETS: tuple[Preset, ...] = choices(Preset)
 """The names that ``featx fit --sweep`` takes."""
+CALIBRATE: tuple[Calibrate, ...] = choices(Calibrate)
+"""What ``--calibrate`` takes."""
+CALIBRATED: tuple[Head, ...] = ("softmax", "lda")
+"""Heads whose logits can be calibrated: linear ones that give probabilities."""
 
 
 def log_spaced(first: float, last: float, n: int) -> tuple[float, ...]:
@@ -127,6 +132,8 @@ def idle_options(options: Mapping[str, Any]) -> set[str]:
     head, penalty = options.get("head"), options.get("penalty")
     idle = {name for name, heads in OF_HEADS.items() if head not in heads}
     idle |= {"draws"} if options.get("shots") is None else set()
+    idle |= {"calibrate"} if options.get("calibrate") is None else set()
+    idle |= {"C"} if options.get("halving") else {"halving"}
     idle |= {"C"} if penalty == NO_PENALTY else set()
     idle |= {"C", "tol", "max_iter"} if options.get("sweep") in RECIPES else set()
     return idle | ({"l1_ratio"} if penalty != "elasticnet" else set())
@@ -162,6 +169,11 @@ class FitConfig:
         Fit `draws` times on so many training rows a class, each time drawn anew.
     seed : int
         Of every random choice.
+    calibrate : str or None
+        ``temperature`` or ``vector``: fits one temperature, or a scale and an offset per class, on the validation rows,
+        by the model of the training rows alone where a sweep's has learnt from both (`featx.probes.calibration`).
+    halving : bool
+        Chooses the layer and C of softmax regression by successive halving (`featx.probes.halving`); C has no effect.
     """
 
     head: Head = "softmax"
@@ -179,6 +191,19 @@ class FitConfig:
     shots: int | None = None
     draws: int = 10
     seed: int = 0
+    calibrate: Calibrate | None = None
+    halving: bool = False
+
+    @property
+    def choosers(self) -> tuple[str, ...]:
+        """What of this is chosen by validation rows, or fitted on them, as the command line calls it."""
+        every = {
+            f"--sweep {self.sweep}": self.sweep in SWEEPS,
+            "--halving": self.halving,
+            "--head knn without --k": self.head == "knn" and self.k is None and self.shots is None,
+            f"--calibrate {self.calibrate}": self.calibrate is not None,
+        }
+        return tuple(said for said, chooses in every.items() if chooses)
 
     NEIGHBOURS: ClassVar = (10, 20, 100, 200)
     TEMPERATURE: ClassVar = 0.07
@@ -198,6 +223,7 @@ class FitConfig:
             ("sweep", self.sweep, PRESETS),
             ("normalize", self.normalize, NORMALIZE),
             ("class-weight", self.class_weight, (BALANCED,)),
+            ("calibrate", self.calibrate, CALIBRATE),
         ):
             if value is not None:
                 check_choice(name, value, known)
@@ -206,7 +232,25 @@ class FitConfig:
                 check_count(name, count)
         self._check_together()
 
+    def _check_halving(self) -> None:
+        check_flag("halving", self.halving)
+        given = {
+            f"--head {self.head}": self.head != "softmax",
+            f"--penalty {self.penalty}": self.penalty != DEFAULT_PENALTY,
+            f"--sweep {self.sweep}": self.sweep is not None,
+            "--shots": self.shots is not None,
+            "--normalize": self.normalize is not None,
+        }
+        against = [said for said, is_given in given.items() if is_given]
+        if self.halving and against:
+            raise OptionError(
+                f"--halving chooses C of softmax regression with the l2 penalty on all training rows, and "
+                f"{' and '.join(against)} was given",
+                "leave one out",
+            )
+
     def _check_together(self) -> None:
+        self._check_halving()
         if self.sweep and self.head != "softmax":
             raise OptionError(f"--sweep chooses C of softmax regression, and --head is {self.head}", "leave one out")
         if self.sweep and self.shots:
@@ -217,5 +261,16 @@ class FitConfig:
             raise OptionError(f"--sweep {self.sweep} knows no --class-weight and no --no-fit-intercept", "leave it out")
         if self.head != "softmax" and (self.penalty != "l2" or self.class_weight):
             raise OptionError(f"--penalty and --class-weight are softmax regression's, and --head is {self.head}")
+        if self.calibrate and self.head not in CALIBRATED:
+            raise OptionError(
+                f"--calibrate is for heads that give probabilities by a linear model, {' and '.join(CALIBRATED)}, and "
+                f"--head is {self.head}",
+                "leave --calibrate out",
+            )
+        if self.calibrate and self.shots:
+            raise OptionError(
+                "--calibrate and --shots do not go together: validation rows are more labels than a draw has",
+                "leave one out",
+            )
         if self.k is not None and self.head != "knn":
             raise OptionError(f"--k is the number of neighbours, and --head is {self.head}", "give --head knn")

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from featx.core.metrics import SCALARS, Scores
+from featx.core.metrics import SCALARS, Scores, full_logits
 from featx.core.statistics import summary
 from featx.errors import SourceError
+from featx.probes.calibration import BLIND, NO_ROWS, NO_ROWS_HINT, OWN, Calibration, calibrate
 from featx.probes.classifiers import make_classifier, score_classifier
 from featx.probes.config import RECIPES, SWEEPS, FitConfig
+from featx.probes.halving import Halving, InMemory, halve
 from featx.probes.knn import KNNProbe
 from featx.probes.sgd import SGDProbe
 from featx.probes.softmax_cv import SoftmaxRegressionCV
@@ -45,6 +47,10 @@ class HeadFit:
     draws : dict
         Of ``shots``: by part the accuracies of all draws (``values``), their mean, standard deviation and 95 %
         interval. Empty otherwise; model and confusion are the first draw's, accuracy and the other scores the means.
+    blind : classifier or None
+        Where `model` has learnt from ``val`` too, the same fitted on ``train`` alone, which scored ``val``.
+    calibration : Calibration or None
+        What was fitted on ``val``; the other parts are scored as the calibrated model predicts them.
     """
 
     model: Any
@@ -53,19 +59,41 @@ class HeadFit:
     fit_seconds: float
     search: dict[str, Any] = field(default_factory=dict)
     draws: dict[str, Any] = field(default_factory=dict)
+    blind: Any = None
+    calibration: Calibration | None = None
 
 
-def fit_head(data: Data, config: FitConfig, n_classes: int, device: str = "cpu") -> HeadFit:
+MORE = "give more images, or a larger --val-size"
+"""What gives validation rows."""
+
+
+def fit_head(
+    data: Data, config: FitConfig, n_classes: int, device: str = "cpu", halving: Halving | None = None
+) -> HeadFit:
     """Fit on ``train`` as the configuration says, and score every part once.
 
     The test rows take part in no choice: a sweep chooses C on ``val`` and refits on ``train`` and ``val``, nearest
     neighbours choose k on ``val``.
 
+    A `halving` chose C, and the layer that the rows are of; without one, C alone is chosen.
+
+    A calibration is fitted on ``val``, by the model that has not learnt from it: of a sweep not the refitted one, whose
+    logits of these rows are surer than those of new ones, but that of the same C on ``train`` alone.
+
     Raises
     ------
     SourceError
-        Too few rows: of a class for ``shots``, or none to choose by.
+        Too few rows: of a class for ``shots``, or none to choose by or to calibrate on.
     """
+    if config.calibrate is not None and not len(data["val"][1]):
+        raise SourceError(NO_ROWS, NO_ROWS_HINT)
+    fitted = _fitted(data, config, n_classes, device, halving)
+    return fitted if config.calibrate is None else _calibrated(fitted, data, n_classes)
+
+
+def _fitted(data: Data, config: FitConfig, n_classes: int, device: str, halving: Halving | None) -> HeadFit:
+    if config.halving:
+        return _halved(data, config, n_classes, device, halving or halve({"": InMemory(data)}, config, device))
     if config.shots is not None:
         return _few_labels(data, config, n_classes, device)
     if config.sweep in RECIPES:
@@ -78,6 +106,25 @@ def fit_head(data: Data, config: FitConfig, n_classes: int, device: str = "cpu")
     model = make_classifier(config, device).fit(*data["train"])
     seconds = time.perf_counter() - start
     return HeadFit(model, _scores(data, config, model, n_classes), config, seconds)
+
+
+def _calibrated(fitted: HeadFit, data: Data, n_classes: int) -> HeadFit:
+    assert fitted.config.calibrate is not None
+    X, y = data["val"]
+    blind = fitted.model if fitted.blind is None else fitted.blind
+    parts = {
+        name: (full_logits(fitted.model, rows, n_classes), labels)
+        for name, (rows, labels) in data.items()
+        if name != "val" and len(labels)
+    }
+    found, scores = calibrate(
+        fitted.config.calibrate,
+        (full_logits(blind, X, n_classes), y),
+        parts,
+        n_classes,
+        OWN if fitted.blind is None else BLIND,
+    )
+    return replace(fitted, scores=scores, calibration=found)
 
 
 def _swept(data: Data, config: FitConfig, n_classes: int, device: str) -> HeadFit:
@@ -104,7 +151,20 @@ def _swept(data: Data, config: FitConfig, n_classes: int, device: str) -> HeadFi
         "origin": preset.origin,
         "converged": model.path_converged_[0].tolist(),
     }
-    return HeadFit(model, scores, chosen, seconds, search)
+    return HeadFit(model, scores, chosen, seconds, search, blind=blind)
+
+
+def _halved(data: Data, config: FitConfig, n_classes: int, device: str, halving: Halving) -> HeadFit:
+    """Fit with the C that a halving chose, on the validation rows too, as after a sweep."""
+    chosen = replace(config, C=halving.C)
+    (X, y), (X_val, y_val) = data["train"], _validation(data, "--halving")
+    start = time.perf_counter()
+    model = make_classifier(chosen, device).fit(np.concatenate([X, X_val]), np.concatenate([y, y_val]))
+    seconds = halving.seconds + time.perf_counter() - start
+    scores = _scores(data, chosen, model, n_classes)
+    blind = make_classifier(chosen, device).fit(X, y)  # as in `_swept`
+    scores["val"] = score_classifier("softmax", blind, X_val, y_val, n_classes)
+    return HeadFit(model, scores, chosen, seconds, halving.search(), blind=blind)
 
 
 def _by_recipe(data: Data, config: FitConfig, n_classes: int, device: str) -> HeadFit:
@@ -184,7 +244,7 @@ def draw_rows(y: npt.NDArray[np.int64], shots: int, seed: list[int]) -> npt.NDAr
 
 def _validation(data: Data, what: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
     if not len(data["val"][1]):
-        raise SourceError(f"there are no validation rows, and {what} chooses by them", "give more images")
+        raise SourceError(f"there are no validation rows, and {what} chooses by them", MORE)
     return data["val"]
 
 

@@ -9,20 +9,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from featx.cache.store import FeatureStore, FeatureTable
+from featx.cache.store import FeatureStore
+from featx.core.concatenation import Feature, as_feature, made_of, parts_of_all
 from featx.core.device import pick_device
 from featx.core.guessing import worse_than_guessing
 from featx.core.metrics import Scores
-from featx.core.specs import ExtractConfig, LayerSpec, Progress, no_progress
+from featx.core.specs import ExtractConfig, Progress, no_progress
 from featx.data.splits import Part, Partition
 from featx.errors import FeatxWarning, OptionError, SourceError
 from featx.extraction.extract import ExtractResult, extract
 from featx.models.backbones import Backbone
-from featx.probes.check_array import is_streamed
+from featx.probes.calibration import NO_ROWS, NO_ROWS_HINT, Calibration
 from featx.probes.config import FitConfig
-from featx.probes.evaluation import HeadFit, fit_head
+from featx.probes.evaluation import MORE, HeadFit, fit_head
+from featx.probes.halving import Halving, halve
+from featx.probes.layer_rows import LayerRows
 
 
 @dataclass
@@ -45,8 +47,10 @@ class ProbeResult:
         With what was chosen filled in.
     scored : dict of str to Part
         The rows that were scored: those of the partition, without skipped images.
-    search, draws : dict
+    search, draws, blind, calibration : dict, dict, classifier or None, Calibration or None
         See `featx.probes.evaluation.HeadFit`.
+    halving : Halving or None
+        How layer and C were chosen.
     """
 
     model: Any
@@ -59,12 +63,15 @@ class ProbeResult:
     scored: dict[str, Part]
     search: dict[str, Any] = field(default_factory=dict)
     draws: dict[str, Any] = field(default_factory=dict)
+    blind: Any = None
+    calibration: Calibration | None = None
+    halving: Halving | None = None
 
 
 def fit_probe(
     partition: Partition,
     backbone: Backbone,
-    layer: LayerSpec | str,
+    layer: Feature | str,
     store: FeatureStore,
     extraction: ExtractConfig | None = None,
     config: FitConfig | None = None,
@@ -78,8 +85,8 @@ def fit_probe(
         Disjoint rows.
     backbone : Backbone
         ``pixels`` for raw pixels.
-    layer : LayerSpec or str
-        One layer.
+    layer : LayerSpec, Concatenation or str
+        One layer, or several as one: ``layer3:avg+layer4:avg``.
     store : FeatureStore
         Of the features.
     extraction, config : ExtractConfig, FitConfig
@@ -92,7 +99,7 @@ def fit_probe(
     FeatxError
         As `extract`.
     """
-    layer = LayerSpec.parse(layer) if isinstance(layer, str) else layer
+    layer = as_feature(layer)
     if layer.is_pattern:
         raise OptionError(f"layer {layer} stands for several, expected one to fit on", "name one layer")
     (result,) = fit_layers(partition, backbone, [layer], store, extraction, config, progress).values()
@@ -102,7 +109,7 @@ def fit_probe(
 def fit_layers(
     partition: Partition,
     backbone: Backbone,
-    layers: Sequence[LayerSpec | str],
+    layers: Sequence[Feature | str],
     store: FeatureStore,
     extraction: ExtractConfig | None = None,
     config: FitConfig | None = None,
@@ -112,21 +119,30 @@ def fit_layers(
 
     Parameters
     ----------
-    layers : sequence of LayerSpec or str
+    layers : sequence of LayerSpec, Concatenation or str
         Patterns stand for all layers that they match.
 
     Returns
     -------
     dict of str to ProbeResult
-        By layer, in the order given, a pattern's in the network's.
+        By layer, in the order given, a pattern's in the network's; of a halving, the chosen one alone.
     """
     extraction, config = extraction or ExtractConfig(), config or FitConfig()
+    if config.calibrate is not None and not len(partition.val):
+        raise SourceError(NO_ROWS, NO_ROWS_HINT)  # before anything is computed
+    if config.halving and not len(partition.val):
+        raise SourceError("there are no validation rows, and --halving chooses by them", MORE)
     start = time.perf_counter()
-    found = extract(partition.sources(), backbone, layers, store, extraction, progress)
+    features = [as_feature(layer) for layer in layers]
+    found = extract(partition.sources(), backbone, parts_of_all(features), store, extraction, progress)
     seconds = time.perf_counter() - start
     device = str(pick_device(extraction.device))
-    names = dict.fromkeys(layer for _, layer in found.tables)
-    return {name: _fit_layer(partition, found.only(name), config, device, seconds) for name in names}
+    made = made_of(features, dict.fromkeys(layer for _, layer in found.tables))
+    rows = {name: LayerRows(partition, found.only(*parts)) for name, parts in made.items()}
+    if config.halving:
+        halving = halve(rows, config, device)
+        return {halving.layer: _fit_layer(rows[halving.layer], config, device, seconds, halving)}
+    return {name: _fit_layer(some, config, device, seconds) for name, some in rows.items()}
 
 
 def best_layer(results: Mapping[str, ProbeResult]) -> str:
@@ -138,18 +154,17 @@ def best_layer(results: Mapping[str, ProbeResult]) -> str:
         There is a choice, and there are no validation rows.
     """
     if len(results) > 1 and any("val" not in result.scores for result in results.values()):
-        raise SourceError("there are no validation rows to choose a layer by", "give more images, or one --layer")
+        raise SourceError("there are no validation rows to choose a layer by", f"{MORE}, or one --layer")
     return max(results, key=lambda name: results[name].scores["val"].accuracy if len(results) > 1 else 0.0)
 
 
 def _fit_layer(
-    partition: Partition, found: ExtractResult, config: FitConfig, device: str, extracting: float
+    rows: LayerRows, config: FitConfig, device: str, extracting: float, halving: Halving | None = None
 ) -> ProbeResult:
-    """Fit on the one layer that `found` is of."""
+    """Fit on one layer, or on joined ones."""
     clock = [time.perf_counter()]
-    tables = {split: table for (split, _), table in found.tables.items()}
-    streams = config.head == "softmax" and config.sweep is None
-    data = {use: _read(tables[part.source.split], part, streams) for use, part in partition.parts().items()}
+    streams = config.head == "softmax" and config.sweep is None and halving is None
+    data = {use: rows.read(use, streams=streams) for use in rows.partition.parts()}
     classes = len(np.unique(data["train"][1]))
     if classes < 2:
         raise SourceError(
@@ -157,46 +172,40 @@ def _fit_layer(
             "give more images or another --train-split",
         )
     clock.append(time.perf_counter())
-    fitted = fit_head(data, config, len(partition.classes), device)
+    fitted = fit_head(data, config, len(rows.partition.classes), device, halving)
     clock.append(time.perf_counter())
-    found = replace(found, notes=[*found.notes, *_notes(fitted, config)])
+    found = replace(rows.found, notes=[*rows.found.notes, *_notes(fitted, config)])
     read, fit = np.diff(clock).tolist()
-    seconds = {"extract": extracting, "read": read, "fit": fitted.fit_seconds, "score": fit - fitted.fit_seconds}
+    chosen = 0.0 if halving is None else halving.seconds
+    fitting = fitted.fit_seconds
+    seconds = {"extract": extracting, "read": read, "fit": fitting, "score": fit + chosen - fitting}
     return ProbeResult(
         fitted.model,
         fitted.scores,
-        next(iter(tables.values())).shape[1],
-        sum(line["bytes"] for line in found.layers),
+        rows.columns,
+        rows.bytes,
         found,
         seconds | {"total": sum(seconds.values())},
         fitted.config,
-        {use: _kept(tables[part.source.split], part) for use, part in partition.parts().items()},
+        {use: rows.part(use) for use in rows.partition.parts()},
         fitted.search,
         fitted.draws,
+        fitted.blind,
+        fitted.calibration,
+        halving,
     )
 
 
-def _kept(table: FeatureTable, part: Part) -> Part:
-    """Return a part without the rows whose image was skipped."""
-    return replace(part, rows=part.rows[np.isin(part.rows, table.rows)])
-
-
 def _notes(fitted: HeadFit, config: FitConfig) -> list[str]:
-    """Say where a softmax regression is worse than guessing, as one by stochastic gradient descent may be."""
+    """Say what validation rows leave open of a calibration, and where a softmax regression is worse than guessing.
+
+    One by stochastic gradient descent may be.
+    """
+    notes = [] if fitted.calibration is None else fitted.calibration.notes
     if config.head != "softmax":
-        return []
+        return notes
     train = {"train": fitted.scores["train"]}  # of several layers, the others' test rows are nobody's business
     said = worse_than_guessing(train, balanced=config.class_weight is not None)
     if said:
         warnings.warn(said, FeatxWarning, stacklevel=4)
-    return [said] if said else []
-
-
-def _read(table: FeatureTable, part: Part, streams: bool) -> tuple[Any, npt.NDArray[np.int64]]:
-    """Return a part's features and labels; rows whose image was skipped are left out of both.
-
-    What is larger than `featx.probes.check_array.HELD_BYTES` stays on the disk for a head that streams it.
-    """
-    part = _kept(table, part)
-    X = table.X.subset(np.searchsorted(table.rows, part.rows))
-    return X if streams and is_streamed(X) else np.asarray(X, np.float32), part.labels
+    return [*notes, said] if said else notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -14,7 +14,9 @@ from featx.probes.problem import Problem
 from featx.probes.softmax_solver import fit_softmax
 
 
-def fit_path(problem: Problem, Cs: Sequence[float], *, tol: float, max_iter: int) -> Iterator[Solution]:
+def fit_path(
+    problem: Problem, Cs: Sequence[float], *, tol: float, max_iter: int, starts: Mapping[float, Tensor] | None = None
+) -> Iterator[Solution]:
     """Yield the solution for each C, in the order given: best rising.
 
     The weights move smoothly with log C, so that the line through the last two solutions leads to within a few steps
@@ -29,13 +31,15 @@ def fit_path(problem: Problem, Cs: Sequence[float], *, tol: float, max_iter: int
         Positive.
     tol, max_iter : float, int
         Of each fit, as `fit_softmax`.
+    starts : mapping of float to Tensor, optional
+        Where a C begins instead: its solution for fewer rows, in working units.
     """
     metrics = CurvatureMetrics()
     past: list[tuple[float, Tensor]] = []
     for C in Cs:
-        solution = fit_softmax(
-            replace(problem, C=C), tol=tol, max_iter=max_iter, start=_ahead(past, C), metrics=metrics
-        )
+        start = (starts or {}).get(C)
+        start = _ahead(past, C) if start is None else start
+        solution = fit_softmax(replace(problem, C=C), tol=tol, max_iter=max_iter, start=start, metrics=metrics)
         past = [*past[-1:], (math.log(C), solution.point)]
         yield solution
 

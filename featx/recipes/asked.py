@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from featx.core.specs import ExtractConfig, LayerSpec
+from featx.core.concatenation import Feature
+from featx.core.specs import ExtractConfig
 from featx.data.split_options import SplitOptions
 from featx.errors import OptionError, suggest
 from featx.training.config import TrainConfig
@@ -21,7 +22,7 @@ class Asked:
     ----------
     source : str
         As a command takes it.
-    layers : tuple of LayerSpec
+    layers : tuple of LayerSpec or Concatenation
         Instead of the default layer and the earlier ones.
     only, without : tuple of str
         Some of `KINDS`; nothing means all, and none.
@@ -38,7 +39,7 @@ class Asked:
     """
 
     source: str
-    layers: tuple[LayerSpec, ...] = ()
+    layers: tuple[Feature, ...] = ()
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from featx.core.backbone_names import PIXELS
+from featx.core.concatenation import Feature
 from featx.core.specs import BackboneConfig, LayerSpec
 from featx.data.splits import Partition
 from featx.errors import OptionError, SourceError, first_few
@@ -25,7 +26,8 @@ SWEEP: Preset = "clip"
 """How softmax regression's C is chosen: by halving the interval around the best one, in few fits."""
 
 PIXELS_PX = 16
-"""Larger images are shown to the row on raw pixels at so many px: with 768 values in colour a sweep stays quick."""
+"""Larger images are shown to the row on raw pixels at so many px. Of 5,000 colour images, a fit with one C from 1e-4 to
+100 takes 0.5 to 1.2 s of processor time on 768 values, 10 s and more on the 3,072 of 32 px, and a sweep makes 17."""
 
 STEPS = {"frozen": 300, "finetune": 300, "scratch": 1000}
 LONGEST = {"frozen": 150, "finetune": 150, "scratch": 300}
@@ -188,7 +190,7 @@ class _Maker:
         name = "softmax on raw pixels" + (f", {px} px" if px != side else "")
         return Row("pixels", self._experiment(name, PIXELS, self.fit, plain, (LayerSpec(PIXELS),)), PIXELS)
 
-    def _softmax(self, layer: LayerSpec) -> Row:
+    def _softmax(self, layer: Feature) -> Row:
         drawn = "" if self.network.is_pretrained else "random "
         name = f"softmax on {'the best of ' if layer.is_pattern else ''}{drawn}{layer}"
         made = self._experiment(name, self.network.name, self.fit, self.network.how, (layer,))
@@ -233,7 +235,7 @@ class _Maker:
         backbone: str,
         how: FitConfig | TrainConfig,
         network: BackboneConfig,
-        layers: tuple[LayerSpec, ...] = (),
+        layers: tuple[Feature, ...] = (),
     ) -> Experiment:
         return Experiment(
             name=name,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
 from featx.core.backbone_names import PIXELS, RUN, scratch_weights
+from featx.core.concatenation import Feature
 from featx.core.run_folder import Run, Runs
 from featx.core.specs import BackboneConfig, LayerSpec, Progress, no_progress
 from featx.data.splits import Partition
@@ -55,7 +56,7 @@ class _Prepared:
     how: FitConfig | TrainConfig
     rows: Partition
     network: Backbone
-    layers: tuple[LayerSpec, ...]
+    layers: tuple[Feature, ...]
     identity: dict[str, Any]
 
 
@@ -179,12 +180,27 @@ class Engine:
             raise self._failed[key]
         try:
             state = self.state(experiment, seed)
-            return self.record(state) if state.status == DONE else self._run(experiment, seed, progress)
+            done = state.status == DONE
+            return self._found(experiment, seed, state) if done else self._run(experiment, seed, progress)
         except StoreError:
             raise
         except FeatxError as exc:
             self._failed[key] = exc
             raise
+
+    def _found(self, experiment: Experiment, seed: int, state: State) -> Record:
+        """Return the record of a row that is done, its network timed where that is asked for and was not before."""
+        record = self.record(state)
+        if not isinstance(experiment.how, TrainConfig) or not experiment.bench or record.get("inference") is not None:
+            return record
+        from featx.recipes.timed import timed
+
+        rows = self._prepare(experiment, seed, self._named(experiment, seed)).rows
+        try:
+            return timed(self.runs.open(record["run"]), rows.train.source, experiment.how.device, self.opened.memo)
+        except FeatxError as exc:
+            self.opened.say(f"{experiment.name}, seed {seed}: not timed: {exc.message}")
+            return record
 
     def _run(self, experiment: Experiment, seed: int, progress: Progress) -> Record:
         named: dict[str, str | None] = {}

@@ -10,6 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from featx.core.backbone_names import PIXELS
+from featx.core.concatenation import Feature, parse_feature
 from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec, Views
 from featx.data.split_options import SplitOptions
 from featx.errors import OptionError, suggest
@@ -138,16 +139,19 @@ def _experiment(raw: Raw, row: RawRow, kind: str, keys: Mapping[str, Any], told:
     name = name_of(row, keys, told)
     try:
         how = _made(FitConfig, keys) if kind == FIT else _made(TrainConfig, keys)
+        layers, rows = _layers(row, keys) if kind == FIT else (), _made(SplitOptions, keys)
+        several = len(layers) > 1 or any(layer.is_pattern for layer in layers)
+        rows.check_choices((*how.choosers, *(("the choice of a layer",) if several else ())))
         views = _made(Views, keys) if kind == FIT else Views()
         return Experiment(
             name=name,
             source=source,
             backbone=keys["backbone"],
             how=how,
-            layers=_layers(row, keys) if kind == FIT else (),
+            layers=layers,
             network=_made(BackboneConfig, {**keys, "views": views}),
             extraction=_made(ExtractConfig, keys) if kind == FIT else ExtractConfig(),
-            rows=_made(SplitOptions, keys),
+            rows=rows,
             seeds=_seeds(row, keys.get("seeds", (0,))),
             bench=keys.get("bench", False),
         )
@@ -161,7 +165,7 @@ def _made(cls: Any, keys: Mapping[str, Any]) -> Any:
     return cls(**{name: keys[name] for name in names if name in keys})
 
 
-def _layers(row: RawRow, keys: Mapping[str, Any]) -> tuple[LayerSpec, ...]:
+def _layers(row: RawRow, keys: Mapping[str, Any]) -> tuple[Feature, ...]:
     given = [key for key in ("layer", "best_of") if key in keys]
     if len(given) == 2 and ("best_of" in row.keys) != ("layer" in row.keys):
         given = [key for key in given if key in row.keys]
@@ -174,7 +178,7 @@ def _layers(row: RawRow, keys: Mapping[str, Any]) -> tuple[LayerSpec, ...]:
         raise OptionError(f"{row.place} has {found}, expected one of them", 'for example layer = "avgpool"')
     value = keys[given[0]]
     texts = (value,) if isinstance(value, str) else value
-    return tuple(dict.fromkeys(LayerSpec.parse(text) for text in texts))
+    return tuple(dict.fromkeys(parse_feature(text) for text in texts))
 
 
 def _seeds(row: RawRow, seeds: Sequence[int]) -> tuple[int, ...]:
@@ -191,7 +195,7 @@ def _check_idle(row: RawRow, made: Sequence[Experiment]) -> None:
     fits = [e.how for e in made if isinstance(e.how, FitConfig)]
     if len(fits) < len(made) or not fits:
         return
-    idle = set.intersection(*(unused(config) for config in fits))
+    idle = set.intersection(*(unused(config) for config in fits)) - {"halving"}  # false has the effect that it says
     given = [key for key in row.keys if key in idle]
     if given:
         how = f"head {fits[0].head}" + (f", sweep {fits[0].sweep}" if fits[0].sweep else "")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec
+from featx.core.concatenation import Feature
+from featx.core.specs import BackboneConfig, ExtractConfig
 from featx.data.split_options import SplitOptions
 from featx.probes.config import FitConfig
 from featx.training.config import TrainConfig
@@ -27,7 +28,7 @@ class Experiment:
         As a command takes it; ``pixels`` for raw pixels; ``row:NAME`` for the network that another row trained.
     how : FitConfig or TrainConfig
         What is done; its own seed is not looked at.
-    layers : tuple of LayerSpec
+    layers : tuple of LayerSpec or Concatenation
         Of a fit; several, or a pattern: the best by validation is the result. Empty for a training.
     network : BackboneConfig
         Weights, size and so on.
@@ -45,7 +46,7 @@ class Experiment:
     source: str
     backbone: str
     how: FitConfig | TrainConfig
-    layers: tuple[LayerSpec, ...] = ()
+    layers: tuple[Feature, ...] = ()
     network: BackboneConfig = field(default_factory=BackboneConfig)
     extraction: ExtractConfig = field(default_factory=ExtractConfig)
     rows: SplitOptions = field(default_factory=SplitOptions)

@@ -11,6 +11,7 @@ from torch import nn
 
 from featx.cache.memo import Memo
 from featx.core.backbone_names import DRAWN
+from featx.core.concatenation import Feature, parts_of_all
 from featx.core.lone_threads import one_thread
 from featx.core.specs import BackboneConfig, LayerSpec
 from featx.data.source import Source
@@ -150,14 +151,14 @@ class Look:
     macs: int
 
 
-def read(backbone: Backbone, asked: Sequence[LayerSpec] = ()) -> Look:
+def read(backbone: Backbone, asked: Sequence[Feature] = ()) -> Look:
     """Look for the layers and the last block of a network at its size.
 
     Parameters
     ----------
     backbone : Backbone
         The network.
-    asked : sequence of LayerSpec
+    asked : sequence of LayerSpec or Concatenation
         Layers that it has to have.
 
     Raises
@@ -168,7 +169,7 @@ def read(backbone: Backbone, asked: Sequence[LayerSpec] = ()) -> Look:
     module, px = backbone.module(), backbone.preprocess.crop or LEAST_PX
     network = read_network(module, backbone.left_out)
     nodes = network.describe((backbone.preprocess.channels, px, px))
-    for layer in asked:
+    for layer in parts_of_all(asked):
         if not layer.is_pattern:
             network.columns(layer, nodes)
     default = default_layer(module, backbone.head, network, nodes)

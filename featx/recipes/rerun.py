@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
+from featx.cache.store import FeatureStore
+from featx.core import atomic
+from featx.core.concatenation import Feature, parse_feature
 from featx.core.paths import expanded, recorded_path
-from featx.core.run_folder import Run, Runs
-from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec, Views
+from featx.core.run_folder import RECORD_FILE, Run, Runs
+from featx.core.specs import BackboneConfig, ExtractConfig, Views
+from featx.data.exclusion import EXCLUDED_FILE
 from featx.data.sources import is_list
 from featx.data.split_options import SplitOptions
 from featx.errors import CorruptStoreError, FeatxError, OptionError
@@ -21,7 +26,12 @@ from featx.recipes.experiment import Experiment
 from featx.training.config import TrainConfig
 
 Record = Mapping[str, Any]
+ADDED = ("calibrate", "sync_batch_norm", "halving")
+"""Options that an older featx did not have, and whose defaults are what it did."""
+
 Config = TypeVar("Config", FitConfig, TrainConfig, ExtractConfig, BackboneConfig)
+
+LISTED = "`featx report` lists the runs"
 
 
 def experiment_of(run: Run, record: Record, runs: Runs) -> Experiment:
@@ -43,7 +53,7 @@ def experiment_of(run: Run, record: Record, runs: Runs) -> Experiment:
     """
     kind = record.get("kind")
     if kind not in ("fit", "train"):
-        raise OptionError(f"run {run.id} is a {kind}, expected a run of `featx fit` or `featx train`", "give another")
+        raise OptionError(f"run {run.id} is a {kind}, expected a run of `featx fit` or `featx train`", LISTED)
     try:
         return _experiment(run, record, ours=run.path.parent == runs.folder)
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
@@ -69,9 +79,30 @@ def on_this_machine(experiment: Experiment) -> tuple[Experiment, list[str]]:
     return experiment, []
 
 
+@contextmanager
+def passing_store(home: Path) -> Iterator[FeatureStore]:
+    """Give an empty store in a home, on the disk that has room for features, which is removed in the end.
+
+    Those that killed processes left are removed first; `featx cache gc` and `featx runs gc` remove them too.
+
+    Raises
+    ------
+    DiskFullError, StoreError
+        The home cannot be written.
+    """
+    atomic.make_folder(home)
+    atomic.tidy(home)
+    folder = home / atomic.temporary_name()
+    atomic.make_folder(folder)
+    try:
+        yield FeatureStore(folder)
+    finally:
+        atomic.remove_tree(folder)
+
+
 def _damaged(run: Run, exc: Exception) -> CorruptStoreError:
     said = f"{type(exc).__name__}: {str(exc)[:160]}"
-    return CorruptStoreError(f"the record of run {run.id} is damaged: {said}", "run its command again")
+    return CorruptStoreError(f"the record of run {run.id} is damaged: {said}", _by_hand(run))
 
 
 def _experiment(run: Run, record: Record, *, ours: bool) -> Experiment:
@@ -125,13 +156,17 @@ def _needed(run: Run, record: Record, name: str) -> Any:
 def _lacking(run: Run, name: str) -> OptionError:
     return OptionError(
         f"the record of run {run.id} has no field {name!r}, which an older featx did not write",
-        "run its command again: `featx report` shows it",
+        _by_hand(run),
     )
+
+
+def _by_hand(run: Run) -> str:
+    return f"run its command again, which stands in {run.path / RECORD_FILE}"
 
 
 def _config(run: Run, values: Record, kind: type[Config], changed: Mapping[str, Any]) -> Config:
     """Return options as a record holds them, some changed; one that it lacks is an older featx's."""
-    names = [field.name for field in fields(kind)]
+    names = [field.name for field in fields(kind) if field.name in values or field.name not in ADDED]
     return kind(**{name: changed[name] if name in changed else _needed(run, values, name) for name in names})
 
 
@@ -140,14 +175,15 @@ def _fit_config(run: Run, record: Record) -> FitConfig:
     plain = asdict(FitConfig())
     search = record.get("search") or {}
     chosen = {"k": None} if search.get("over") == "k" else {}
-    swept = ("C", "standardize", "normalize") if record.get("sweep") is not None else ()
+    swept: tuple[str, ...] = ("C", "standardize", "normalize") if record.get("sweep") is not None else ()
+    swept = ("C",) if record.get("halving") else swept
     unused = [name for name in plain if (name in record and record[name] is None) or name in swept]
     return _config(run, record, FitConfig, {name: plain[name] for name in unused} | chosen)
 
 
-def _layers(record: Record) -> tuple[LayerSpec, ...]:
+def _layers(record: Record) -> tuple[Feature, ...]:
     lines = record.get("layers") or [record]
-    return tuple(LayerSpec.parse(str(line["layer"])) for line in lines)
+    return tuple(parse_feature(str(line["layer"])) for line in lines)
 
 
 def _network(run: Run, values: Record) -> BackboneConfig:
@@ -166,5 +202,7 @@ def _rows(run: Run, record: Record, asked: Record) -> SplitOptions:
         test_split=None if test == train else test,
         limit=_needed(run, record, "limit"),
         per_class=_needed(run, record, "per_class"),
+        val_size=record.get("val_size", SplitOptions.val_size),
         root=None if root is None else recorded_path(str(root)),
+        exclude=None if record.get("excluded") is None else str(run.path / EXCLUDED_FILE),
     )

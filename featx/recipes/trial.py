@@ -13,9 +13,10 @@ import numpy.typing as npt
 import torch
 
 from featx.cache.memo import Memo
+from featx.core.concatenation import Feature, made_of
 from featx.core.device import pick_device
 from featx.core.run_folder import jsonable
-from featx.core.specs import ExtractConfig, LayerSpec
+from featx.core.specs import ExtractConfig
 from featx.data.splits import Part, Partition
 from featx.errors import FeatxWarning
 from featx.extraction.compute import compute
@@ -23,6 +24,7 @@ from featx.models.backbones import Backbone
 from featx.models.families import versions
 from featx.probes.config import SWEEPS, FitConfig
 from featx.probes.evaluation import fit_head
+from featx.probes.halving import HALVED_CS
 from featx.recipes.budget import Priced
 from featx.recipes.experiment import Experiment
 from featx.training.config import TrainConfig
@@ -118,14 +120,16 @@ def _fit(
 
 
 def _features(
-    part: Part, network: Backbone, layers: tuple[LayerSpec, ...], how: ExtractConfig
+    part: Part, network: Backbone, layers: tuple[Feature, ...], how: ExtractConfig
 ) -> tuple[float, float, dict[str, Any]]:
     """Return the seconds before the first image and of each, and the features of those that were tried."""
     config = replace(how, batch_size=min(how.batch_size or BATCH, BATCH))
 
     def once(count: int) -> dict[str, Any]:
         source = part.source.subset(_spread(part, count))
-        return compute(source, network, layers, config, on_skip=lambda row, reason: None)
+        found = compute(source, network, layers, config, on_skip=lambda row, reason: None)
+        parts = made_of(layers, found)
+        return {name: np.concatenate([found[part] for part in some], axis=1) for name, some in parts.items()}
 
     once(2)  # loads what has to be loaded
     few = min(LEAST, len(part))
@@ -146,13 +150,15 @@ def _softmax(X: npt.NDArray[Any], how: FitConfig, rows: Partition, device: str) 
     wide = _more(X, tried, random)
     y = random.permutation(np.resize(np.unique(rows.train.labels), tried))
     data = {"train": (wide, y), "val": (wide[:0], y[:0]), "test": (wide[:0], y[:0])}
-    one = replace(how, sweep=None, standardize=how.standardize and how.sweep is None)
+    one = replace(how, sweep=None, halving=False, standardize=how.standardize and how.sweep is None)
     seconds, _ = _timed(lambda: fit_head(data, one, len(rows.classes), str(pick_device(device))))
     return float(seconds * _fits(how) * n / tried)
 
 
 def _fits(how: FitConfig) -> int:
     """Return how often a fit is made: with each C that is tried, and twice with the one that is chosen."""
+    if how.halving:
+        return len(HALVED_CS)  # at most: as often as there are candidates, most of them on few rows
     sweep = SWEEPS.get(how.sweep or "")
     return 1 if sweep is None else len(sweep.Cs) + 2 * sweep.halvings + 2
 

@@ -7,9 +7,20 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from featx.reports.among import Among
 from featx.reports.comparable import comparable
 from featx.reports.differences import Difference, accuracy_of, difference, interval_of
-from featx.reports.rows import by_name, is_number, line_text, options_of, part_of, varied_options
+from featx.reports.rows import (
+    WORD,
+    by_name,
+    clipped,
+    is_number,
+    line_text,
+    options_of,
+    part_of,
+    short_name,
+    varied_options,
+)
 
 if TYPE_CHECKING:
     from featx.core.run_folder import Run
@@ -17,9 +28,6 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 Found = list[tuple[str, Row]]
 """Rows with their names, the most accurate first."""
-
-WORD = 60
-"""Longest name in a sentence, in characters."""
 
 TOLD = ("source", "weights", "images", "shots", "sweep", "C", "k", "epochs", "seed")
 """What tells rows apart that learn in the same way, beside options."""
@@ -53,14 +61,15 @@ def answer_of(rows: Sequence[Row], runs: Sequence[Run] = ()) -> list[str]:
     if not scored:
         return ["None of these runs has a test accuracy."]
     groups = [_ranked([scored[at] for at in group]) for group in comparable([row for _, row in scored])]
+    among = Among.of([row for _, row in scored], by_id)
     if len(groups) == 1:
-        return _sentences(groups[0], by_id)
+        return _sentences(groups[0], by_id, among)
     groups.sort(key=len, reverse=True)
     above = f"These runs were scored on {len(groups)} different sets of test images, and are not ranked together."
     said = [
         f"On set {i + 1}, {_data(group)}: {line}"
         for i, group in enumerate(groups[:GROUPS])
-        for line in _sentences(group, by_id)
+        for line in _sentences(group, by_id, among)
     ]
     more = len(groups) - GROUPS
     return [above, *said, *([f"{more} more {'set is' if more == 1 else 'sets are'} in the table."] if more > 0 else [])]
@@ -84,7 +93,7 @@ def _apart(group: Sequence[Row]) -> Iterator[tuple[Row, str]]:
     names = [name for name in dict.fromkeys([*TOLD, *varied_options(group)]) if name not in UNTOLD]
     enough = _enough(names, told)
     for row, found in zip(group, told, strict=True):
-        given = [f"{name}={_word(found[name])}" for name in enough if found.get(name) is not None]
+        given = [f"{name}={clipped(found[name])}" for name in enough if found.get(name) is not None]
         yield row, ", ".join(given)
 
 
@@ -102,7 +111,7 @@ def _enough(names: Sequence[str], told: Sequence[Row]) -> list[str]:
 def _how(row: Row) -> str:
     if isinstance(row.get("name"), str):
         return line_text(row["name"])
-    head, layer, network = (_word(row.get(name)) for name in ("head", "layer", "backbone"))
+    head, layer, network = (clipped(row.get(name)) for name in ("head", "layer", "backbone"))
     kind, mode = row.get("kind"), row.get("mode")
     if kind == "fit" or (kind != "train" and layer):
         return f"{head or 'softmax'} on " + (
@@ -111,25 +120,20 @@ def _how(row: Row) -> str:
     if mode == "scratch":
         return f"{network} from scratch"
     if mode == "finetune":
-        return f"{network} fine-tuned" + (f" from {_word(row['unfreeze_from'])}" if row.get("unfreeze_from") else "")
+        return f"{network} fine-tuned" + (f" from {clipped(row['unfreeze_from'])}" if row.get("unfreeze_from") else "")
     if mode == "frozen":
         return f"{head or 'linear'} head on frozen {network}"
-    return " ".join(word for word in (_word(kind), network) if word) or "a run"
-
-
-def _word(value: Any) -> str:
-    text = line_text(value)
-    return text if len(text) <= WORD else text[: WORD - 3] + "..."
+    return " ".join(word for word in (clipped(kind), network) if word) or "a run"
 
 
 def _ranked(found: Found) -> Found:
     return sorted(found, key=lambda pair: -(accuracy_of(pair[1]) or 0.0))
 
 
-def _sentences(group: Found, runs: Mapping[str, Run]) -> list[str]:
+def _sentences(group: Found, runs: Mapping[str, Run], among: Among) -> list[str]:
     if len(group) == 1:
         return [_alone(*group[0])]
-    return [_first(group, runs), *_cost(group, runs)]
+    return [_first(group, runs, among), *_cost(group, runs)]
 
 
 def _alone(name: str, row: Row) -> str:
@@ -145,9 +149,9 @@ def _price(row: Row) -> str:
     return f"; it {' and '.join(said)}" if said else ""
 
 
-def _first(group: Found, runs: Mapping[str, Run]) -> str:
+def _first(group: Found, runs: Mapping[str, Run], among: Among) -> str:
     (name, best), *others = group
-    told = [(other, row, difference(best, row, runs)) for other, row in others]
+    told = [(other, row, among.told(difference(best, row, runs), best, row)) for other, row in others]
     alike = [(other, row, found) for other, row, found in told if not found.is_clear]
     if alike:
         return _no_difference(name, best, alike, len(group))
@@ -223,11 +227,6 @@ def _data(group: Found) -> str:
     n = part_of(row, "rows", "test")
     count = f"{n:,.0f} test images of " if is_number(n) else ""
     return f"{count}{short_name(row.get('source'))}"
-
-
-def short_name(source: Any) -> str:
-    """Return a source's name without its folder, as one line of at most `WORD` characters."""
-    return _word(str(source or "").replace("\\", "/").rstrip("/").rpartition("/")[2]) or "an unknown source"
 
 
 def _seconds(row: Row) -> float | None:

@@ -23,7 +23,8 @@ def _at_edge(record: Record) -> str | None:
     search = record.get("search")
     if not isinstance(search, Mapping) or search.get("over") != "C":
         return None
-    values, chosen = search.get("values"), number(search.get("chosen"))
+    choice, chosen = record.get("choice"), number(search.get("chosen"))
+    values = choice.get("Cs") if isinstance(choice, Mapping) else search.get("values")  # a halving dropped some before
     tried = [v for value in values if (v := number(value)) is not None] if isinstance(values, list) else []
     if chosen is None or len(tried) < 2 or min(tried) < chosen < max(tried):
         return None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from featx.core.backbone_names import PIXELS
+from featx.reports.among import Among
 from featx.reports.check import MARK
 from featx.reports.check_table import Found, Record, Row, Table, number, test_counts
 from featx.reports.differences import accuracy_of, difference
@@ -65,6 +66,23 @@ def _shared_images(record: Record) -> str | None:
     return f"{shared:,.0f}" if shared is not None and shared > 0 else None
 
 
+def excluded_rows(table: Table) -> Found:
+    """Tell of the rows whose runs left images out: their scores are of other images than the source's."""
+    return Found(
+        "without images that --exclude left out, which the source has",
+        "Compare them with runs that left out the same; excluded.csv in the run's folder lists them",
+        table.each(_excluded_images),
+    )
+
+
+def _excluded_images(record: Record) -> str | None:
+    counts = record.get("excluded_rows")
+    if not isinstance(counts, dict):
+        return None
+    said = [f"{count:,} of {line_text(split)}" for split, count in counts.items() if number(count)]
+    return ", ".join(said) or None
+
+
 def below_pixels(table: Table) -> Found:
     """Tell of the rows that are worse than raw pixels of the same test images."""
     found: dict[int, str] = {}
@@ -104,32 +122,38 @@ def below_majority(table: Table) -> Found:
 
 
 def interval_too_wide(table: Table) -> Found:
-    """Tell of the best two rows, of each set of test images, where no difference between them is proven."""
+    """Tell of the best two rows, of each set of test images, where no difference between them is proven.
+
+    Neither by the interval of that difference alone, nor among all pairs of the table: the best of many rows were
+    chosen by the same images.
+    """
     found: dict[int, str] = {}
-    for group in table.groups:
-        best = _best_two(table, group)
-        if len(best) == 2:
-            apart = difference(best[0][0], best[1][0], table.runs)
-            if apart.interval is not None and not apart.is_clear:
-                low, high = apart.interval
-                both = [*best[0][1], *best[1][1]]
-                found |= dict.fromkeys(both, f"{apart.value:+.4f}, {low:+.4f} to {high:+.4f}, {apart.how}")
+    ranked = [_ranked(table, group) for group in table.groups]
+    among = Among.of([row for rows in ranked for row, _ in rows], table.runs)
+    for best in (rows[:2] for rows in ranked if len(rows) > 1):
+        (one, places), (two, others) = best
+        apart = among.told(difference(one, two, table.runs), one, two)
+        if apart.interval is not None and not apart.is_clear:
+            low, high = apart.interval
+            said = f"{apart.value:+.4f}, {low:+.4f} to {high:+.4f}, {apart.how}"
+            found |= dict.fromkeys([*places, *others], said)
     return Found(
-        "the best two differ by less than the 95 % interval of their difference, which may be chance",
+        "the best two differ by no more than chance may: their difference's 95 % interval, or its p-value among all "
+        "pairs, does not exclude 0",
         "Take more seeds, --seeds 0,1,2,3,4, or more test images",
         found,
     )
 
 
-def _best_two(table: Table, group: Sequence[int]) -> list[tuple[Row, list[int]]]:
-    """Return the best two of a group with their positions; runs that differ in their seed only are one."""
+def _ranked(table: Table, group: Sequence[int]) -> list[tuple[Row, list[int]]]:
+    """Return the rows of a group with their positions, best first; runs that differ in their seed only are one."""
     ranked = table.ranked(group)
     at = {str(table.rows[i].get("run")): i for i in ranked}
     if any("runs" in table.rows[i] for i in ranked) or len(at) < len(ranked):
-        return [(table.rows[i], [i]) for i in ranked[:2]]
+        return [(table.rows[i], [i]) for i in ranked]
     together = over_seeds([table.rows[i] for i in ranked])
     together.sort(key=lambda row: -(accuracy_of(row) or 0.0))
-    return [(row, [at[name] for name in row["runs"]]) for row in together[:2]]
+    return [(row, [at[name] for name in row["runs"]]) for row in together]
 
 
 def few_test_images(table: Table) -> Found:

@@ -19,7 +19,7 @@ from featx.reports.check import check_text as check_text
 from featx.reports.check import marked as marked
 from featx.reports.check_table import Found, Table, several
 from featx.reports.comparable import comparable
-from featx.reports.rows import Recorded, line_text, names_of
+from featx.reports.rows import Recorded, line_text, names_of, rows_of
 
 Row = Mapping[str, Any]
 
@@ -29,6 +29,7 @@ SENTENCES = 3
 CHECKS: dict[str, Callable[[Table], Found | None]] = {
     NOT_COMPARABLE: check_scores.not_comparable,
     "leaked-rows": check_scores.leaked_rows,
+    "excluded-rows": check_scores.excluded_rows,
     "below-majority": check_scores.below_majority,
     "below-pixels": check_scores.below_pixels,
     "interval-too-wide": check_scores.interval_too_wide,
@@ -40,6 +41,12 @@ CHECKS: dict[str, Callable[[Table], Found | None]] = {
     "other-sizes": check_scores.other_sizes,
 }
 """By code, in the order of a report: what forbids a comparison first, what can be improved last."""
+
+OF_ONE = {
+    "excluded-rows",
+    *("leaked-rows", "below-majority", "few-test-images", "no-proof", "C-at-edge", "overfits", "still-improving"),
+}
+"""Codes that tell of a row by itself; the others compare rows."""
 
 
 def checks_of(rows: Sequence[Row], runs: Iterable[Recorded]) -> list[Check]:
@@ -53,9 +60,14 @@ def checks_of(rows: Sequence[Row], runs: Iterable[Recorded]) -> list[Check]:
         Those that the rows are of.
     """
     table = Table.of(rows, runs)
-    names = _names(rows)
+    names = names_in_table(rows)
     found = [(code, said) for code, check in CHECKS.items() if (said := check(table)) is not None and said.rows]
     return [Check(code, _sentence(said, names), said.remedy, tuple(said.rows)) for code, said in found]
+
+
+def checks_of_each(runs: Sequence[Recorded]) -> list[Check]:
+    """Return what is doubtful about runs, each by itself: nothing that compares them, see `OF_ONE`."""
+    return [check for check in checks_of(rows_of(runs), runs) if check.code in OF_ONE]
 
 
 def groups_of(rows: Sequence[Row], runs: Iterable[Recorded] = ()) -> list[list[Row]]:
@@ -80,7 +92,7 @@ def _few(some: Sequence[str], every: Sequence[str]) -> str:
     return f"all {len(every)} rows" if len(some) == len(every) > 2 else first_few(some)
 
 
-def _names(rows: Sequence[Row]) -> list[str]:
+def names_in_table(rows: Sequence[Row]) -> list[str]:
     """Return what each row is called: its own name, its run; of several seeds, what tells the row from the others."""
     return [_name(row, words) for row, words in zip(rows, names_of(rows), strict=True)]
 

@@ -65,6 +65,13 @@ class Interval(Column):
         super().__init__(lambda row: part_of(row, f"{name}_interval", part), _ends)
 
 
+class OverImages(Column):
+    """The 95 % interval of a test score over other test images: its lower end and its upper one."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(lambda row: part_of(row, OVER_IMAGES, name), _ends)
+
+
 class Lack(Column):
     """The classes that some part of the rows has no images of."""
 
@@ -115,8 +122,11 @@ _NAMES = (
 )
 PARTS = ("train", "val", "test")
 OTHER_SCORES = {"top5": "top-5", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
-SCORES = {"accuracy": "accuracy", "loss": "loss", **OTHER_SCORES}
+OF_PROBABILITIES = {"brier": "Brier score", "ece": "ECE", "rms_calibration_error": "debiased calibration error"}
+SCORES = {"accuracy": "accuracy", "loss": "loss", **OTHER_SCORES, **OF_PROBABILITIES}
 """Their columns, which a part's name begins, by what records call them."""
+UNCALIBRATED = {f"uncalibrated_{name}": f"uncalibrated {SCORES[name]}" for name in ("loss", *OF_PROBABILITIES)}
+"""Those that a calibrated run had before."""
 
 MEASURED: dict[str, Column] = {
     "train accuracy": Score("accuracy", "train"),
@@ -129,6 +139,9 @@ MEASURED: dict[str, Column] = {
     "s/epoch": Column(lambda row: row.get("seconds_per_epoch"), seconds_text),
 }
 """What is measured of each run, and is in the table even if it is the same for all."""
+
+OVER_IMAGES = "over_images"
+"""What rows call the intervals of their test scores over the test images; see `featx.reports.over_images`."""
 
 COLUMNS: dict[str, Column] = {
     **{name: _field(name, words=name in _WORDS) for name in _NAMES},
@@ -148,15 +161,23 @@ COLUMNS: dict[str, Column] = {
 }
 """By their heads, in order; a table has those that any of its rows fills, and of options those that differ."""
 
+_ASKED_FOR = {**OTHER_SCORES, **OF_PROBABILITIES, **UNCALIBRATED}
+
 ON_REQUEST: dict[str, Column] = {
     "kind": _field("kind", words=True),
     "created": _field("created", words=True),
     "val loss": Score("loss", "val"),
     "train loss": Score("loss", "train"),
-    **{f"{part} {shown}": Score(name, part) for name, shown in OTHER_SCORES.items() for part in PARTS},
+    **{f"{part} {shown}": Score(name, part) for name, shown in _ASKED_FOR.items() for part in PARTS},
     **{f"{part} {shown} interval": Interval(name, part) for name, shown in SCORES.items() for part in PARTS},
 }
 """Columns that a table has where they are asked for."""
+
+BY_ROW = ("accuracy", "loss", "top5", "balanced_accuracy", "macro_f1", "brier")
+"""The scores that test rows can be resampled for: those of `featx.reports.row_scores.ROW_SCORES`."""
+
+BY_IMAGES = {f"test {SCORES[name]} over images": OverImages(name) for name in BY_ROW}
+"""Columns that a table has where its rows have such intervals."""
 
 
 BALANCED, UNEVEN = "test balanced accuracy", 0.02
@@ -172,12 +193,19 @@ def filled(rows: Sequence[Row]) -> dict[str, Column]:
     varied = varied_options(rows)
     left_out = {*OPTIONS} - {*varied}
     new = {name: _other(name, rows) for name in varied if name not in COLUMNS}
+    images = {name: BY_IMAGES[name] for name in images_columns(rows)}
     every: dict[str, Column] = {}
     for name, column in COLUMNS.items():
         every |= new if name == "columns" else {}  # after the other options
         every[name] = column
         every |= {BALANCED: ON_REQUEST[BALANCED]} if name == "test accuracy" and any(map(_is_uneven, rows)) else {}
+        every |= images if name == "test loss" else {}
     return {n: column for n, column in every.items() if n not in left_out and any(column.text(row) for row in rows)}
+
+
+def images_columns(rows: Sequence[Row]) -> list[str]:
+    """Return the columns of intervals over test images that any of the rows fills."""
+    return [name for name, column in BY_IMAGES.items() if any(column.text(row) for row in rows)]
 
 
 def _is_uneven(row: Row) -> bool:
@@ -222,7 +250,7 @@ def chosen(names: Sequence[str], rows: Sequence[Row]) -> dict[str, Column]:
 def available(rows: Sequence[Row]) -> dict[str, Column]:
     """Return every column that can be asked for: those of all runs, and one for each option that these were told."""
     told = dict.fromkeys(name for row in rows for name in options_of(row))
-    return {**COLUMNS, **ON_REQUEST, **{n: _other(n, rows) for n in told if n not in (*COLUMNS, *FIELDS)}}
+    return {**COLUMNS, **ON_REQUEST, **BY_IMAGES, **{n: _other(n, rows) for n in told if n not in (*COLUMNS, *FIELDS)}}
 
 
 def _other(name: str, rows: Sequence[Row]) -> Column:

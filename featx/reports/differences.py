@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 Ends = tuple[float, float]
 
+ALPHA = 0.05
+"""A difference is beyond chance where its adjusted p-value is below."""
+
 Z = 1.959963984540054
 """Of a 95 % interval of the normal distribution."""
 
@@ -33,16 +36,20 @@ class Difference:
         Its 95 % interval; None where nothing tells it.
     how : str
         Where the interval is from, in words.
+    p_holm : float or None
+        Its p-value among all pairs of a table, adjusted by Holm; None where it was not looked at among others.
     """
 
     value: float
     interval: Ends | None
     how: str
+    p_holm: float | None = None
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval is known and holds no 0."""
-        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
+        """Whether the interval is known and holds no 0, nor the p-value, where there is one, leaves it to chance."""
+        apart = self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
+        return apart and (self.p_holm is None or self.p_holm < ALPHA)
 
 
 def accuracy_of(row: Row) -> float | None:

@@ -7,6 +7,7 @@ keeps them as given.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from featx.core.csv_cells import csv_line
 from featx.reports.check import Check, check_lines, check_text, marked
-from featx.reports.columns import MEASURED, Column, Row, chosen, filled, with_intervals
+from featx.reports.columns import MEASURED, Column, Row, chosen, filled, images_columns, with_intervals
 from featx.reports.confusion import Confusion, fits, said_of
-from featx.reports.rows import TEXT_WIDTH, by_name, line_text, to_text
+from featx.reports.rows import TEXT_WIDTH, by_name, line_text, to_text, wrapped
 from featx.reports.tables import GAP, LATEX, MARKDOWN, Cells, escaped, latex_table, markdown_table, text_table
 
 if TYPE_CHECKING:
     from featx.core.run_folder import Run
+    from featx.reports.difference_table import DifferenceTable
 
 NUMBER = "#"
 """Head of the column that numbers the rows of a table in several pieces."""
@@ -72,6 +74,8 @@ MARKDOWN_PAGE = Page(109, 3)
 LATEX_PAGE = Page(66, 2.4)
 """Of the class article: 345 pt, letters of 5 pt on the average, 12 pt between two columns."""
 
+_OPTION = re.compile(r"--[A-Za-z][a-z-]*")
+
 TEXT_PAGE = Page(TEXT_WIDTH + GAP, GAP)
 
 
@@ -98,9 +102,14 @@ def to_latex(rows: Sequence[Row], names: Sequence[str] | None = None, checks: Se
     runs = [f"% {line_text(row.get(RUN))}" for row in rows]
     pieces = LATEX_PAGE.pieces(columns, rows)
     tables = [latex_table(*_cells(piece, rows), [] if i else runs) for i, piece in enumerate(pieces)]
-    words = [escaped(check_text(check), LATEX).replace("--", "-{}-") for check in checks]  # no dash, but an option
+    words = [_OPTION.sub(_whole, escaped(check_text(check), LATEX)) for check in checks]
     below = [_filled(rf"\noindent {line}\par") for line in words]
     return "".join(said) + "\\par\\medskip\n".join(tables) + "".join(["\\par\\medskip\n", *below] if below else [])
+
+
+def _whole(option: re.Match[str]) -> str:
+    """Keep an option on one line, and its hyphens from becoming a dash."""
+    return rf"\mbox{{{option[0].replace('--', '-{}-')}}}"
 
 
 def to_csv(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
@@ -121,6 +130,10 @@ def values(rows: Sequence[Row], names: Sequence[str]) -> list[dict[str, Any]]:
     """Return the values of chosen columns, by name, and of a score over seeds its interval too."""
     columns = with_intervals(chosen(names, rows), rows)
     return [{name: column.read(row) for name, column in columns.items()} for row in rows]
+
+
+def _text_table(table: Cells) -> str:
+    return text_table(*table)
 
 
 def _filled(text: str, first: str = "", more: str = "") -> str:
@@ -181,13 +194,19 @@ class Format(Protocol):
     def confusion(self, found: Confusion) -> str:
         """Return a confusion matrix and recall by class."""
 
+    def differences(self, found: DifferenceTable) -> str:
+        """Return which rows differ, and how sure that is."""
+
 
 @runtime_checkable
 class Whole(Format, Protocol):
     """A format that shows more of runs than their rows."""
 
-    def whole(self, runs: Sequence[Run], home: Path, names: Sequence[str] | None) -> str:
-        """Return a report of runs, those without a record among them, which it names; `names` are its columns."""
+    def whole(self, runs: Sequence[Run], home: Path, names: Sequence[str] | None, *, images: bool) -> str:
+        """Return a report of runs, those without a record among them, which it names; `names` are its columns.
+
+        With `images`, its table has intervals over the test images, too.
+        """
 
 
 class Text:
@@ -198,7 +217,9 @@ class Text:
         if names is not None:
             return to_columns(rows, names)
         below = check_lines(checks)
-        return to_text(marked(rows, checks)) + "".join(f"{line}\n" for line in ["", *below] if below)
+        images = images_columns(rows)
+        intervals = f"\n{to_columns(rows, [RUN, *images])}" if images else ""
+        return to_text(marked(rows, checks)) + intervals + "".join(f"{line}\n" for line in ["", *below] if below)
 
     def confusion(self, found: Confusion) -> str:
         """See `Format`; a matrix that is too wide is left out, which is said."""
@@ -206,6 +227,11 @@ class Text:
         matrix = text_table(*found.matrix()) if fits(found.matrix()) else f"{matrix}-o FILE.png.\n"
         explained = f"Confusion matrix, true class down, predicted class across:\n{matrix}"
         return "\n".join([said_of(found) + "\n", explained, text_table(*found.by_class())])
+
+    def differences(self, found: DifferenceTable) -> str:
+        """See `Format`."""
+        said = "".join(f"{part}\n" for line in found.lines() for part in wrapped(line, more="  "))
+        return "\n".join([*map(_text_table, found.tables()), said])
 
 
 class Markdown:
@@ -219,6 +245,11 @@ class Markdown:
         """See `Format`."""
         return f"{markdown_table(*found.by_class())}\n{markdown_table(*found.matrix())}"
 
+    def differences(self, found: DifferenceTable) -> str:
+        """See `Format`."""
+        said = "".join(_filled(escaped(line, MARKDOWN), first="- ", more="  ") for line in found.lines())
+        return "\n".join([*(markdown_table(*table) for table in found.tables()), said])
+
 
 class Latex:
     """Tabulars of the package booktabs."""
@@ -230,6 +261,12 @@ class Latex:
     def confusion(self, found: Confusion) -> str:
         """See `Format`."""
         return f"{latex_table(*found.by_class())}\\par\\medskip\n{latex_table(*found.matrix())}"
+
+    def differences(self, found: DifferenceTable) -> str:
+        """See `Format`."""
+        words = [_OPTION.sub(_whole, escaped(line, LATEX)) for line in found.lines()]
+        said = "".join(_filled(rf"\noindent {line}\par") for line in words)
+        return "\\par\\medskip\n".join([*(latex_table(*table) for table in found.tables()), said])
 
 
 class Csv:
@@ -245,6 +282,10 @@ class Csv:
         lines = zip(found.classes, found.rows, found.recall, found.precision, found.counts, strict=True)
         return "".join([csv_line(heads), *(csv_line([*about, *counts]) for *about, counts in lines)])
 
+    def differences(self, found: DifferenceTable) -> str:
+        """See `Format`."""
+        return found.csv()
+
 
 class Html:
     """One self-contained file for a browser, as a `Whole`; of rows alone the table, its answer and figures of cost."""
@@ -255,17 +296,23 @@ class Html:
 
         return table_page(rows, names, checks)
 
-    def whole(self, runs: Sequence[Run], home: Path, names: Sequence[str] | None) -> str:
+    def whole(self, runs: Sequence[Run], home: Path, names: Sequence[str] | None, *, images: bool) -> str:
         """See `Whole`."""
         from featx.reports.html.page import page
 
-        return page(runs, home=home, columns=names)
+        return page(runs, home=home, columns=names, images=images)
 
     def confusion(self, found: Confusion) -> str:
         """See `Format`."""
         from featx.reports.html.page import confusion_page
 
         return confusion_page(found)
+
+    def differences(self, found: DifferenceTable) -> str:
+        """See `Format`."""
+        from featx.reports.html.page import differences_page
+
+        return differences_page(found)
 
 
 FORMATS: dict[str, Format] = {"text": Text(), "md": Markdown(), "latex": Latex(), "csv": Csv(), "html": Html()}

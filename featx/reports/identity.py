@@ -14,27 +14,32 @@ from typing import Any
 
 from featx.core.hashing import digest_of_foreign
 from featx.core.specs import BackboneConfig, ExtractConfig, PreprocessSpec
+from featx.data.split_options import SplitOptions
 from featx.probes.config import FitConfig, idle_options
 from featx.training.config import TrainConfig
 
 Record = Mapping[str, Any]
 
-NAMES = ("id", "run", "path", "created", "command", "identity", "weights_file", "origin", "held", "kept", "asked")
-"""Where a run and its files lie, and when it was made."""
+NAMES = (
+    *("id", "run", "path", "created", "command", "identity", "weights_file", "origin", "held", "kept", "asked"),
+    "readout",
+)
+"""Where a run and its files lie, when it was made, and what its layer was called."""
 
 NETWORK = ("seed", "backbone", "weights", "init_head")
 """Said by a row itself: what they mean depends on other runs (see `featx.reports.over_seeds`)."""
 
 FOUND = (
-    *("top5", "balanced_accuracy", "macro_f1"),
+    *("top5", "balanced_accuracy", "macro_f1", "brier", "ece", "rms_calibration_error", "calibration"),
+    "excluded_rows",
     *("accuracy", "loss", "confusion", "images", "rows", "shared_with_test", "skipped", "model_classes", "search"),
     *("draw_scores", "converged", "gradient_norm", "objective", "objective_gap", "n_iter", "columns", "bytes", "keys"),
     *("computed", "reused", "notes", "parameters", "parameter_bytes", "best_epoch", "history", "cached", "seconds"),
-    *("images_per_second", "seconds_per_epoch", "inference", "missing_classes", "unlabelled", "conflicting"),
+    *("choice", "images_per_second", "seconds_per_epoch", "inference", "missing_classes", "unlabelled", "conflicting"),
 )
 """What came out. Of rows, those that were asked for count: see `_data`."""
 
-MACHINE = ("device", "processor", "hardware", "versions", "checkpoint_minutes", "workers", "on_error")
+MACHINE = ("device", "processor", "processes", "hardware", "versions", "checkpoint_minutes", "workers", "on_error")
 """What decides about rounding at most, or about whether a run ends; no part of a feature's key either.
 
 A run that left out broken images has fewer rows than images, which is seen by their number."""
@@ -42,7 +47,7 @@ A run that left out broken images has fewer rows than images, which is seen by t
 RESOLVED = ("weights", "stem", "size", "mean", "std", "resize", "interpolation", "views", "precision", "batch_size")
 """What was asked of an extraction, and stands in the record as what it came to; its batches change rounding."""
 
-TAKEN = ("fingerprints", "labels", "limit", "per_class", "classes")
+TAKEN = ("fingerprints", "labels", "limit", "per_class", "val_size", "classes")
 """What `_data` makes of a record."""
 
 CONFIGS: dict[str, Any] = {"fit": FitConfig, "train": TrainConfig}
@@ -125,7 +130,7 @@ def _chosen(record: Record) -> set[str]:
     """Return the fields that validation rows decided about."""
     search = record.get("search")
     over = {str(search.get("over"))} if isinstance(search, Mapping) else set()
-    swept = {"C"} if record.get("sweep") is not None else set()
+    swept = {"C"} if record.get("sweep") is not None or record.get("halving") else set()
     return over | swept | ({"layer"} if _candidates(record) else set())
 
 
@@ -146,6 +151,7 @@ def _data(record: Record) -> dict[str, Any]:
         "n": _n_rows(record),
         "classes": digest_of_foreign(classes) if isinstance(classes, list) else classes,
         **thinned,
+        "val_size": record.get("val_size", SplitOptions.val_size),
         **{name: None if drawn else record.get(name) for name in ("fingerprints", "labels")},
     }
 
@@ -179,7 +185,9 @@ def _n_rows(record: Record) -> Any:
     rows, skipped = record.get("rows"), record.get("skipped")
     if not isinstance(rows, Mapping) or not all(isinstance(count, int) for count in rows.values()):
         return record.get("images")
-    return sum(rows.values()) + (len(skipped) if isinstance(skipped, list) else 0)
+    counts = record.get("excluded_rows")
+    left_out = [one for one in counts.values() if isinstance(one, int)] if isinstance(counts, Mapping) else []
+    return sum(rows.values()) + (len(skipped) if isinstance(skipped, list) else 0) + sum(left_out)
 
 
 def label_digest(labels: bytes) -> str:

@@ -18,7 +18,7 @@ OPTIONS = (
     "size",
     *("precision", "batch_size", "optimizer", "lr", "schedule", "augment", "accumulate", "head_lr_factor", "momentum"),
     *("weight_decay", "warmup_epochs", "clip", "label_smoothing", "class_weight", "mixup", "cutmix", "patience"),
-    *("penalty", "l1_ratio", "standardize", "normalize", "fit_intercept", "tol"),
+    *("penalty", "l1_ratio", "standardize", "normalize", "fit_intercept", "tol", "calibrate"),
 )
 """What a run was told, beside what names it; shown where it differs between runs of a kind."""
 
@@ -64,6 +64,8 @@ FIELDS = (
     "top5",
     "balanced_accuracy",
     "macro_f1",
+    *("brier", "ece", "rms_calibration_error"),
+    *("uncalibrated_loss", "uncalibrated_brier", "uncalibrated_ece", "uncalibrated_rms_calibration_error"),
     "seconds",
     "seconds_per_epoch",
     "inference",
@@ -77,8 +79,12 @@ FIELDS = (
 )
 """What a row takes from a run's record; None where the record has nothing.
 
-``recipe`` and ``drawn_by_seed``: see `featx.reports.identity`; ``scored_on``: see `featx.reports.comparable`.
+``uncalibrated_...``: scores of a calibrated run before that. ``recipe`` and ``drawn_by_seed``: see
+`featx.reports.identity`; ``scored_on``: see `featx.reports.comparable`.
 """
+
+WORD = 60
+"""Longest name in a sentence, in characters."""
 
 PATHS = ("source", "weights", "init_head")
 """Fields that may be paths: whose folders are nobody's business, and too long for a table."""
@@ -122,8 +128,17 @@ def rows_of(runs: Iterable[Recorded]) -> list[dict[str, Any]]:
         own["recipe"] = recipe_of(record)
         own["drawn_by_seed"] = drawn_by_seed(record)
         own["scored_on"] = scored_on(record)
-        rows.append({name: record.get(name) for name in FIELDS} | own)
+        rows.append({name: record.get(name) for name in FIELDS} | own | _uncalibrated(record))
     return rows
+
+
+def _uncalibrated(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scores that a run had before it was calibrated."""
+    before = part_of(record, "calibration", "before")
+    if not isinstance(before, Mapping):
+        return {}
+    names = [name.removeprefix("uncalibrated_") for name in FIELDS if name.startswith("uncalibrated_")]
+    return {f"uncalibrated_{name}": {part: part_of(before, part, name) for part in before} for name in names}
 
 
 def to_text(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -179,6 +194,12 @@ def short_names(words: Collection[str]) -> dict[str, str]:
     True
     """
     return {word: _short(word, [other for other in words if other != word]) for word in words}
+
+
+def short_name(source: Any) -> str:
+    """Return a source's name without its folder, as `clipped` gives it."""
+    text = str(source or "")
+    return clipped(short_names({text})[text]) or "an unknown source"
 
 
 def _short(word: str, others: Sequence[str]) -> str:
@@ -296,6 +317,12 @@ def is_number(value: Any) -> bool:
 def wrapped(text: str, width: int = TEXT_WIDTH, first: str = "", more: str = "") -> list[str]:
     """Return the lines of a text, the first and the others indented; names with hyphens, as runs' are, stay whole."""
     return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=more, break_on_hyphens=False)
+
+
+def clipped(value: Any) -> str:
+    """Return a value as one line of at most `WORD` characters."""
+    text = line_text(value)
+    return text if len(text) <= WORD else f"{text[: WORD - 3]}..."
 
 
 def line_text(value: Any) -> str:

@@ -20,13 +20,20 @@ LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': r"\symbol{34}",  # in every encoding of fonts
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
     "±": r"$\pm$",
 }
 """Replacements of characters with a special meaning."""
 
 Cells = tuple[list[str], list[list[str]], list[bool]]
 """Heads, lines, and which columns are words."""
+
+
+def counted(n: int, one: str, many: str) -> str:
+    """Return a number with its noun: ``1 run``, ``3,000 runs``."""
+    return f"{n:,} {one if n == 1 else many}"
 
 
 @dataclass(frozen=True)
@@ -131,12 +138,17 @@ def latex_table(
     heads: Sequence[str], lines: Sequence[Sequence[str]], words: Sequence[bool], comments: Sequence[str] = ()
 ) -> str:
     """Return a LaTeX tabular; its lines are those of the package booktabs, a comment may stand above each."""
-    head, *body = (" & ".join(escaped(cell, LATEX) for cell in line) + r" \\" for line in [heads, *lines])
+    head, *body = (_latex_line(line) for line in [heads, *lines])
     align = "".join("l" if left else "r" for left in words)
     told = [line for pair in zip(comments, body, strict=True) for line in pair] if comments else body
     return "\n".join(
         [rf"\begin{{tabular}}{{{align}}}", r"\toprule", head, r"\midrule", *told, r"\bottomrule", r"\end{tabular}", ""]
     )
+
+
+def _latex_line(cells: Sequence[str]) -> str:
+    line = " & ".join(escaped(cell, LATEX) for cell in cells) + r" \\"
+    return f"{{}}{line}" if line.startswith(("*", "[")) else line  # which the end of the line before would take
 
 
 def escaped(cell: str, escapes: Mapping[str, str]) -> str:

@@ -20,6 +20,7 @@ def asked_for(partition: Partition, backbone: Backbone) -> dict[str, Any]:
     return {
         "source": _source(partition.train.source.spec),
         "root": None if partition.root is None else str(expanded(partition.root).absolute()),
+        "exclude": _excluded(partition),
         "backbone": _backbone(backbone),
         "network": network | {"weights": _weights(network["weights"])},
     }
@@ -28,6 +29,11 @@ def asked_for(partition: Partition, backbone: Backbone) -> dict[str, Any]:
 def _source(spec: str) -> str:
     path = expanded(spec)
     return str(path.absolute()) if spec not in BUILT_IN and os.path.lexists(path) else spec
+
+
+def _excluded(partition: Partition) -> str | None:
+    found = partition.excluded
+    return None if found is None else str(expanded(found.exclusion.path).absolute())
 
 
 def _backbone(backbone: Backbone) -> str:

@@ -170,6 +170,7 @@ def card_of(run: Run, record: Mapping[str, Any], predictor: Predictor, shape: Sh
             "accuracy": {part: None if value is None else float(value) for part, value in record["accuracy"].items()},
             "classes": list(predictor.classes),
             "probabilities": "softmax of the logits" if predictor.is_probabilistic else None,
+            "calibration": None if predictor.scaling is None else {**predictor.scaling.as_dict(), "inside": True},
             "input": {"name": INPUT, "shape": [BATCH, *shape], "type": "float32", "values": "0 to 1", "order": "RGB"},
             "output": {"name": OUTPUT, "shape": [BATCH, len(predictor.classes)], "type": "float32"},
             "preprocessing": {

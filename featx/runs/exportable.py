@@ -8,32 +8,58 @@ from typing import Any
 import torch
 from torch import nn
 
-from featx.core.specs import LayerSpec, PreprocessSpec, Views
+from featx.core.concatenation import parts_of
+from featx.core.specs import LayerSpec, Views
 from featx.data.batch_loader import Shape
 from featx.errors import OptionError
 from featx.extraction.forward import Network
 from featx.graph.outputs import logits_of
 from featx.models.heads import linear_from_softmax
+from featx.portable import Scaling
 from featx.runs.predictors import LinearPredictor, NetworkPredictor, Predictor
 
 
-class Normalized(nn.Module):
-    """What is given images in 0..1 and normalises them first, as the network's preprocessing does.
+class Calibrated(nn.Module):
+    """A calibration of logits.
 
     Parameters
     ----------
-    spec : PreprocessSpec
-        Whose means and deviations are taken.
+    scaling : Scaling
+        Of all classes.
+    """
+
+    scale: torch.Tensor
+    offset: torch.Tensor
+
+    def __init__(self, scaling: Scaling) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(scaling.scale, dtype=torch.float32))
+        self.register_buffer("offset", torch.tensor(scaling.offset, dtype=torch.float32))
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return calibrated logits (n, k)."""
+        return logits * self.scale + self.offset
+
+
+class Normalized(nn.Module):
+    """What is given images in 0..1 and normalises them first, as the network's preprocessing does; and logits last.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        Whose means, deviations and calibration are taken.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, spec: PreprocessSpec) -> None:
+    def __init__(self, predictor: Predictor) -> None:
         super().__init__()
+        spec = predictor.preprocess
         shape = (1, spec.channels, 1, 1)
         self.register_buffer("mean", torch.tensor(spec.mean).view(shape))
         self.register_buffer("std", torch.tensor(spec.std).view(shape))
+        self.calibration = nn.Identity() if predictor.scaling is None else Calibrated(predictor.scaling)
 
     def normalized(self, image: torch.Tensor) -> torch.Tensor:
         """Return images (n, C, H, W) of values in 0..1 as the network takes them."""
@@ -54,9 +80,10 @@ class FittedModel(Normalized):
     """
 
     def __init__(self, predictor: LinearPredictor, shape: Shape, *, folded: bool) -> None:
-        super().__init__(predictor.preprocess)
+        super().__init__(predictor)
         network = Network(predictor.backbone, shape)
-        columns, takes = network.columns(predictor.layer), predictor.model.coef.shape[1]
+        parts = parts_of(predictor.layer)
+        columns, takes = sum(map(network.columns, parts)), predictor.model.coef.shape[1]
         if columns != takes:
             raise OptionError(
                 f"{predictor.layer} has {columns:,} columns for images {shape}, and the run's head takes {takes:,}",
@@ -64,7 +91,7 @@ class FittedModel(Normalized):
             )
         names = [] if folded else [name for name in network.traced.names() if LayerSpec.can_name(name)]
         keep = [LayerSpec(name) for name in names]
-        self.network = network.traced.cut([predictor.layer], network.nodes, keep)
+        self.network = network.traced.cut(parts, network.nodes, keep)
         model = predictor.model
         fitted = SimpleNamespace(coef_=model.coef, intercept_=model.intercept, classes_=model.classes)
         self.head = linear_from_softmax(fitted, len(predictor.classes))
@@ -72,11 +99,12 @@ class FittedModel(Normalized):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return logits (n, k) of images (n, C, H, W) with values in 0..1."""
-        (rows,) = self.network(self.normalized(image))  # (n, columns)
+        found = self.network(self.normalized(image))
+        rows = found[0] if len(found) == 1 else torch.cat(tuple(found), 1)  # (n, columns)
         if self._normalize == "l2":
             norms = rows.square().sum(1, keepdim=True).sqrt()
             rows = rows / torch.where(norms > 0, norms, torch.ones_like(norms))
-        logits: torch.Tensor = self.head(rows)
+        logits: torch.Tensor = self.calibration(self.head(rows))
         return logits
 
 
@@ -90,14 +118,15 @@ class TrainedModel(Normalized):
     """
 
     def __init__(self, predictor: NetworkPredictor) -> None:
-        super().__init__(predictor.preprocess)
+        super().__init__(predictor)
         self.network = predictor.whole
         self._n_classes = len(predictor.classes)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return logits (n, k) of images (n, C, H, W) with values in 0..1."""
         outputs: Any = self.network(self.normalized(image))
-        return logits_of(outputs, self._n_classes)[0]
+        logits: torch.Tensor = self.calibration(logits_of(outputs, self._n_classes)[0])
+        return logits
 
 
 def exportable(predictor: Predictor, shape: Shape, *, folded: bool = True) -> nn.Module:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from featx.core.concatenation import Feature, as_feature
 from featx.core.run_folder import jsonable
-from featx.core.specs import ExtractConfig, LayerSpec
+from featx.core.specs import ExtractConfig
 from featx.data.splits import Partition
 from featx.models.backbones import Backbone
 from featx.models.content import content_of
@@ -23,7 +24,7 @@ OF_THE_SWEEP = {"C", "standardize", "normalize"}
 def fit_identity(
     partition: Partition,
     backbone: Backbone,
-    layers: Sequence[LayerSpec | str],
+    layers: Sequence[Feature | str],
     extraction: ExtractConfig,
     config: FitConfig,
 ) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def fit_identity(
         The rows.
     backbone : Backbone
         The network, or ``pixels``.
-    layers : sequence of LayerSpec or str
+    layers : sequence of LayerSpec, Concatenation or str
         As asked for, patterns among them.
     extraction, config : ExtractConfig, FitConfig
         As asked for, before anything was chosen.
@@ -46,7 +47,7 @@ def fit_identity(
             **content_of(partition, backbone),
             **{name: getattr(extraction, name) for name in COMPUTED},
             **{name: value for name, value in asdict(config).items() if name not in idle},
-            "layers": [str(layer) for layer in layers],
+            "layers": [str(as_feature(layer)) for layer in layers],
         }
     )
     return found

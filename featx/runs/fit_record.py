@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from featx.core.run_folder import MODEL_FILE, Run
-from featx.portable import write_model
+from featx.core.run_folder import BLIND_FILE, MODEL_FILE, Run
+from featx.portable import Scaling, write_model
 from featx.probes.classifiers import linear_parts
 from featx.probes.config import OF_HEADS, RECIPES, FitConfig
+from featx.probes.halving import Halving
 from featx.probes.probe import ProbeResult
 
 
@@ -19,7 +20,8 @@ def fit_fields(result: ProbeResult) -> dict[str, Any]:
     """Return what a fit adds to the fields that all runs have.
 
     ``C``, ``k``, ``standardize`` and ``normalize`` are what was fitted with in the end; `search` says how they were
-    chosen, `draws` what each draw of few labels gave. The certificate is None for heads that have none.
+    chosen, `draws` what each draw of few labels gave, `calibration` what is done to the logits and what it changed.
+    The certificate is None for heads that have none.
     """
     model = result.model
     lines = result.extraction.layers
@@ -28,6 +30,8 @@ def fit_fields(result: ProbeResult) -> dict[str, Any]:
         "model_classes": model.classes_,
         "search": result.search or None,
         "draw_scores": result.draws or None,
+        "choice": None if result.halving is None else result.halving.as_dict(),
+        "calibration": None if result.calibration is None else result.calibration.as_dict(),
         "converged": getattr(model, "converged_", None),
         "gradient_norm": getattr(model, "gradient_norm_", None),
         "objective": getattr(model, "objective_", None),
@@ -35,7 +39,7 @@ def fit_fields(result: ProbeResult) -> dict[str, Any]:
         "n_iter": getattr(model, "n_iter_", None),
         "columns": result.columns,
         "bytes": result.bytes,
-        "keys": {line["split"]: line["key"] for line in lines},
+        "keys": _keys(result),
         "computed": sum(line["computed"] for line in lines),
         "reused": sum(line["reused"] for line in lines),
         "skipped": result.extraction.skipped,
@@ -46,9 +50,20 @@ def fit_fields(result: ProbeResult) -> dict[str, Any]:
     }
 
 
+def _keys(result: ProbeResult) -> dict[str, Any]:
+    """Return by split the key of the layer that was fitted on; of joined ones, all of their keys."""
+    keys: dict[str, list[str]] = {}
+    for line in result.extraction.layers:
+        keys.setdefault(line["split"], []).append(line["key"])
+    return {split: found[0] if len(found) == 1 else found for split, found in keys.items()}
+
+
 def layer_lines(results: Mapping[str, ProbeResult]) -> list[dict[str, Any]]:
-    """Return a line a layer, with everything that was found out about it."""
-    return [
+    """Return a line a layer, with everything that was found out about it.
+
+    Those that a halving dropped have no scores that could be compared: they say with how many rows they ended.
+    """
+    lines = [
         {
             "layer": name,
             "columns": result.columns,
@@ -63,21 +78,48 @@ def layer_lines(results: Mapping[str, ProbeResult]) -> list[dict[str, Any]]:
         }
         for name, result in results.items()
     ]
+    halvings = [result.halving for result in results.values() if result.halving is not None]
+    return lines if not halvings else _with_dropped(lines, halvings[0])
+
+
+def _with_dropped(lines: list[dict[str, Any]], halving: Halving) -> list[dict[str, Any]]:
+    found = {line["layer"]: line for line in lines}
+    plain: dict[str, Any] = {"accuracy": {}, "loss": {}, "search": None, "converged": None, "objective_gap": None}
+    for layer, columns in halving.columns.items():
+        if layer not in found:
+            last, C = halving.last_of(layer)
+            seconds = sum(one.seconds_of.get(layer, 0.0) for one in halving.rounds)
+            dropped = {"rows": last.rows, "accuracy": last.accuracy((layer, C))}
+            found[layer] = {"layer": layer, "columns": columns, "bytes": None, "C": C, **plain, "dropped": dropped}
+            found[layer]["seconds"] = {"fit": seconds}
+    return [found[layer] for layer in halving.columns]
 
 
 def save_model(run: Run, result: ProbeResult, classes: tuple[str, ...]) -> None:
-    """Write the head's coefficients (see `featx.portable`); of neighbours, the store holds all."""
-    parts = linear_parts(result.model)
+    """Write the head's coefficients (see `featx.portable`); of neighbours, the store holds all.
+
+    Beside a model that learnt from the validation rows too, the one that did not is what a training's head may begin
+    as: those rows are to choose its epoch.
+    """
+    scaling = None if result.calibration is None else result.calibration.scaling
+    _save(run, MODEL_FILE, result.model, result.config, classes, scaling)
+    if result.blind is not None:
+        _save(run, BLIND_FILE, result.blind, result.config, classes, scaling)
+
+
+def _save(
+    run: Run, name: str, model: Any, config: FitConfig, classes: tuple[str, ...], scaling: Scaling | None
+) -> None:
+    parts = linear_parts(model)
     if parts is not None:
-        names = np.array([classes[label] for label in result.model.classes_])
-        params = {name: value for name, value in _used(result.config).items() if name != "seed"}
         write_model(
-            run.path / MODEL_FILE,
+            run.path / name,
             coef=parts[0],
             intercept=parts[1],
-            classes=names,
-            normalize=result.config.normalize,
-            params=params,
+            classes=np.array([classes[label] for label in model.classes_]),
+            normalize=config.normalize,
+            params={name: value for name, value in _used(config).items() if name != "seed"},
+            calibration=None if scaling is None else scaling.of(np.asarray(model.classes_, np.int64)),
         )
 
 

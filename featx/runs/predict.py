@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from featx.cache.memo import Memo
 from featx.core.backbone_names import PIXELS, RUN
+from featx.core.concatenation import parse_feature
 from featx.core.recorded import recorded
 from featx.core.run_folder import MODEL_FILE, Run, Runs
-from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec, Progress, no_progress
+from featx.core.specs import BackboneConfig, ExtractConfig, Progress, no_progress
 from featx.data.sources import Source, is_image_file, is_list, load_source
 from featx.data.splits import subsample
 from featx.errors import CorruptStoreError, FeatureError, FeatxError, OptionError, WeightsError, either
@@ -21,7 +22,7 @@ from featx.extraction.inputs import as_source
 from featx.models.backbones import Backbone, resolve
 from featx.models.standing import look_up_held, look_up_recorded
 from featx.models.trained_run import find_held
-from featx.portable import LinearModel
+from featx.portable import LinearModel, Scaling
 from featx.runs.predictors import LinearPredictor, Logits, NetworkPredictor, Predictor
 
 WITH_PROBABILITIES = ("softmax", "lda")
@@ -84,8 +85,10 @@ def open_predictor(run: Run, memo: Memo, weights: str | None = None) -> Predicto
     if not (run.path / MODEL_FILE).is_file():
         raise WeightsError(f"run {run.id} has no {MODEL_FILE}", "run its command again")
     try:
-        open_kind = _fitted if record["kind"] == "fit" else _trained
-        return open_kind(run, record, memo, weights)
+        open_kind: Callable[..., Predictor] = _fitted if record["kind"] == "fit" else _trained
+        predictor = open_kind(run, record, memo, weights)
+        predictor.scaling = Scaling.read(record.get("calibration"), len(predictor.classes))
+        return predictor
     except (LookupError, TypeError, ValueError, AttributeError) as exc:
         if isinstance(exc, FeatxError):
             raise
@@ -126,7 +129,7 @@ def _fitted(run: Run, record: dict[str, Any], memo: Memo, weights: str | None) -
     model = LinearModel(coef, intercept, classes, record.get("normalize"))
     how = ExtractConfig(precision=record["extraction"]["precision"], dtype=record["extraction"]["dtype"])
     backbone = fitted_on(run, record, memo, weights=weights)
-    predictor = LinearPredictor(names, backbone, LayerSpec.parse(record["layer"]), model, how)
+    predictor = LinearPredictor(names, backbone, parse_feature(record["layer"]), model, how)
     predictor.is_probabilistic = record.get("head", WITH_PROBABILITIES[0]) in WITH_PROBABILITIES
     return predictor
 

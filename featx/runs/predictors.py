@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from featx.core.backbone_names import PIXELS
+from featx.core.concatenation import Feature, parts_of
 from featx.core.specs import ExtractConfig, LayerSpec, PreprocessSpec, Views
 from featx.core.types import RowNumbers
 from featx.data.batch_loader import Batch, image_shape, load_batches
 from featx.data.sources import Source
 from featx.extraction.compute import activations, batch_size_of, check_and_cast
 from featx.models.backbones import Backbone
-from featx.portable import LinearModel
+from featx.portable import LinearModel, Scaling
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,10 +43,13 @@ class Predictor(ABC):
         Whether the softmax of the logits are probabilities; other linear heads give scores that only rank.
     uses_device : bool
         Whether there is a network that runs on a device; numpy does for pixels.
+    scaling : Scaling or None
+        The calibration of the logits.
     """
 
     is_probabilistic = True
     uses_device = True
+    scaling: Scaling | None = None
 
     def __init__(self, classes: tuple[str, ...], backbone: Backbone) -> None:
         self.classes = classes
@@ -64,7 +68,8 @@ class Predictor(ABC):
         rows = np.arange(len(source), dtype=np.int64)
         size = batch_size_of(config, image_shape(source, self.preprocess))
         batches = np.split(rows, range(size, len(rows), size))
-        return self._logits(source, batches, config)
+        for batch, found in self._logits(source, batches, config):
+            yield batch, found if self.scaling is None else self.scaling(found)
 
     def _loaded(self, source: Source, batches: Sequence[RowNumbers], config: ExtractConfig) -> Iterator[Batch]:
         shape = image_shape(source, self.preprocess)
@@ -84,7 +89,7 @@ class LinearPredictor(Predictor):
     """The head of `featx fit`, on the features that it was fitted on."""
 
     def __init__(
-        self, classes: tuple[str, ...], backbone: Backbone, layer: LayerSpec, model: LinearModel, fitted: ExtractConfig
+        self, classes: tuple[str, ...], backbone: Backbone, layer: Feature, model: LinearModel, fitted: ExtractConfig
     ) -> None:
         super().__init__(classes, backbone)
         self.layer, self.model, self.fitted = layer, model, fitted
@@ -116,8 +121,8 @@ class LinearPredictor(Predictor):
         from featx.extraction.forward import Network  # torch
 
         network = Network(self.backbone, image_shape(source, self.preprocess))
-        for batch, features, _ in activations(source, network, [self.layer], (), batches, config):
-            yield batch, features[0]
+        for batch, features, _ in activations(source, network, parts_of(self.layer), (), batches, config):
+            yield batch, features[0] if len(features) == 1 else np.concatenate(features, axis=1)
 
 
 class NetworkPredictor(Predictor):
@@ -129,7 +134,9 @@ class NetworkPredictor(Predictor):
 
     def in_full_precision(self) -> NetworkPredictor:
         """See `Predictor`."""
-        return NetworkPredictor(self.classes, self.backbone, self.whole, ExtractConfig.precision)
+        found = copy.copy(self)
+        found.precision = ExtractConfig.precision
+        return found
 
     def _logits(
         self, source: Source, batches: Sequence[RowNumbers], config: ExtractConfig

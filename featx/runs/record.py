@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -15,18 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from featx.core.concatenation import Feature, as_feature
 from featx.core.device import pick_device, processor_name
 from featx.core.metrics import SCALARS, Scores
 from featx.core.run_folder import Run, Runs
 from featx.core.run_locks import held
-from featx.core.specs import ExtractConfig, LayerSpec, Precision
+from featx.core.specs import ExtractConfig, Precision
 from featx.data.coverage import conflicts
+from featx.data.exclusion import EXCLUDED_FILE
 from featx.data.missing_classes import missing_classes
 from featx.data.splits import Part, Partition
 from featx.extraction.benchmark import Timing
 from featx.models.backbones import Backbone
 from featx.models.content import digests_of
 from featx.models.families import versions
+from featx.portable import HEADER
 from featx.probes.probe import ProbeResult
 from featx.reports.identity import label_digest
 from featx.reports.predictions import save_predictions
@@ -64,13 +68,14 @@ def record_fit(
     run: Run,
     partition: Partition,
     backbone: Backbone,
-    layer: LayerSpec | str,
+    layer: Feature | str,
     extraction: ExtractConfig,
     result: ProbeResult,
     layers: Mapping[str, ProbeResult] | None = None,
     *,
     identity: Mapping[str, Any] | None = None,
     keep_weights: bool = False,
+    readout: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write a fit's run and return its record.
 
@@ -78,14 +83,16 @@ def record_fit(
     which of ``classes`` each row of them is. Of few labels, model, confusion and test predictions are the first
     draw's. Where several `layers` were fitted, the record is that of `layer`, and lists what was found of all. By its
     `identity` (`featx.runs.fit_identity`) the run is found again, where the same is asked for. With `keep_weights` the
-    network's tensors lie beside the model, so that the run needs no other file.
+    network's tensors lie beside the model, so that the run needs no other file. A `readout`
+    (`featx.models.readouts`) says where the layer came from.
     """
     if keep_weights:
         keep_base(run, backbone)
     save_model(run, result, partition.classes)
     _keep_predictions(run, result.scored, result.scores)
     record = _common(run, partition, backbone, extraction.precision, result.scores) | {
-        "layer": str(layer),
+        "layer": str(as_feature(layer)),
+        "readout": readout,
         **fit_fields(result),
         "seed": partition.seed,
         "identity": digests_of(identity)[0] if identity is not None else None,
@@ -114,7 +121,7 @@ def record_train(
     unless `keep_weights` asks for all: the base is found by the hash of its tensors.
     """
     tensors, kept = kept_tensors(result.module, backbone, config, everything=keep_weights)
-    run.save_tensors(tensors)
+    run.save_tensors(tensors, header=_calibrated_header(result))
     run.write_text(HISTORY_FILE, _csv(result.history))
     _draw(run, result, f"{backbone.name} {config.mode} on {Path(partition.train.source.spec).name}")
     _keep_predictions(run, result.scored, result.scores)
@@ -132,12 +139,14 @@ def record_train(
         "history": result.history,
         "parameters": result.parameters,
         "parameter_bytes": {name: 4 * count for name, count in result.parameters.items()},
+        "calibration": None if result.calibration is None else result.calibration.as_dict(),
         "cached": result.cached,
         "skipped": result.skipped,
         "images_per_second": result.images_per_second,
         "seconds_per_epoch": result.seconds["train"] / max(1, len(result.history)),
         "inference": asdict(inference) if inference else None,
         "device": result.device,
+        "processes": result.processes,
         "processor": processor_name(torch.device(result.device)),
         "seconds": result.seconds,
     }
@@ -147,7 +156,14 @@ def record_train(
 
 def _keep_predictions(run: Run, scored: Mapping[str, Part], scores: Mapping[str, Scores]) -> None:
     if "test" in scores:
-        save_predictions(run, scored["test"], scores["test"].predicted, scores["test"].probability)
+        said = scores["test"]
+        save_predictions(run, scored["test"], said.predicted, said.probability, said.losses, said.in_top5, said.briers)
+
+
+def _calibrated_header(result: TrainResult) -> dict[str, str] | None:
+    """Return what the file of a network says of its calibration, which is in no tensor: they are the network's own."""
+    found = result.calibration
+    return None if found is None else {HEADER: json.dumps({"calibration": found.scaling.as_dict()})}
 
 
 def _draw(run: Run, result: TrainResult, title: str) -> None:
@@ -174,8 +190,12 @@ def _common(
         "labels": {name: label_digest(source.labels.tobytes()) for name, source in partition.sources().items()},
         "limit": partition.limit,
         "per_class": partition.per_class,
+        "val_size": partition.val_size,
+        **_excluded(run, partition),
         "shared_with_test": partition.count_leaked(),
-        "missing_classes": missing_classes({name: s.confusion for name, s in scores.items()}, partition.classes),
+        "missing_classes": missing_classes(
+            {name: s.confusion for name, s in scores.items()}, partition.classes, partition.wanted()
+        ),
         "unlabelled": dict(partition.unlabelled),
         "conflicting": conflicts(partition.sources().values()).as_dict(),
         "backbone": backbone.name,
@@ -198,6 +218,15 @@ def _common(
         },
         "hardware": {"machine": platform.machine(), "processors": os.cpu_count(), "threads": torch.get_num_threads()},
     }
+
+
+def _excluded(run: Run, partition: Partition) -> dict[str, Any]:
+    """Keep the list of what was left out with the run, and return what its record says of it."""
+    found = partition.excluded
+    if found is None:
+        return {"excluded": None, "excluded_rows": None}
+    run.write_text(EXCLUDED_FILE, found.exclusion.as_csv())
+    return {"excluded": found.exclusion.digest, "excluded_rows": found.counts()}
 
 
 def _csv(history: list[dict[str, float]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from featx.extraction.forward import Normalize
 from featx.models.backbones import Backbone
 from featx.training.augment import Augment
 from featx.training.config import TrainConfig
+from featx.training.launch import launched
+from featx.training.world import ALONE, World
 
 MEMORY_BYTES = 4 << 30
 """Decoded images of a part are held in memory, the device's, up to this; beyond, they are decoded anew each epoch."""
@@ -61,6 +63,8 @@ class ImageLoader:
     on_error : str
         ``raise``, or ``skip`` to leave out images that cannot be decoded: `part` is then the others, and `skipped`
         says which and why.
+    world : World
+        The processes that each decode some of the images that all of them hold.
     """
 
     def __init__(
@@ -70,29 +74,40 @@ class ImageLoader:
         batch_size: int,
         device: torch.device,
         on_error: str = TrainConfig.on_error,
+        world: World = ALONE,
     ) -> None:
         self.part, self.spec, self.device, self.on_error = part, backbone.preprocess, device, on_error
+        self.world = world
         self.shape = image_shape(part.source, self.spec)
         self.skipped: list[dict[str, str]] = []
         self._normalize = Normalize(self.spec).to(device)
         self._pixels: torch.Tensor | None = None
         channels, height, width = self.shape
-        holds = len(part) * height * width * channels <= MEMORY_BYTES
+        holds = world.share(len(part) * height * width * channels <= self._memory_bytes())
         if holds or on_error == "skip":
             self._look(chunks(np.arange(len(part)), batch_size), holds)
 
+    def _memory_bytes(self) -> int:
+        """Return how much this process may hold: on a machine's own memory, its share."""
+        return MEMORY_BYTES // (min(launched().local_size, self.world.size) if self.device.type == "cpu" else 1)
+
     def _look(self, batches: list[RowNumbers], holds: bool) -> None:
-        """Decode every image once, and keep them where they are to be held."""
+        """Decode every image once, each process its share of them, and keep all where they are to be held."""
         channels, height, width = self.shape
         good = np.ones(len(self.part), bool)
-        pixels = np.empty((len(self.part) if holds else 0, height, width, channels), np.uint8)
-        place = {int(row): i for i, row in enumerate(self.part.rows)}
-        for rows, found, skipped in self._decoded(batches):
+        # Sums over processes need zeros where another one decodes.
+        empty = np.empty if self.world.size == 1 else np.zeros
+        pixels = empty((len(self.part) if holds else 0, height, width, channels), np.uint8)
+        bad: list[tuple[int, str]] = []
+        for rows, found, skipped in self._decoded(self.world.own(batches)):
             if holds:
                 pixels[rows] = found
-            for row, reason in skipped:
-                good[place[row]] = False
-                self.skipped.append({"id": self.part.source.ids[row], "reason": reason})
+            bad += skipped
+        self.world.add(pixels)
+        place = {int(row): i for i, row in enumerate(self.part.rows)}
+        for row, reason in sorted((int(row), reason) for some in self.world.gather(bad) for row, reason in some):
+            good[place[row]] = False
+            self.skipped.append({"id": self.part.source.ids[row], "reason": reason})
         if len(good) and not good.any():
             raise none_decoded([image["reason"] for image in self.skipped])
         self.part = Part(self.part.source, self.part.rows[good])
@@ -126,12 +141,34 @@ Loaders = dict[str, ImageLoader] | dict[str, FeatureLoader]
 
 
 def image_loaders(
-    partition: Partition, backbone: Backbone, config: TrainConfig, device: torch.device
+    partition: Partition, backbone: Backbone, config: TrainConfig, device: torch.device, world: World = ALONE
 ) -> tuple[Loaders, list[dict[str, str]]]:
     """Decode each part that has rows; return the loaders and the images that were skipped."""
     parts = {n: p for n, p in partition.parts().items() if len(p)}
-    loaders = {n: ImageLoader(p, backbone, config.batch_size, device, config.on_error) for n, p in parts.items()}
+    loaders = {n: ImageLoader(p, backbone, config.batch_size, device, config.on_error, world) for n, p in parts.items()}
     return loaders, [image for loader in loaders.values() for image in loader.skipped]
+
+
+def shared_feature_loaders(
+    world: World, partition: Partition, device: torch.device, load: Callable[[], tuple[Loaders, list[dict[str, str]]]]
+) -> tuple[Loaders, list[dict[str, str]]]:
+    """Have process 0 run the frozen base, by `feature_loaders`, and give the features to the others."""
+    if world.size == 1:
+        return load()
+    loaders, skipped = load() if world.first else ({}, [])
+    own: dict[str, torch.Tensor] = {}
+    for name, loader in loaders.items():
+        assert isinstance(loader, FeatureLoader)
+        own |= {f"{name}.rows": torch.from_numpy(loader.part.rows), f"{name}.X": loader.X}
+    found, skipped = world.share_tensors(own), world.share(skipped)
+    if world.first:
+        return loaders, skipped
+    sources = {name: part.source for name, part in partition.parts().items()}
+    names = [name.removesuffix(".X") for name in found if name.endswith(".X")]
+    return {
+        name: FeatureLoader(Part(sources[name], found[f"{name}.rows"].numpy()), found[f"{name}.X"].numpy(), device)
+        for name in names
+    }, skipped
 
 
 def feature_loaders(

@@ -22,6 +22,7 @@ from featx.core import atomic
 from featx.core.run_folder import MAX_RECORD_BYTES, Run
 from featx.errors import CorruptStoreError, OptionError, StoreError
 from featx.models.content import same
+from featx.training.world import World
 
 CHECKPOINT_FILE = "checkpoint.json"
 SCHEMA = 2
@@ -247,6 +248,18 @@ def load_exactly(module: torch.nn.Module, tensors: Tensors, what: str) -> None:
             "check --backbone and --head",
         )
     module.load_state_dict(tensors)
+
+
+def shared(world: World, state: Checkpoint | None) -> Checkpoint | None:
+    """Return process 0's state in every process."""
+    if world.size == 1:
+        return state
+    numbers = world.share({name: getattr(state, name) for name in Checkpoint.NUMBERS} if state else None)
+    if numbers is None:
+        return None
+    own = state or Checkpoint()
+    model, optimizer, best = (world.share_tensors(some) for some in (own.model, own.optimizer, own.best_model))
+    return Checkpoint(**numbers, model=model, optimizer=optimizer, best_model=best)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:

@@ -9,6 +9,7 @@ from featx.core.specs import ON_ERROR, PRECISIONS, ExtractConfig, OnError, Preci
 from featx.core.validation import check_choice, check_count, check_path, check_positive, check_range, check_text
 from featx.errors import OptionError, choices
 from featx.models.head_spec import HeadSpec
+from featx.probes.config import CALIBRATE, Calibrate
 
 Mode = Literal["scratch", "frozen", "finetune"]
 OptimizerName = Literal["sgd", "adam", "adamw"]
@@ -76,6 +77,8 @@ class TrainConfig:
         The same for pasting parts of images into others; with both, each batch has one of the two.
     patience : int, optional
         Stop after this many epochs without improvement; None never stops early.
+    sync_batch_norm : bool
+        Of several processes, whether batch norm sees the whole batch, as in one process, or each its own slice.
     precision : str
         Precision of the arithmetic: ``fp32``, ``bf16`` or ``fp16``.
     device : str
@@ -86,6 +89,8 @@ class TrainConfig:
         ``raise``, or ``skip`` to leave out images that cannot be decoded.
     checkpoint_minutes : float
         Time between checkpoints within an epoch; one is also written after each epoch.
+    calibrate : str, optional
+        ``temperature`` or ``vector``: calibrates the logits on the validation rows (`featx.probes.calibration`).
 
     Raises
     ------
@@ -114,11 +119,13 @@ class TrainConfig:
     mixup: float = 0.0
     cutmix: float = 0.0
     patience: int | None = None
+    sync_batch_norm: bool = True
     precision: Precision = ExtractConfig.precision
     device: str = ExtractConfig.device
     seed: int = 0
     on_error: OnError = ExtractConfig.on_error
     checkpoint_minutes: float = 5.0
+    calibrate: Calibrate | None = None
 
     _ADAPTIVE: ClassVar = {"scratch": 1e-3, "frozen": 1e-3, "finetune": 1e-4}
     LR: ClassVar = {
@@ -163,6 +170,8 @@ class TrainConfig:
         check_choice("on-error", self.on_error, ON_ERROR)
         if self.augment is not None:
             check_choice("augment", self.augment, AUGMENTS)
+        if self.calibrate is not None:
+            check_choice("calibrate", self.calibrate, CALIBRATE)
         if self.class_weight is not None:
             check_choice("class-weight", self.class_weight, CLASS_WEIGHTS)
 
@@ -184,6 +193,8 @@ class TrainConfig:
             check_range("weight-decay", self.weight_decay)
         if self.patience is not None:
             check_count("patience", self.patience)
+        if not isinstance(self.sync_batch_norm, bool):
+            raise OptionError(f"sync-batch-norm is {self.sync_batch_norm!r:.40}, expected True or False")
 
     @property
     def peak_lr(self) -> float:
@@ -196,11 +207,22 @@ class TrainConfig:
         return float(self.WEIGHT_DECAY[self.optimizer] if self.weight_decay is None else self.weight_decay)
 
     @property
+    def choosers(self) -> tuple[str, ...]:
+        """What of this needs validation rows, as the command line calls it; which epoch is kept can do without."""
+        every = {"--patience": self.patience, f"--calibrate {self.calibrate}": self.calibrate}
+        return tuple(said for said, value in every.items() if value is not None)
+
+    @property
     def augmentation(self) -> AugmentName:
         """The augmentation asked for, or the mode's own."""
         return self.AUGMENT[self.mode] if self.augment is None else self.augment
 
     @property
+    def blends(self) -> bool:
+        """Whether images of a batch are blended with each other."""
+        return self.mixup > 0 or self.cutmix > 0
+
+    @property
     def sees_the_same(self) -> bool:
         """Whether every epoch shows the network the same inputs, so that a frozen base need run only once."""
-        return self.mode == "frozen" and self.augmentation == "none" and not (self.mixup or self.cutmix)
+        return self.mode == "frozen" and self.augmentation == "none" and not self.blends

@@ -22,12 +22,14 @@ from featx.core.device import arithmetic, pick_device
 from featx.core.specs import BackboneConfig, Interpolation, OnError, Precision, Resize, Stem
 from featx.data.coverage import label_notes
 from featx.data.source import Source
-from featx.data.splits import VAL_FRACTION, Part, Partition, hold_out
+from featx.data.split_options import SplitOptions
+from featx.data.splits import Part, Partition, hold_out
 from featx.errors import FeatxWarning
 from featx.extraction.inputs import Images, as_source, as_store, opened, relabelled, warn_of
 from featx.graph.outputs import logits_of
 from featx.graph.placing import placed
 from featx.models.backbones import Backbone, look_up
+from featx.probes.config import Calibrate
 from featx.training.batches import ImageLoader, chunks
 from featx.training.config import AugmentName, ClassWeight, Mode, OptimizerName, ScheduleName, TrainConfig
 from featx.training.train import train
@@ -87,6 +89,10 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         The same for pasting parts of images into others; with both, each batch has one of the two.
     patience : int, optional
         Stop after this many epochs without improvement; None never stops early.
+    sync_batch_norm : bool
+        Of several processes, whether batch norm sees the whole batch, as in one process, or each its own slice.
+    calibrate : str, optional
+        ``temperature`` or ``vector``: calibrates the logits on the tenth of the images that is held out.
     weights : str
         As in `FeatureExtractor`; ``scratch`` draws from `seed`, unless ``random:SEED`` is given.
     stem : str, optional
@@ -123,7 +129,9 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     best_epoch_ : int
         The epoch whose weights were kept, from 1.
     module_ : nn.Module
-        The trained network, in eval mode.
+        The trained network, in eval mode; its logits are not calibrated.
+    calibration_ : Calibration or None
+        What is done to them, and what that changed.
 
     Examples
     --------
@@ -159,6 +167,8 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         mixup: float = TrainConfig.mixup,
         cutmix: float = TrainConfig.cutmix,
         patience: int | None = TrainConfig.patience,
+        sync_batch_norm: bool = TrainConfig.sync_batch_norm,
+        calibrate: Calibrate | None = TrainConfig.calibrate,
         weights: str = BackboneConfig.weights,
         stem: Stem | None = BackboneConfig.stem,
         size: int | None = BackboneConfig.size,
@@ -195,6 +205,8 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.mixup = mixup
         self.cutmix = cutmix
         self.patience = patience
+        self.sync_batch_norm = sync_batch_norm
+        self.calibrate = calibrate
         self.weights = weights
         self.stem = stem
         self.size = size
@@ -249,7 +261,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         _warn(result.warnings)
         self.classes_ = classes
         self.module_, self.history_, self.best_epoch_ = result.module, result.history, result.best_epoch
-        self.parameters_ = result.parameters
+        self.parameters_, self.calibration_ = result.parameters, result.calibration
         self._backbone = found
         return self
 
@@ -300,7 +312,8 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         with torch.inference_mode(), arithmetic(device, self.precision):
             for _, x in loader.batches(chunks(part.rows, self.batch_size), None):
                 logits.append(logits_of(module(x), len(self.classes_))[0].float().cpu().numpy())
-        return np.concatenate(logits)
+        found = np.concatenate(logits)
+        return found if self.calibration_ is None else self.calibration_.scaling(found).astype(np.float32)
 
     def predict_proba(self, X: Images) -> npt.NDArray[np.float32]:
         """Return the classes' probabilities.
@@ -357,7 +370,7 @@ class EndToEndClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 def _hold_tenth_out(source: Source, seed: int) -> Partition:
     """Return all labelled images, a stratified tenth of them for validation, none for test."""
     rows = np.flatnonzero(source.labels >= 0).astype(np.int64)
-    held = hold_out(source.row_hashes()[rows], source.labels[rows], VAL_FRACTION, seed)
+    held = hold_out(source.row_hashes()[rows], source.labels[rows], SplitOptions.val_size, seed)
     none = np.empty(0, np.int64)
     train, val, test = (Part(source, some) for some in (rows[~held], rows[held], none))
     unlabelled = {source.split: len(source) - len(rows)} if len(rows) < len(source) else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,15 +10,17 @@ from typing import Any
 
 import torch
 
-from featx.core.run_folder import MODEL_FILE, Run
+from featx.core.concatenation import Concatenation, Feature, parse_feature
+from featx.core.run_folder import BLIND_FILE, MODEL_FILE, Run
 from featx.core.specs import LayerSpec
-from featx.errors import OptionError, StoreError
+from featx.errors import FeatxWarning, OptionError, StoreError
 from featx.extraction.forward import Network
 from featx.models.backbones import Backbone
 from featx.models.head_spec import HeadSpec
 from featx.models.heads import linear_from_softmax
 from featx.models.state_dict import read_state
 from featx.portable import read_model
+from featx.probes.config import SWEEPS
 from featx.training.checkpoints import differences, load_exactly
 from featx.training.trainable import TrainableModel
 
@@ -33,7 +36,8 @@ def begin_head(
     Parameters
     ----------
     run : Run
-        Of `featx fit`: its weights are already those of the plain features, the standardisation folded in. Or of
+        Of `featx fit`: its weights are already those of the plain features, the standardisation folded in; those of a
+        sweep are of the fit that has not seen the validation rows, which are to choose an epoch. Or of
         `featx train`, with a frozen base that is `backbone`, or the very run that `backbone` was taken from.
     head : str
         The new one; see `HeadSpec`.
@@ -105,14 +109,28 @@ def _begin_as_fitted(
             f"run {run.id} learnt {len(record['model_classes'])} of the {len(classes)} classes", "fit on all of them"
         )
     network = Network(backbone, shape)  # type: ignore[arg-type]
-    _check_layer(LayerSpec.parse(record["layer"]), LayerSpec(trainable.layer), network, run, shape)
-    model = read_model(run.path / MODEL_FILE)
+    _check_layer(parse_feature(record["layer"]), LayerSpec(trainable.layer), network, run, shape)
+    model = read_model(_fitted_on_train(run, record))
     fitted = linear_from_softmax(SimpleNamespace(coef_=model.coef, intercept_=model.intercept))
     head: Any = trainable.head
     with torch.no_grad():
         for name, value in fitted.state_dict().items():
             parameter = head.get_parameter(name)
             parameter.copy_(value.reshape(parameter.shape))
+
+
+def _fitted_on_train(run: Run, record: Mapping[str, Any]) -> Path:
+    """Return the file of the model that learnt from the training rows alone; warn where an older featx kept none."""
+    blind = run.path / BLIND_FILE
+    if blind.exists():
+        return blind
+    if record.get("sweep") in SWEEPS:
+        said = (
+            f"the head of run {run.id} has learnt from validation rows: validation scores are too good to choose by "
+            f"(repeat its sweep, `featx rerun {run.id}`, and take that run)"
+        )
+        warnings.warn(said, FeatxWarning, stacklevel=6)
+    return run.path / MODEL_FILE
 
 
 def _base(backbone: Backbone) -> dict[str, Any]:
@@ -129,9 +147,9 @@ def _check(run: Run, record: Mapping[str, Any], now: Mapping[str, Any], hint: st
         raise OptionError(f"the head of run {run.id} does not belong here: {differs}", hint)
 
 
-def _check_layer(given: LayerSpec, wanted: LayerSpec, network: Network, run: Run, shape: tuple[int, ...]) -> None:
+def _check_layer(given: Feature, wanted: LayerSpec, network: Network, run: Run, shape: tuple[int, ...]) -> None:
     """Refuse features that are not what the head is given; two names may stand for the same values."""
-    if given != wanted and not _same_values(given, wanted, network, shape):
+    if given != wanted and (isinstance(given, Concatenation) or not _same_values(given, wanted, network, shape)):
         raise OptionError(
             f"run {run.id} was fitted on layer {given}, and the head is given {wanted}", f"fit with -l {wanted}"
         )

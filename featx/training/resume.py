@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,18 @@ from featx.models.content import content_of, digests_of, same
 from featx.training.checkpoints import Checkpoints, differences, folder_has_checkpoint, read_checkpoint
 from featx.training.config import TrainConfig
 from featx.training.direction import augmentation_of
+from featx.training.world import World
 
 KIND = "train"
 SUBJECT = ("source", "backbone", "mode", "seed")
 """Trainings that have these in common are the same, perhaps with other options."""
 
-HARMLESS = ("checkpoint_minutes",)
-"""Options that may differ when a training goes on."""
+HARMLESS = ("checkpoint_minutes", "sync_batch_norm", "calibrate")
+"""Options that may differ when a training goes on, or count only where they are not the default."""
 
+
+PROGRAMS = ("featx", "torch", "torchvision")
+"""Whose versions the processes of a training must share."""
 
 GO_ON, STRICT = "go-on", "strict"
 """Ways to resume: what cannot go on begins anew and says so, or is an error."""
@@ -68,9 +73,28 @@ def identity_of(partition: Partition, backbone: Backbone, config: TrainConfig) -
             "weight_decay": config.decay,
             "augment": augmentation_of(config, partition.train.source).kind,
             **({"standardize": True} if config.mode == "frozen" else {}),
+            **({} if config.sync_batch_norm else {"sync_batch_norm": False}),
+            **({} if config.calibrate is None else {"calibrate": config.calibrate}),
         }
     )
     return found
+
+
+def check_same(world: World, identity: dict[str, Any]) -> None:
+    """Check that all processes train the same, with the same programs.
+
+    Raises
+    ------
+    OptionError
+        This process has other images, options or versions than process 0.
+    """
+    own = {**identity, "versions": {name: version(name) for name in PROGRAMS}}
+    first = world.share(own)
+    if not same(first, own):
+        raise OptionError(
+            f"process {world.rank} trains something else than process 0: {differences(first, own) or 'other content'}",
+            "give all processes the same command, data and versions",
+        )
 
 
 @contextlib.contextmanager

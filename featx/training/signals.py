@@ -43,6 +43,17 @@ class Stopping:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
+    def counts(self) -> list[float]:
+        """Return 1 for the signal that came, of `SIGNALS`, and 0 for the others."""
+        noted = self._noted
+        return [float(noted is not None and noted[0] == number) for number in SIGNALS]
+
+    def note(self, counts: list[float]) -> None:
+        """Note a signal that came to another process of the same training, by how often each of `SIGNALS` did."""
+        came = [number for number, count in zip(SIGNALS, counts, strict=True) if count]
+        if came and self._noted is None:
+            self._noted = came[0], None
+
     @property
     def wanted(self) -> bool:
         """Whether a signal came."""

@@ -17,6 +17,8 @@ from featx.graph.outputs import logits_of
 from featx.training.augment import Mix
 from featx.training.config import TrainConfig
 from featx.training.optim import forget_gradients, take_gradients
+from featx.training.replicas import Replicas
+from featx.training.world import Portion
 
 AUXILIARY_WEIGHT = 0.3
 """Of each auxiliary head's loss (Szegedy et al., "Going deeper with convolutions", 2015, section 5)."""
@@ -33,6 +35,8 @@ class Step:
         Of what learns in it.
     labels : Tensor
         Of the training rows, for the class weights.
+    replicas : Replicas, optional
+        Runs the module where several processes share each batch.
     """
 
     def __init__(
@@ -43,7 +47,11 @@ class Step:
         n_classes: int,
         config: TrainConfig,
         device: torch.device,
+        replicas: Replicas | None = None,
     ) -> None:
+        self.replicas = Replicas(module) if replicas is None else replicas
+        self.world = self.replicas.world
+        self._batch = 0  # of the step
         self.module, self.optimizer, self.config, self.device = module, optimizer, config, device
         self.n_classes = n_classes
         self._weights = balanced(labels, n_classes) if config.class_weight == "balanced" else None
@@ -55,9 +63,12 @@ class Step:
     def begin(self) -> None:
         """Forget the gradient of the step before."""
         forget_gradients(self.optimizer)
+        self._batch = 0
 
-    def gradient(self, x: torch.Tensor, y: torch.Tensor, rows: int) -> tuple[float, int]:
-        """Add a batch's gradient; return its summed loss and how many it got right.
+    def gradient(
+        self, x: torch.Tensor, y: torch.Tensor, rows: int, portion: Portion | None = None, *, last: bool = True
+    ) -> tuple[float, int]:
+        """Add a batch's gradient; return its summed loss and how many it got right, over all processes.
 
         Parameters
         ----------
@@ -65,25 +76,35 @@ class Step:
             Inputs (m, ...), and class numbers (m,).
         rows : int
             Of the whole step, over which the loss is a mean.
+        portion : Portion, optional
+            What part of the batch `x` is, of that which several processes share; None is the whole.
+        last : bool
+            Whether it is the step's last batch.
 
         Raises
         ------
         FloatingPointError
             The loss is NaN or infinite: nothing was added.
         """
+        portion = Portion(np.arange(len(x))) if portion is None else portion
         mixed, target = self._mix(x, y)
-        with arithmetic(self.device, self.config.precision):
-            logits, *auxiliary = logits_of(self.module(mixed), self.n_classes)
-            loss = self._loss(logits, target)
-            for other in auxiliary:
-                loss = loss + AUXILIARY_WEIGHT * self._loss(other, target)
-        right = (logits.detach().argmax(1) == y).sum()
-        # Both in one transfer from the device, which waits for it.
-        value, count = torch.stack([loss.detach().double(), right.double()]).tolist()
-        if not np.isfinite(value):
-            raise FloatingPointError(str(value))
-        torch.autograd.backward(self.scaler.scale(loss / rows))
-        return value, int(count)
+        if portion.lead:  # others' images, blended into this process's first
+            mixed, target, y = mixed[portion.lead :], target[portion.lead :], y[portion.lead :]
+        with self.replicas.computing(portion, self._batch, last=last):
+            with arithmetic(self.device, self.config.precision), self.replicas.own_chance(self._batch):
+                logits, *auxiliary = logits_of(self.replicas.forward(mixed), self.n_classes)
+                loss = self._loss(logits, target)
+                for other in auxiliary:
+                    loss = loss + AUXILIARY_WEIGHT * self._loss(other, target)
+            right = (logits.detach().argmax(1) == y).sum()
+            # Both in one transfer from the device, which waits for it.
+            value, count = torch.stack([loss.detach().double(), right.double()]).tolist()
+            value, count = self.world.total(value / portion.copies, count / portion.copies)
+            if not np.isfinite(value):
+                raise FloatingPointError(str(value))
+            torch.autograd.backward(self.scaler.scale(loss / (rows / self.replicas.share_of(portion))))
+        self._batch += 1
+        return value, round(count)
 
     def _loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         smoothing = self.config.label_smoothing

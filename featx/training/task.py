@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +13,6 @@ import torch
 from torch import nn
 
 from featx.cache.store import FeatureStore
-from featx.core.device import pick_device
 from featx.core.run_folder import Runs
 from featx.core.specs import Progress, Views
 from featx.data.batch_loader import image_shape
@@ -22,14 +22,23 @@ from featx.graph.placing import placed
 from featx.models.backbones import Backbone
 from featx.models.own_head import no_head
 from featx.models.torchvision_models import channels_last
-from featx.training.batches import FeatureLoader, ImageLoader, Loaders, feature_loaders, image_loaders
+from featx.training.batches import (
+    FeatureLoader,
+    ImageLoader,
+    Loaders,
+    feature_loaders,
+    image_loaders,
+    shared_feature_loaders,
+)
 from featx.training.checkpoints import Checkpoints
 from featx.training.clock import Clock
 from featx.training.config import TrainConfig
 from featx.training.direction import Augmentation, augmentation_of
 from featx.training.init_head import begin_head
+from featx.training.replicas import device_of
 from featx.training.standardized import Standardized, standardize
 from featx.training.trainable import TrainableModel, trainable_of
+from featx.training.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,8 @@ class Task:
         Told of the images done.
     checkpoints : Checkpoints, optional
         Where the state is saved.
+    world : World
+        The processes that share each batch.
     """
 
     model: TrainableModel
@@ -108,6 +119,7 @@ class Task:
     clock: Clock
     progress: Progress
     checkpoints: Checkpoints | None
+    world: World = ALONE
 
 
 def prepare(
@@ -119,9 +131,11 @@ def prepare(
     progress: Progress,
     checkpoints: Checkpoints | None,
     runs: Runs,
+    world: World = ALONE,
 ) -> Task:
     """Check, build and load all that a training needs; parameters and errors as of `featx.training.train.train`."""
-    clock, device = Clock(), pick_device(config.device)
+    clock, device = Clock(), device_of(config.device, world)
+    world.check_batch(config.batch_size)
     _check(partition, backbone)
     augmentation = augmentation_of(config, partition.train.source)
     config = replace(config, augment=augmentation.kind)
@@ -130,15 +144,16 @@ def prepare(
     cached = config.sees_the_same and model.can_learn_on_features
     with clock("extract" if cached else "read"):
         if cached:
-            loaders, skipped = feature_loaders(partition, backbone, model.layer, store, config, device, progress)
+            load = functools.partial(feature_loaders, partition, backbone, model.layer, store, config, device, progress)
+            loaders, skipped = shared_feature_loaders(world, partition, device, load)
         else:
-            loaders, skipped = image_loaders(partition, backbone, config, device)
+            loaders, skipped = image_loaders(partition, backbone, config, device, world)
     _check_taught(partition, loaders["train"].part)
     module = placed(model.head if cached else channels_last(model.network), device)
     learner = Learner(module, model.head, [] if cached else model.eval_modules)
     if config.mode == "frozen":
         with clock("standardize"):
-            learner = _on_standardized(learner, model, loaders["train"], config)
+            learner = _on_standardized(learner, model, loaders["train"], config, world)
     return Task(
         model=model,
         learner=learner,
@@ -152,6 +167,7 @@ def prepare(
         clock=clock,
         progress=progress,
         checkpoints=checkpoints,
+        world=world,
     )
 
 
@@ -166,10 +182,11 @@ def _build(partition: Partition, backbone: Backbone, config: TrainConfig, runs: 
 
 
 def _on_standardized(
-    learner: Learner, model: TrainableModel, loader: ImageLoader | FeatureLoader, config: TrainConfig
+    learner: Learner, model: TrainableModel, loader: ImageLoader | FeatureLoader, config: TrainConfig, world: World
 ) -> Learner:
     """Let a frozen base's head learn on standardised features: alone, or where it stands in the network."""
     standard = standardize(model, learner.module, loader, config)
+    standard.rate = world.share(standard.rate)  # what else was measured is sent with the weights
     module = standard if learner.module is model.head else learner.module
     return replace(learner, module=module, standardized=standard)
 

@@ -16,15 +16,18 @@ from featx.core.metrics import Scores
 from featx.core.run_folder import Runs
 from featx.core.specs import Progress, no_progress
 from featx.data.splits import Part, Partition
+from featx.errors import SourceError
 from featx.graph.placing import placed
 from featx.models.backbones import Backbone
 from featx.models.heads import count_parameters
+from featx.probes.calibration import NO_ROWS, NO_ROWS_HINT, Calibration, calibrate
 from featx.training.checkpoints import Checkpoints
 from featx.training.config import TrainConfig
 from featx.training.direction import Augmentation
 from featx.training.loop import Epoch, Loop
 from featx.training.small_convolutions import unrolled
 from featx.training.task import Task, prepare
+from featx.training.world import World, joined
 
 
 @dataclass
@@ -62,6 +65,10 @@ class TrainResult:
         ``id`` and ``reason`` of images left out.
     resumed_from : float
         Epochs that were done when this process began.
+    processes : int
+        How many shared each batch.
+    calibration : Calibration, optional
+        What was fitted on the validation rows; the other parts are scored as the calibrated network predicts them.
     """
 
     module: nn.Module
@@ -78,6 +85,8 @@ class TrainResult:
     notes: list[str]
     skipped: list[dict[str, str]] = field(default_factory=list)
     resumed_from: int = 0
+    processes: int = 1
+    calibration: Calibration | None = None
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
@@ -102,6 +111,9 @@ def train(
     runs: Runs | None = None,
 ) -> TrainResult:
     """Train a network on ``partition.train``, choose the epoch on ``val``, score ``test`` once.
+
+    Called by every process of torch's initialised process group, they share each batch, as one process would compute
+    it. All return the same result; process 0 alone writes, and calls `progress` and `on_epoch`.
 
     A head on a frozen base learns on standardised features (`Standardized`), which are folded into it at the end: it
     takes features as they are.
@@ -130,24 +142,45 @@ def train(
     FeatureError
         The loss became NaN or infinite; nothing was updated by it.
     OptionError
-        For a backbone without classifier, a device that is not there, a size too small, or batches of one image that
-        the network's batch norm cannot normalise.
+        For a backbone without classifier, a device that is not there, a size too small, batches of one image that
+        the network's batch norm cannot normalise, or batches smaller than two images a process.
     SourceError
-        Fewer than two classes have training rows, or a label is outside of the classes.
+        Fewer than two classes have training rows, a label is outside of the classes, or there are no validation rows to
+        calibrate on.
+    WorkerError
+        Another process of the training ended.
     KeyboardInterrupt
         After the step was finished and the state saved.
     """
     runs = runs or Runs(store.home if store else None)
-    task = prepare(partition, backbone, config, store=store, progress=progress, checkpoints=checkpoints, runs=runs)
+    if config.calibrate is not None and not len(partition.val):
+        raise SourceError(NO_ROWS, NO_ROWS_HINT)
+    with joined() as world:
+        if not world.first:
+            progress, on_epoch = no_progress, None
+        task = prepare(
+            partition,
+            backbone,
+            config,
+            store=store,
+            progress=progress,
+            checkpoints=checkpoints,
+            runs=runs,
+            world=world,
+        )
+        return _trained(task, on_epoch or (lambda line: None), world)
+
+
+def _trained(task: Task, on_epoch: Callable[[Epoch], None], world: World) -> TrainResult:
     parameters = count_parameters(task.model.network)
     loop = Loop(task)
     loop.resume()
     resumed_from = loop.state.epoch
     with unrolled(task.learner.module):
-        history, best_epoch = loop.run(on_epoch or (lambda line: None))
+        history, best_epoch = loop.run(on_epoch)
         task.learner.fold()  # what is scored is what is kept
         with task.clock("test"):
-            scores = {part: loop.score(part) for part in task.loaders}
+            scores, calibration = _scored(loop)
     return TrainResult(
         module=placed(task.model.strip(), torch.device("cpu")),
         history=history,
@@ -161,9 +194,23 @@ def train(
         scored={name: loader.part for name, loader in task.loaders.items()},
         skipped=task.skipped,
         resumed_from=resumed_from,
+        processes=world.size,
         augmentation=task.augmentation,
-        notes=_notes(task, scores),
+        notes=[*_notes(task, scores), *(calibration.notes if calibration else ())],
+        calibration=calibration,
     )
+
+
+def _scored(loop: Loop) -> tuple[dict[str, Scores], Calibration | None]:
+    """Score all parts by the network as it is kept; calibrated, if that is asked for."""
+    task, method = loop.task, loop.config.calibrate
+    if method is None:
+        return {part: loop.score(part) for part in task.loaders}, None
+    parts = {part: (loop.logits(part).astype(np.float64), loader.part.labels) for part, loader in task.loaders.items()}
+    if "val" not in parts:  # none of their images could be decoded
+        raise SourceError(NO_ROWS, NO_ROWS_HINT)
+    calibration, scores = calibrate(method, parts.pop("val"), parts, task.n_classes)
+    return {part: scores[part] for part in task.loaders}, calibration
 
 
 def _notes(task: Task, scores: dict[str, Scores]) -> list[str]:

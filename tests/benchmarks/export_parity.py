@@ -20,42 +20,12 @@ from typing import Any
 
 from click.testing import CliRunner
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+
+from own_networks import OWN
+
 from featx.cli.main import cli
 
-OWN = """
-import torch
-from torch import nn
-
-class Own(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Conv2d(3, 16, 3, stride=2, padding=1)
-        self.norm = nn.BatchNorm2d(16)
-        self.gate = nn.Linear(16, 16)
-        self.fc = nn.Linear(16, 7)
-
-    def forward(self, x):
-        if min(x.shape[2:]) < 4:  # not to be traced by torch.fx
-            raise ValueError("too small")
-        x = torch.relu(self.norm(self.first(x)))
-        x = x * torch.sigmoid(self.gate(x.mean((2, 3))))[:, :, None, None]
-        return {"logits": self.fc(x.mean((2, 3)))}
-
-class Plain(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.base = nn.Sequential(nn.Conv2d(3, 12, 5, padding=2), nn.BatchNorm2d(12), nn.GELU(), nn.MaxPool2d(2))
-        self.fc = nn.Linear(12, 5)
-
-    def forward(self, x):
-        return self.fc(self.base(x).mean((2, 3)))
-
-def make():
-    return Own()
-
-def plain():
-    return Plain()
-"""
 FORMATS = ("onnx", "pt2", "safetensors")
 
 
@@ -74,7 +44,7 @@ class Case:
 CASES = (
     Case("LeNet-5", "lenet5", "pool2", size=32),
     Case("own factory", "own.py:plain", "base.2:avg2"),
-    Case("own factory, branching", "own.py:make", "gate"),
+    Case("own factory, branching", "own.py:gated", "gate"),
     Case("ResNet-18, Tiny-ImageNet", "resnet18", "layer3:avg", file="resnet18-tinyimagenet.pth"),
     Case("EfficientNet-Lite0, ImageNet", "timm:tf_efficientnet_lite0", "global_pool",
          file="tf_efficientnet_lite0.safetensors"),

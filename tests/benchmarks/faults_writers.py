@@ -28,7 +28,7 @@ from faults_work import (
     works,
 )
 
-from featx.extraction import fill_store
+from featx.extraction import rounds
 
 PROMISE = "several writers"
 HANGS_AFTER = 300.0
@@ -144,7 +144,7 @@ def _nothing() -> None:
 
 def _impatient(end: Prepare) -> Prepare:
     def prepare() -> None:
-        fill_store.PATIENCE_SECONDS = 1.0 if end is stop else fill_store.PATIENCE_SECONDS
+        rounds.PATIENCE_SECONDS = 1.0 if end is stop else rounds.PATIENCE_SECONDS
 
     return prepare
 

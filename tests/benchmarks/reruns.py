@@ -20,22 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-OWN = """
-import torch
-from torch import nn
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
-class Own(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.base = nn.Sequential(nn.Conv2d(3, 12, 5, padding=2), nn.BatchNorm2d(12), nn.GELU(), nn.MaxPool2d(2))
-        self.fc = nn.Linear(12, 5)
+from own_networks import OWN
 
-    def forward(self, x):
-        return self.fc(self.base(x).mean((2, 3)))
-
-def make():
-    return Own()
-"""
 NETWORK = ("digits", "-b", "resnet18", "--weights", "random:0", "--size", "32", "--limit", "400")
 LENET = ("digits", "-b", "lenet5", "--epochs", "3", "--device", "cpu")
 KINDS: dict[str, tuple[str, ...]] = {
@@ -47,7 +35,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "nearest neighbours": ("fit", *NETWORK, "-l", "layer2:avg", "--head", "knn"),
     "LDA": ("fit", *NETWORK, "-l", "layer2:avg", "--head", "lda"),
     "five crops, bf16": ("fit", *NETWORK, "-l", "layer2:avg", "--crops", "5", "--precision", "bf16"),
-    "own factory": ("fit", "digits", "-b", "own.py:make", "--size", "16", "-l", "base:avg2", "--limit", "400"),
+    "own factory": ("fit", "digits", "-b", "own.py:plain", "--size", "16", "-l", "base:avg2", "--limit", "400"),
     "frozen": ("train", *LENET, "--weights", "random:1", "--mode", "frozen"),
     "frozen, augmented": ("train", *LENET, "--weights", "random:1", "--mode", "frozen", "--augment", "crop"),
     "fine-tuned": ("train", *NETWORK, "--mode", "finetune", "--epochs", "2", "--unfreeze-from", "layer3"),

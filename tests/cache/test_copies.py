@@ -9,16 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from store_samples import ABOUT, Sample
 
-from featx.cache.copies import first_duplicates
-from featx.cache.schema import UNREADABLE, fingerprint
+from featx.cache.schema import fingerprint
 from featx.cache.store import FeatureStore, FeatureWriter
 from featx.errors import CorruptStoreError
-
-BAD = np.frombuffer(UNREADABLE, np.uint8)
 
 
 def rows_of(whole: Sample, rows: Any, **changes: Any) -> Sample:
@@ -42,31 +37,6 @@ def fill(sample: Sample, store: FeatureStore) -> int:
         sample.fill(out)
     assert np.array_equal(store.open(sample.key).X, sample.X)
     return len(due)
-
-
-CONTENT = st.lists(st.integers(0, 5), max_size=30)
-
-
-@given(CONTENT)
-def test_the_first_row_of_equal_content_is_found(content: list[int]) -> None:
-    hashes = np.zeros((len(content), 32), np.uint8)
-    hashes[:, 0] = content
-    assert first_duplicates(hashes).tolist() == [content.index(value) for value in content]
-
-
-@given(CONTENT)
-def test_rows_whose_hashes_only_begin_alike_are_no_copies(content: list[int]) -> None:
-    """A forger may make them so: then a copy may be missed, and none may be made up."""
-    hashes = np.zeros((len(content), 32), np.uint8)
-    hashes[:, 31] = content
-    hashes[:, 0] = np.array(content, np.uint8) % 2
-    for row, first in enumerate(first_duplicates(hashes)):
-        assert content[first] == content[row]
-        assert first <= row
-
-
-def test_unreadable_rows_are_no_copies() -> None:
-    assert first_duplicates(np.stack([BAD, BAD, BAD * 0, BAD * 0])).tolist() == [0, 1, 2, 2]
 
 
 @pytest.mark.parametrize("shard_rows", [1, 2, 4, 16])

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent / "golden"))
 
 from make import SAMPLES, Golden, make
 
+from featx.cache import receipts
 from featx.cache.folder import KeyFolder
 from featx.cache.key import SCHEMA
 from featx.cache.schema import digest_of, seal
@@ -66,6 +67,20 @@ def test_a_golden_store_is_sound_and_lends_its_rows(store: FeatureStore, golden:
     sibling = Golden((golden.images[wanted],), golden.dtype, golden.columns, golden.shard_rows, {})
     (reusable_rows, *_) = store.reuse_index().reusable(sibling.key, sibling.hashes)
     assert np.array_equal(reusable_rows.read(0, 1)[1], sibling.X)
+
+
+@KEYS
+def test_a_golden_store_is_read_through_what_is_remembered_of_it(
+    store: FeatureStore, golden: Golden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receipts, "FEW_SHARDS", 0)
+    before = sorted(path.name for path in store.folder(golden.key).iterdir())
+    X = np.asarray(store.open(golden.key).X)
+    assert len(list((store.home / "memo").iterdir())) == 1
+    again = store.open(golden.key)
+    assert np.array_equal(again.X, X)
+    assert [row for row, _, _ in again.skipped] == [row for row in range(len(golden.images)) if row not in again.rows]
+    assert sorted(path.name for path in store.folder(golden.key).iterdir()) == before
 
 
 def test_the_schema_stands_in_every_file(store: FeatureStore) -> None:

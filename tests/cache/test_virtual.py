@@ -15,7 +15,7 @@ import pytest
 from store_samples import Sample
 
 from featx.cache.export import export
-from featx.cache.folder import receipt_name, sealed_file
+from featx.cache.folder import KeyFolder, receipt_name, sealed_file
 from featx.cache.store import FeatureStore
 from featx.core.atomic import write_json
 from featx.errors import CorruptStoreError
@@ -85,7 +85,7 @@ def test_a_shard_that_points_elsewhere_is_not_linked(tmp_path: Path) -> None:
         file["padding"] = np.zeros(100)
     data = forged.read_bytes()
     folder = store.folder(sample.key)
-    receipt = store.open(sample.key).X._receipts[0]
+    receipt = KeyFolder(folder).receipt(0, sample.plan, sample.n)
     receipt = replace(receipt, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), offset=0)
     (folder / "shards" / receipt.file).write_bytes(data)
     write_json(folder / "shards" / receipt_name(0), sealed_file(folder.name, receipt=receipt.as_dict()))

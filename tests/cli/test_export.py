@@ -6,6 +6,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from runs_once import RunsOnce
 from safetensors import safe_open
 
 import featx
@@ -22,25 +24,6 @@ from featx.data.sources import load_source
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-OWN = """
-import torch
-from torch import nn
-
-class Own(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Conv2d(3, 6, 3, padding=1)
-        self.norm = nn.BatchNorm2d(6)
-        self.fc = nn.Linear(6, 5)
-
-    def forward(self, x):
-        if min(x.shape[2:]) < 2:  # not to be traced by torch.fx
-            raise ValueError
-        return {"logits": self.fc(torch.relu_(self.norm(self.first(x))).mean((2, 3)))}
-
-def make():
-    return Own()
-"""
 FEW = ("--limit", "100")
 TRAIN = ("--epochs", "1", "--augment", "none", "--device", "cpu", "--lr", "0.01")
 VIT = ("-b", "timm:test_vit", "--weights", "random:0", "--size", "32")
@@ -51,8 +34,8 @@ RUNS: dict[str, tuple[str, ...]] = {
     "LeNet, trained": ("train", "-b", "lenet5", "--mode", "scratch", *TRAIN),
     "frozen, head kept alone": ("train", "-b", "lenet5", "--weights", "random:1", "--mode", "frozen", *TRAIN),
     "flat head": ("train", "-b", "lenet5", "--mode", "scratch", "--head", "flat-mlp:8:dropout=0.2", *TRAIN),
-    "own": ("fit", "-b", "own.py:make", "--size", "16", "-l", "norm:avg3"),
-    "own, fine-tuned": ("train", "-b", "own.py:make", "--size", "16", "--mode", "finetune", *TRAIN),
+    "own": ("fit", "-b", "own.py:gated", "--size", "16", "-l", "norm:avg3"),
+    "own, fine-tuned": ("train", "-b", "own.py:gated", "--size", "16", "--mode", "finetune", *TRAIN),
     "ViT": ("fit", *VIT, "-l", "blocks.0:cls", "--head", "lda"),
     "ViT, fine-tuned": ("train", *VIT, "--mode", "finetune", *TRAIN),
     "mobile": ("fit", "-b", "timm:test_efficientnet", "--weights", "random:0", "--size", "32", "-l", "blocks.2:avg"),
@@ -62,44 +45,17 @@ MORE = {"LeNet, trained": (".pt2", ".safetensors"), "own": (".pt2", ".safetensor
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a user's own network, and the home where each kind of run is made once."""
-    folder = tmp_path_factory.mktemp("shared")
-    (folder / "own.py").write_text(OWN)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def documents() -> dict[str, Any]:
-    """What the runs in the shared home said, by the names in `RUNS`."""
-    return {}
+def runs(tmp_path_factory: pytest.TempPathFactory) -> RunsOnce:
+    """Each kind of run, made once."""
+    commands = {name: (command, "digits", *options, *FEW) for name, (command, *options) in RUNS.items()}
+    return RunsOnce(tmp_path_factory.mktemp("shared"), commands)
 
 
 @pytest.fixture
-def made(
-    featx_json: Any,
-    home: Path,
-    shared: Path,
-    documents: dict[str, Any],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Callable[..., Any]:
+def made(runs: RunsOnce, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """Return the document of one of `RUNS`, whose folder is copied into this test's home."""
     monkeypatch.chdir(tmp_path)
-
-    def make(name: str) -> Any:
-        if name not in documents:
-            command, *options = RUNS[name]
-            with monkeypatch.context() as there:
-                there.chdir(shared)
-                code, found = featx_json(command, "digits", *options, "--limit", "100", "--home", shared / "home")
-            assert code == 0, found
-            documents[name] = found
-        run = documents[name]["run"]
-        shutil.copytree(shared / "home" / "runs" / run, home / "runs" / run)
-        return documents[name]
-
-    return make
+    return partial(runs.into, home)
 
 
 @pytest.mark.parametrize("name", list(RUNS))

@@ -35,7 +35,9 @@ def test_json_holds_what_is_promised(featx_json: Any, home: Path) -> None:
     assert (run.id, str(run.path)) == (document["run"], document["path"])
     assert (run.path / MODEL_FILE).is_file()
     assert run.read()["command"][0] == "featx"
-    assert {name: run.read()[name] for name in document} == document
+    record = run.read()
+    assert isinstance(document.pop("checks"), list)
+    assert {name: record.get(name) for name in document} == document
 
 
 def test_pixels_of_all_digits(featx_json: Any) -> None:
@@ -210,3 +212,18 @@ def test_simclrs_recipe_has_no_c_and_nothing_to_draw(featx: Any, featx_json: Any
     drawn = featx("fit", "digits", "--pixels", "--sweep", "simclr-sgd", "-o", tmp_path / "map.png")
     assert drawn.exit_code == 2
     assert not (tmp_path / "map.png").exists()
+
+
+def test_what_is_doubtful_about_a_fit_is_noted_at_its_end_with_a_remedy(featx: Any, featx_json: Any) -> None:
+    done = featx("fit", "digits", "--pixels", "--limit", "100", "--seeds", "0,1")
+    notes = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
+    assert [line.split(": ")[1] for line in notes] == ["few-test-images"]
+    assert "-fit-" in notes[0]
+    assert "a larger --limit" in notes[0]
+    _, document = featx_json("fit", "digits", "--pixels", "--limit", "100")
+    assert [check["code"] for check in document["checks"]] == ["few-test-images"]
+
+
+def test_of_a_fit_without_doubts_nothing_is_noted(featx: Any) -> None:
+    done = featx("fit", "digits", "--pixels", "--C", "0.1")
+    assert "note: " not in done.stderr

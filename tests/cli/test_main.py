@@ -143,8 +143,8 @@ def test_mistyped_command_suggests_the_near_one(featx: Any, typed: str) -> None:
 
 def test_unknown_command_without_a_near_one_lists_them_all(featx: Any) -> None:
     assert (
-        "commands are demo, layers, show, extract, fit, train, compare, run, predict, report, rerun, export, cache, "
-        "bench, doctor" in featx("zzzz").stderr
+        "commands are demo, layers, show, extract, audit, fit, train, compare, run, predict, report, similarity, "
+        "rerun, export, cache, bench, doctor" in featx("zzzz").stderr
     )
 
 

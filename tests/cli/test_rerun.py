@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from own_networks import OWN
 from PIL import Image
+from runs_once import RunsOnce
 from safetensors.numpy import load_file, save_file
 
 from featx.core.run_folder import MODEL_FILE, RECORD_FILE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-OWN = """
-from torch import nn
-
-def make():
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
-"""
 LENET = ("-b", "lenet5", "--weights", "random:1")
 TRAIN = ("--epochs", "2", "--device", "cpu")
 KINDS: dict[str, tuple[str, ...]] = {
@@ -39,7 +35,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "nearest neighbours": ("fit", "--pixels", "--head", "knn"),
     "LDA": ("fit", *LENET, "-l", "pool2", "--head", "lda", "--size", "28"),
     "views": ("fit", *LENET, "-l", "pool2:avg", "--flip", "--scales", "1,1.5", "--dtype", "float16"),
-    "own": ("fit", "-b", "own.py:make", "-l", "1:avg2", "--size", "12"),
+    "own": ("fit", "-b", "own.py:plain", "-l", "base:avg2", "--size", "12"),
     "frozen": ("train", *LENET, "--mode", "frozen", *TRAIN),
     "frozen, kept whole": ("train", *LENET, "--mode", "frozen", "--keep-weights", *TRAIN),
     "fine-tuned": ("train", *LENET, "--mode", "finetune", "--head", "mlp:8:dropout=0.5", *TRAIN),
@@ -49,35 +45,20 @@ KINDS: dict[str, tuple[str, ...]] = {
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a user's own network, and the home where each kind of run is made once."""
-    folder = tmp_path_factory.mktemp("shared")
-    (folder / "own.py").write_text(OWN)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def documents() -> dict[str, Any]:
-    """What the runs in the shared home said, by the names in `KINDS`."""
-    return {}
+def made(tmp_path_factory: pytest.TempPathFactory) -> RunsOnce:
+    """Each kind of run, made once."""
+    commands = {kind: (command, "digits", *options, *limit_of(options)) for kind, (command, *options) in KINDS.items()}
+    return RunsOnce(tmp_path_factory.mktemp("shared"), commands)
 
 
 @pytest.fixture
-def known(
-    ran: Any, shared: Path, documents: dict[str, Any], home: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], Any]:
+def known(made: RunsOnce, home: Path) -> Callable[[str], Any]:
     """Return the document of one of `KINDS`, whose folder is copied into this test's home."""
+    return partial(made.into, home)
 
-    def make(kind: str) -> Any:
-        if kind not in documents:
-            with monkeypatch.context() as there:
-                there.chdir(shared)
-                documents[kind] = ran(*KINDS[kind], "--home", str(shared / "home"))
-        run = documents[kind]["run"]
-        shutil.copytree(shared / "home" / "runs" / run, home / "runs" / run)
-        return documents[kind]
 
-    return make
+def limit_of(options: Sequence[str]) -> tuple[str, ...]:
+    return () if "--per-class" in options else ("--limit", "120")
 
 
 @pytest.fixture
@@ -87,8 +68,7 @@ def ran(featx_json: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
     (tmp_path / "own.py").write_text(OWN)
 
     def call(command: str, *options: str, source: str = "digits") -> Any:
-        limit = () if "--per-class" in options else ("--limit", "120")
-        code, found = featx_json(command, source, *options, *limit)
+        code, found = featx_json(command, source, *options, *limit_of(options))
         assert code == 0, found
         return found
 
@@ -242,6 +222,53 @@ def test_code_that_a_foreign_record_names_is_not_run(ran: Any, featx_json: Any, 
     (tmp_path / "own.py").write_text("raise SystemExit('was run')")
     code, said = featx_json("rerun", str(foreign))
     assert (code, "may not name code" in said["error"]) == (2, True)
+
+
+def test_options_in_hints_are_said_to_be_those_of_the_first_command(
+    featx_json: Any, pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["featx", "fit", str(pets)])
+    _, first = featx_json("fit", pets, "-b", "pixels", "-l", "pixels:avg2", "--size", "8")
+    (pets / "cat" / "0.png").write_text("no image")
+    code, said = featx_json("rerun", first["run"])
+    assert code == 1
+    assert "--on-error skip" in said["hint"]
+    assert said["hint"].startswith(f"in the run's own command, `featx fit {pets}`: ")
+    pets.rename(pets.with_name("pets2"))
+    _, said = featx_json("rerun", first["run"])
+    assert said["hint"].startswith("in the run's own command, `")
+
+
+LIVING = """
+import sys, time
+from pathlib import Path
+from featx.recipes.rerun import passing_store
+with passing_store(Path(sys.argv[1])) as store:
+    (store.home / "features").mkdir()
+    print(store.home, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    "upkeep", [("rerun",), ("cache", "gc", "--max-size", "1TB"), ("runs", "gc", "--max-size", "1TB")]
+)
+def test_the_store_of_a_killed_rerun_is_removed_and_that_of_a_living_one_stays(
+    known: Any, featx_json: Any, home: Path, upkeep: tuple[str, ...]
+) -> None:
+    words = ("rerun", known("fit")["run"], "--recompute") if upkeep == ("rerun",) else upkeep
+    with subprocess.Popen([sys.executable, "-c", LIVING, str(home)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        store = Path(process.stdout.readline().strip())
+        assert featx_json(*words)[0] == 0
+        assert store.parent == home
+        assert (store / "features").is_dir()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert store.is_dir()
+    assert featx_json(*words)[0] == 0
+    assert not store.exists()
+    assert not list(home.glob(".*"))
 
 
 def _change(home: Path, run: str, **fields: Any) -> None:

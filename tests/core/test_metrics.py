@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
+    brier_score_loss,
     confusion_matrix,
     f1_score,
     log_loss,
@@ -41,6 +42,22 @@ def test_scores_are_scikit_learns() -> None:
     assert scores.loss == pytest.approx(log_loss(y, softmax(logits, axis=1)), rel=1e-12)
     np.testing.assert_array_equal(scores.confusion, confusion_matrix(y, logits.argmax(1)))
     assert scores.confusion.dtype == np.int64
+
+
+@pytest.mark.parametrize("k", [2, 3, 7])
+def test_the_brier_score_is_scikit_learns_and_sums_over_classes(k: int) -> None:
+    logits, y = logits_and_labels(k)
+    shares = softmax(logits, axis=1)
+    found = score(logits, y, k).brier
+    assert found == pytest.approx(np.square(shares - np.eye(k)[y]).sum(axis=1).mean(), rel=1e-12)
+    given = shares[:, 1] if k == 2 else shares
+    theirs = brier_score_loss(y, given, labels=np.arange(k), scale_by_half=False)
+    assert found == pytest.approx(theirs, rel=1e-12)
+
+
+def test_certain_rows_have_brier_scores_of_0_and_2() -> None:
+    assert score([[0.0, -np.inf], [800.0, 0.0]], [0, 0], 2).brier == 0
+    assert score([[0.0, -np.inf, -np.inf]], [1], 3).brier == 2
 
 
 def test_true_classes_run_down_and_predicted_across() -> None:

@@ -15,6 +15,9 @@ import pytest
 
 import featx.data.parquet
 from featx.cache.memo import Memo
+from featx.data.blob import LocalBlob
+from featx.data.depth import content_digest
+from featx.data.parquet import open_parquet
 from featx.data.sources import load_source, load_splits
 from featx.errors import ImageError, SourceError
 
@@ -225,3 +228,24 @@ def test_a_file_that_changes_is_refused(hub: Path, png: Any) -> None:
 def test_without_pyarrow_the_extra_is_named(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     assert refused(hub, "needs pyarrow") == "pip install 'featx[parquet]'"
+
+
+def test_rows_are_hashed_shard_by_shard_in_any_order(hub: Path) -> None:
+    files, layout = open_parquet(str(hub), [LocalBlob(path) for path in sorted((hub / "data").iterdir())], None)
+    names = [row.name for rows in layout.splits.values() for row in rows]
+    asked: list[int] = []
+    for shard in (shard for shards in files._shards.values() for shard in shards):
+        shard.hashes.get = _counted(shard.hashes.get, asked)  # type: ignore[method-assign]
+    mixed = [names[at] for at in np.random.default_rng(0).permutation(2 * len(names)) % len(names)]
+    found = files.hashes(mixed)
+    assert sum(asked) == len(mixed)
+    assert len(asked) == 4  # each file once, each row once: nothing grows with rows times files
+    assert [digest.tobytes() for digest in found] == [content_digest(files.read(name)) for name in mixed]
+
+
+def _counted(get: Any, asked: list[int]) -> Any:
+    def counted(rows: Any, digest: Any) -> Any:
+        asked.append(len(rows))
+        return get(rows, digest)
+
+    return counted

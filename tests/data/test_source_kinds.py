@@ -136,7 +136,7 @@ def test_a_second_look_a_part_and_a_copy_agree(data: Data, kind: str, tmp_path: 
 def test_a_second_look_reads_no_image(data: Data, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = data.source(kind, Memo(tmp_path)).fingerprint()
     for place in (
-        "featx.data.archives.read_at",
+        "featx.data.blob.read_at",
         "featx.data.array_files.StackFile.read",
         "tarfile.open",
         "featx.data.parquet.Shard.group",

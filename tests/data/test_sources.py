@@ -156,7 +156,7 @@ def test_a_mistyped_built_in_is_answered_too(tmp_path: Path, monkeypatch: pytest
     assert "did you mean digits" in caught.value.hint
 
 
-@pytest.mark.parametrize("spec", ["nowhere/at/all", "", " ", "a\0b", "x" * 5000, "https://example.org/a.zip"])
+@pytest.mark.parametrize("spec", ["nowhere/at/all", "", " ", "a\0b", "x" * 5000])
 def test_what_does_not_exist_is_refused(tmp_path: Path, spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OptionError, match=r"neither built in nor|no file or folder") as caught:
@@ -184,7 +184,7 @@ def test_one_image_is_answered_with_its_folder(pets: Path, monkeypatch: pytest.M
             load_source(spec)
 
 
-@pytest.mark.parametrize("name", ["data.rar", "data", "data.txt"])
+@pytest.mark.parametrize("name", ["data.rar", "data", "data.doc"])
 def test_an_unknown_kind_of_file_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(OptionError, match=r"expected a folder, \.zip"):

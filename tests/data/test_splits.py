@@ -144,6 +144,22 @@ def test_an_own_test_split_is_the_test_set_and_validation_a_tenth_of_train() -> 
     assert [len(cut.train), len(cut.val), len(cut.test)] == [180, 20, 60]
 
 
+@pytest.mark.parametrize(("share", "counts"), [(0.0, (180, 0, 20)), (0.3, (120, 60, 20)), (0.5, (80, 100, 20))])
+def test_another_share_validates_and_a_tenth_still_tests(share: float, counts: tuple[int, int, int]) -> None:
+    cut = partition({"all": balanced(200)}, val_size=share)
+    assert tuple(map(len, (cut.train, cut.val, cut.test))) == counts
+    usual = partition({"all": balanced(200)})
+    assert contents(cut.test) == contents(usual.test)
+    own = {"train": balanced(200, split="train"), "test": balanced(60, split="test", start=1000)}
+    assert len(partition(own, val_size=share).val) == round(200 * share)
+
+
+def test_a_share_is_refused_where_a_split_validates() -> None:
+    own = {name: balanced(40, split=name, start=100 * i) for i, name in enumerate(("train", "val", "test"))}
+    with pytest.raises(OptionError, match="no effect"):
+        partition(own, val_size=0)
+
+
 def test_a_lone_val_split_is_the_test_set() -> None:
     cut = partition({"train": balanced(200, split="train"), "val": balanced(60, split="val")})
     assert names(cut) == {"train": "train", "val": "train", "test": "val"}

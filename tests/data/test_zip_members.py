@@ -36,7 +36,9 @@ def written(path: Path, method: int, *, extra: bytes = b"", streamed: bool = Fal
 
 
 def plainly(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes | None:
-    return plain_member(archive, info, ends_of(archive)[info.header_offset])
+    assert archive.fp is not None
+    file = archive.fp.fileno()
+    return plain_member(lambda size, at: os.pread(file, size, at), info, ends_of(archive)[info.header_offset])
 
 
 def is_readable(info: zipfile.ZipInfo) -> bool:

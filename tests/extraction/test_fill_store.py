@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fillings import extract_slowly, go, images, lenet5, small_shards
 
-from featx.extraction import fill_store
+from featx.extraction import rounds
 from featx.extraction.extract import ExtractResult
 from featx.models.backbones import Backbone
 
@@ -110,7 +110,7 @@ def test_what_a_killed_process_had_claimed_is_taken_over(tmp_path: Path) -> None
 def test_a_process_that_never_goes_on_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fill_store, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(rounds, "PATIENCE_SECONDS", 0.5)
     with another_process(tmp_path, 600.0) as other:
         result = go(images(range(64)), tmp_path, lenet5())
         assert other.is_alive()

@@ -19,8 +19,9 @@ from featx.data.splits import Part, Partition, partition
 from featx.errors import FeatureError, OptionError, SourceError
 from featx.extraction.compute import compute
 from featx.models.backbones import resolve
-from featx.probes import check_array, probe
+from featx.probes import check_array
 from featx.probes.config import FitConfig
+from featx.probes.layer_rows import LayerRows
 from featx.probes.probe import best_layer, fit_layers, fit_probe
 from featx.probes.streaming import Stream
 
@@ -109,13 +110,13 @@ def test_skipped_images_leave_rows_out_of_features_and_labels_alike(
     assert list(source.ids)[:3] == ["cat/0.png", "cat/3.png", "cat/6.png"]
     cut = rows_of(source, [0, 1, 3, 4, 5, 8], [2, 6], [7])
     read: dict[str, Any] = {}
-    whole = probe._read
+    whole = LayerRows.read
 
-    def noted(table: Any, part: Part, streams: bool) -> Any:
-        read[str(part.rows.tolist())] = found = whole(table, part, streams)
+    def noted(self: LayerRows, use: str, **how: Any) -> Any:
+        read[use] = found = whole(self, use, **how)
         return found
 
-    monkeypatch.setattr(probe, "_read", noted)
+    monkeypatch.setattr(LayerRows, "read", noted)
     backbone = resolve("lenet5", weights="random:0")
     result = fit_probe(cut, backbone, "pool2:avg", store, ExtractConfig(on_error="skip"))
     assert [image["id"] for image in result.extraction.skipped] == ["cat/0.png", "dog/4.png", "emu/8.png"]
@@ -123,8 +124,8 @@ def test_skipped_images_leave_rows_out_of_features_and_labels_alike(
     expected = dict(
         zip(good, compute(source.subset(np.array(good)), backbone, ["pool2:avg"])["pool2:avg"], strict=True)
     )
-    for rows, left in (([0, 1, 3, 4, 5, 8], [1, 3, 5]), ([2, 6], [2, 6]), ([7], [7])):
-        X, y = read[str(rows)]
+    for use, left in (("train", [1, 3, 5]), ("val", [2, 6]), ("test", [7])):
+        X, y = read[use]
         np.testing.assert_allclose(X, np.stack([expected[row] for row in left]), rtol=1e-4, atol=1e-5)
         assert y.tolist() == source.labels[left].tolist()
     assert {n: int(s.confusion.sum()) for n, s in result.scores.items()} == {"train": 3, "val": 2, "test": 1}

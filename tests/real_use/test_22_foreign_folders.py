@@ -28,8 +28,6 @@ def folder(path: Path, *names: str) -> Path:
 
 
 FOLDERS = {
-    "webdataset": (["train-000000.tar", "train-000001.tar", "README.md"], "tars, as WebDataset", "class folders"),
-    "webdataset below": (["train/0.tar", "val/0.tar", "index.json"], "tars, as WebDataset", r"cat .*/train/\*\.tar >"),
     "lmdb": (["data.mdb", "lock.mdb"], "an LMDB database", "write its images out"),
     "lmdb below": (["church_train_lmdb/data.mdb", "church_val_lmdb/data.mdb"], "an LMDB", "write its images out"),
     "save_to_disk": (
@@ -57,7 +55,7 @@ def test_a_folder_is_told_by_what_it_is(tmp_path: Path, names: list[str], what: 
     assert re.search(hint, caught.value.hint)
 
 
-def test_the_hint_for_features_of_a_webdataset_can_be_followed(tmp_path: Path, png: Draw) -> None:
+def test_a_webdataset_is_read_as_it_is_and_so_are_its_tars_joined(tmp_path: Path, png: Draw) -> None:
     path = tmp_path / "shards of mine"
     path.mkdir()
     for shard in range(2):
@@ -65,17 +63,21 @@ def test_the_hint_for_features_of_a_webdataset_can_be_followed(tmp_path: Path, p
             (f"{shard}{i}.{kind}", png(i) if kind == "png" else b"0") for i in range(3) for kind in ("cls", "png")
         ]
         (path / f"{shard}.tar").write_bytes(tar_bytes(samples))
-    with pytest.raises(SourceError) as caught:
-        load_source(path)
-    said = re.search(r"cat '(.*)'/\*\.tar > all\.tar", caught.value.hint)
-    assert said
-    assert said[1] == str(path)
     joined = tmp_path / "all.tar"
     joined.write_bytes(b"".join(part.read_bytes() for part in sorted(path.glob("*.tar"))))
-    assert len(load_source(joined)) == 6
-    done = CliRunner().invoke(cli, ["fit", str(joined), "--pixels"])
+    both = [load_source(place) for place in (path, joined)]
+    assert [len(source) for source in both] == [6, 6]
+    assert [source.classes for source in both] == [("0",), ("0",)]
+    assert both[0].fingerprint() == both[1].fingerprint()
+
+
+def test_loose_files_of_a_webdataset_are_told_where_their_labels_are_read(tmp_path: Path, png: Draw) -> None:
+    for i in range(3):
+        (tmp_path / f"{i}.png").write_bytes(png(i))
+        (tmp_path / f"{i}.cls").write_bytes(b"0")
+    done = CliRunner().invoke(cli, ["fit", str(tmp_path), "--pixels"])
     assert done.exit_code == 1
-    assert "labels in .cls files, as WebDataset has them, are not read" in done.stderr
+    assert "labels in .cls files are read in WebDataset's tars" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["x.arrow", "data.mdb", "x.tfrecord", "x.7z"])

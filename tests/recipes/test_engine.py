@@ -147,6 +147,26 @@ def test_a_row_stands_on_the_network_that_another_trained_with_the_same_seed(hom
     assert len(Runs(home).list()) == 2
 
 
+def test_a_training_that_finished_untimed_is_timed_where_that_is_asked_for(home: Path) -> None:
+    record = engine(home).run(SCRATCH, 0)
+    assert record["inference"] is None
+    timed = engine(home).run(replace(SCRATCH, bench=True), 0)
+    assert timed["inference"]["ms_per_image"] > 0
+    assert timed["inference"]["batch_size"] == TrainConfig.batch_size
+    assert timed | {"inference": None} == record
+    assert engine(home).run(replace(SCRATCH, bench=True), 0) == timed, "once"
+    assert len(Runs(home).list()) == 1
+
+
+def test_the_network_of_another_processor_is_not_timed_here(home: Path) -> None:
+    run = Runs(home).open(engine(home).run(SCRATCH, 0)["id"])
+    run.write(run.read() | {"processor": "Z80"})
+    heard: list[str] = []
+    record = Engine(home, ["featx"], heard.append).run(replace(SCRATCH, bench=True), 0)
+    assert record["inference"] is None
+    assert "Z80" in heard[-1]
+
+
 def test_a_head_may_begin_as_a_row_trained_it(home: Path) -> None:
     frozen = Experiment("head", "digits", "lenet5", TrainConfig("frozen", epochs=1), (), NET.network, rows=ROWS)
     tuned = replace(frozen, name="tuned", how=TrainConfig("finetune", epochs=1, init_head="row:head"))

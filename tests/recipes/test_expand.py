@@ -83,20 +83,20 @@ def test_rows_take_of_the_defaults_what_they_have_a_use_for() -> None:
 
 
 SOME: dict[str, Any] = {
-    "train_split": "train", "test_split": "val", "limit": 7, "per_class": 3, "root": "x",
+    "train_split": "train", "test_split": "val", "limit": 7, "per_class": 3, "root": "x", "val_size": 0.2,
     "weights": "random:1", "stem": "cifar", "size": 32, "mean": [0.5], "std": [0.5], "resize": "pad",
     "interpolation": "bicubic", "bits": 12, "crops": 5, "flip": True, "scales": [1.0, 1.5],
     "precision": "bf16", "dtype": "float16", "batch_size": 8, "device": "cpu", "workers": 2, "on_error": "skip",
     "head": "softmax", "C": 2.0, "sweep": None, "standardize": False, "normalize": "l2", "penalty": "elasticnet",
     "l1_ratio": 0.25, "class_weight": "balanced", "fit_intercept": False, "k": None, "tol": 1e-3, "max_iter": 5,
-    "shots": 4, "draws": 2,
+    "shots": 4, "draws": 2, "calibrate": None, "halving": False,
 }  # fmt: skip
 TRAINED: dict[str, Any] = {
     **{name: SOME[name] for name in ("precision", "device", "on_error", "class_weight")},
     "unfreeze_from": "layer4", "head": "mlp:8", "init_head": "x", "epochs": 3, "batch_size": 16, "accumulate": 2,
     "optimizer": "adamw", "lr": 0.5, "head_lr_factor": 2.0, "momentum": 0.5, "weight_decay": 0.1, "schedule": "step",
     "warmup_epochs": 1, "clip": 2.0, "label_smoothing": 0.1, "augment": "flip", "mixup": 0.1, "cutmix": 0.2,
-    "patience": 2, "checkpoint_minutes": 1.0,
+    "patience": 2, "calibrate": "temperature", "sync_batch_norm": False, "checkpoint_minutes": 1.0,
 }  # fmt: skip
 
 

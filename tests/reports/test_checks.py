@@ -257,7 +257,7 @@ def test_lines_fit_a_page_and_columns_that_are_asked_for_are_all_that_is_shown()
         text = FORMATS[style].runs(rows, None, checks)
         assert all(check.code in text for check in checks), style
         assert "overfits" not in FORMATS[style].runs(rows, ["layer"], checks)
-    assert r"-{}-sweep" in FORMATS["latex"].runs(rows, None, checks)
+    assert r"\mbox{-{}-sweep}" in FORMATS["latex"].runs(rows, None, checks)
     assert FORMATS["csv"].runs(rows, None, checks) == FORMATS["csv"].runs(rows, None)
 
 

@@ -178,10 +178,16 @@ def test_csv_holds_no_formula_that_a_spreadsheet_would_compute() -> None:
 def test_latex_escapes_cells() -> None:
     line = to_latex(rows({**FIT, "source": NASTY}), ["run", "source"]).splitlines()[4]
     assert (
-        r"a\textbar{}b\textless{}script\textgreater{}\&\textbackslash{}n*x*\_y\_`[z](u)"
-        r"\textbackslash{}\textasciitilde{}\textasciicircum{}\$\%\#\{\}\textquotedbl{}"
+        r"a\textbar{}b\textless{}script\textgreater{}\&\textbackslash{}n*x*\_y\_\textasciigrave{}[z](u)"
+        r"\textbackslash{}\textasciitilde{}\textasciicircum{}\$\%\#\{\}\symbol{34}"
     ) in line
     assert line.endswith(r"\\")
+
+
+@pytest.mark.parametrize("name", ["*.zip", "[old]"])
+def test_a_cell_does_not_belong_to_the_end_of_the_line_before(name: str) -> None:
+    line = to_latex(rows({**FIT, "source": name}), ["source", "run"]).splitlines()[4]
+    assert line.startswith("{}" + name)
 
 
 def test_every_line_of_latex_has_as_many_cells() -> None:

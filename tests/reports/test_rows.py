@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from recorded import FIT, TRAIN, rows
 
-from featx.reports.rows import FIELDS, to_text
+from featx.reports.rows import FIELDS, WORD, short_name, to_text
 
 
 def test_rows_have_every_field_in_the_order_given() -> None:
@@ -87,3 +87,12 @@ def test_text_names_options_that_differ_and_no_others() -> None:
 
 def test_text_shows_half_of_an_interval() -> None:
     assert "0.8700 ± 0.0100" in to_text([{**rows(FIT)[0], "accuracy_interval": {"test": [0.86, 0.88]}}])
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("/home/me/photos.zip", "photos.zip"), ("digits", "digits"), ("/a/pets/", "pets"), (None, "an unknown source")],
+)
+def test_a_source_is_called_by_its_name_without_its_folder(source: str | None, said: str) -> None:
+    assert short_name(source) == said
+    assert len(short_name("/x/" + "n" * 500)) == WORD

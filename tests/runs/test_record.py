@@ -14,7 +14,7 @@ from drawn import drawn, logits_of, parts, some_digits
 from safetensors.numpy import load_file
 
 from featx.cache.store import FeatureStore
-from featx.core.run_folder import MODEL_FILE, RECORD_FILE, Runs
+from featx.core.run_folder import BLIND_FILE, MODEL_FILE, RECORD_FILE, Runs
 from featx.core.specs import ExtractConfig, LayerSpec
 from featx.data.splits import Partition
 from featx.extraction.compute import compute
@@ -22,6 +22,7 @@ from featx.models import torchvision_models
 from featx.models.backbones import resolve
 from featx.models.head_spec import HeadSpec
 from featx.models.heads import attach, make_head
+from featx.portable import read_model
 from featx.probes.config import FitConfig
 from featx.probes.probe import fit_probe
 from featx.reports.predictions import PREDICTIONS_FILE, TABLE_FILE
@@ -46,10 +47,15 @@ OF_TRAIN = SHARED | {
 }
 
 
-def fit_run(home: Path, cut: Partition, backbone_name: str = "lenet5", seed: int = 0) -> tuple[Path, dict[str, Any]]:
+FEW = FitConfig(C=0.25)
+
+
+def fit_run(
+    home: Path, cut: Partition, backbone_name: str = "lenet5", config: FitConfig = FEW
+) -> tuple[Path, dict[str, Any]]:
     extraction = ExtractConfig(dtype="float16")
     backbone = resolve(backbone_name, weights="random:0", channels=cut.train.source.channels)
-    layer, config = LayerSpec("pool2"), FitConfig(C=0.25)
+    layer = LayerSpec("pool2")
     with new_run(home, "fit", ["featx", "fit", "digits"]) as run:
         result = fit_probe(cut, backbone, layer, FeatureStore(home), extraction, config)
         record_fit(run, cut, backbone, layer, extraction, result)
@@ -64,6 +70,21 @@ def train_run(home: Path, cut: Partition, name: str, **options: Any) -> tuple[Pa
         result = train(cut, backbone, config)
         record_train(run, cut, backbone, config, result)
     return run.path, run.read(), result
+
+
+def test_a_sweep_also_keeps_the_model_that_has_not_seen_the_validation_rows(tmp_path: Path) -> None:
+    cut = parts(some_digits(100), 70, 20)
+    path, record = fit_run(tmp_path, cut, config=FitConfig(sweep="clip"))
+    table = compute(
+        cut.train.source, resolve("lenet5", weights="random:0", channels=1), ["pool2"], ExtractConfig(dtype="float16")
+    )
+    model, blind = (read_model(path / name) for name in (MODEL_FILE, BLIND_FILE))
+    assert not np.allclose(model.coef, blind.coef)
+    X, y = table["pool2"][cut.val.rows], cut.val.labels
+    right = blind.predict(X) == np.array(record["classes"])[y]
+    assert right.mean() == record["accuracy"]["val"]
+    plain, _ = fit_run(tmp_path, cut)
+    assert not (plain / BLIND_FILE).exists()
 
 
 def test_fit_is_recorded_whole(tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ import torch
 from drawn import parts, some_digits
 
 from featx.cache.store import FeatureStore
-from featx.core.run_folder import MODEL_FILE, Runs
-from featx.core.specs import LayerSpec
+from featx.core.run_folder import BLIND_FILE, MODEL_FILE, Runs
+from featx.core.specs import ExtractConfig, LayerSpec
 from featx.data.splits import Partition
-from featx.errors import OptionError, StoreError
+from featx.errors import FeatxWarning, OptionError, StoreError
 from featx.models.backbones import Backbone, resolve
+from featx.portable import read_model
+from featx.probes.config import FitConfig
 from featx.probes.probe import fit_probe
 from featx.runs.record import new_run, record_fit, record_train
 from featx.training.config import TrainConfig
@@ -26,6 +28,7 @@ from featx.training.trainable import trainable_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+PLAIN = FitConfig(standardize=True)
 TINY = TrainConfig(mode="finetune", epochs=1, lr=1e-9, augment="none")
 
 
@@ -38,11 +41,8 @@ def network(name: str = "lenet5", seed: int = 0) -> Backbone:
     return resolve(name, weights=f"random:{seed}", size=size, channels=1)
 
 
-def fitted(home: Path, cut: Partition, backbone: Backbone, layer: str) -> dict[str, Any]:
-    from featx.core.specs import ExtractConfig
-    from featx.probes.config import FitConfig
-
-    config, spec = FitConfig(standardize=True), LayerSpec.parse(layer)
+def fitted(home: Path, cut: Partition, backbone: Backbone, layer: str, config: FitConfig = PLAIN) -> dict[str, Any]:
+    spec = LayerSpec.parse(layer)
     with new_run(home, "fit", ["featx"]) as run:
         result = fit_probe(cut, backbone, spec, FeatureStore(home), ExtractConfig(), config)
         return record_fit(run, cut, backbone, spec, ExtractConfig(), result)
@@ -66,6 +66,26 @@ def test_training_begins_where_the_fit_ended(tmp_path: Path, name: str, layer: s
             assert result.scores["test"].accuracy == record["accuracy"]["test"]
             assert result.scores["test"].loss == pytest.approx(record["loss"]["test"], rel=1e-4)
         assert record["loss"]["train"] < 1  # a fresh head's is ln 4 = 1.39
+
+
+def test_a_head_begun_as_a_sweep_has_not_seen_the_rows_that_choose_an_epoch(tmp_path: Path) -> None:
+    cut, backbone = digits(), network()
+    record = fitted(tmp_path, cut, backbone, "relu4", FitConfig(sweep="clip"))
+    config = replace(TINY, init_head=record["run"])
+    result = train(cut, backbone, config, runs=Runs(tmp_path))
+    blind = read_model(tmp_path / "runs" / record["run"] / BLIND_FILE)
+    assert result.scores["val"].accuracy == record["accuracy"]["val"]
+    weight = result.module.get_parameter("fc3.weight").detach().numpy()
+    assert np.allclose(weight, blind.coef, atol=1e-5)
+    assert not np.allclose(weight, read_model(tmp_path / "runs" / record["run"] / MODEL_FILE).coef, atol=1e-5)
+
+
+def test_a_sweep_of_an_older_featx_is_warned_of(tmp_path: Path) -> None:
+    cut, backbone = digits(), network()
+    record = fitted(tmp_path, cut, backbone, "relu4", FitConfig(sweep="clip"))
+    (tmp_path / "runs" / record["run"] / BLIND_FILE).unlink()
+    with pytest.warns(FeatxWarning, match="has learnt from validation rows"):
+        train(cut, backbone, replace(TINY, init_head=record["run"]), runs=Runs(tmp_path))
 
 
 def refuse(home: Path, run: str, cut: Partition, backbone: Backbone, match: str, **options: Any) -> None:

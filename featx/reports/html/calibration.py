@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from featx.core.calibration_error import BINS, Bins, equal_mass_bins, expected_calibration_error
+from featx.reports.columns import COLUMNS, OF_PROBABILITIES, ON_REQUEST, UNCALIBRATED
 from featx.reports.html.content import SHOWN, Content, ReadRun
 from featx.reports.html.figures import colour, figure, key_of
 from featx.reports.html.markup import Safe, name
@@ -12,50 +16,44 @@ from featx.reports.html.predicted import Predicted, predicted_by
 from featx.reports.html.svg import Plot, linear
 from featx.reports.html.tables import table
 
-BINS = 15
-"""Of equal mass: each holds as many images."""
-
 ROWS = 2
 """So many rows of each set of test images are drawn, the most accurate first."""
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Images that a model is about as sure of: how many, how sure on average, and how many of them are right."""
+    """Images that a model is about as sure of: how many, how sure on average, and which share of them is right."""
 
     n: int
     confidence: float
-    right: int
-
-    @property
-    def accuracy(self) -> float:
-        """Share that is right."""
-        return self.right / self.n
+    accuracy: float
 
 
 def bins_of(sure: Sequence[Predicted], n_bins: int = BINS) -> list[Bin]:
-    """Return bins of equal mass, from the images that a model is least sure of to those it is surest of.
-
-    Images without a probability do not count; of fewer images than bins, each is a bin.
-    """
-    known = sorted((one.probability, one.is_right) for one in sure if one.probability is not None)
-    n, k = len(known), min(n_bins, len(known))
-    parts = [known[i * n // k : (i + 1) * n // k] for i in range(k)]
-    return [Bin(len(part), sum(p for p, _ in part) / len(part), sum(right for _, right in part)) for part in parts]
+    """Return the bins of `featx.core.calibration_error`; images without a probability do not count."""
+    known = [(one.probability, one.is_right) for one in sure if one.probability is not None]
+    confidence, right = (np.array([pair[i] for pair in known], np.float64) for i in (0, 1))
+    found = equal_mass_bins(confidence, right, n_bins)
+    return [
+        Bin(int(n), float(sure), float(share))
+        for n, sure, share in zip(found.n, found.confidence, found.accuracy, strict=True)
+    ]
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:
-    """Return the expected calibration error: the mean over images of how far each bin's accuracy is from what it says.
-
-    Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", 2015, with bins
-    of equal mass.
-    """
-    total = sum(one.n for one in bins)
-    return sum(one.n * abs(one.accuracy - one.confidence) for one in bins) / total
+    """Return the expected calibration error of bins."""
+    n, confidence, accuracy = (
+        np.array([getattr(one, name) for one in bins]) for name in ("n", "confidence", "accuracy")
+    )
+    return expected_calibration_error(Bins(n, confidence, accuracy))
 
 
 def calibration(content: Content) -> Safe:
-    """Return reliability diagrams of the most accurate rows, as far as their runs kept probabilities."""
+    """Return reliability diagrams of the most accurate rows whose runs kept probabilities, and the scores of all."""
+    return Safe(_diagrams(content) + _scores(content))
+
+
+def _diagrams(content: Content) -> Safe:
     found = [
         (place, run, bins)
         for group in content.groups[:SHOWN]
@@ -68,12 +66,30 @@ def calibration(content: Content) -> Safe:
     lines = [line for place, run, bins in found for line in _lines(content, place, run, bins)]
     errors = "; ".join(f"{content.label(place)}: {calibration_error(bins):.4f}" for place, _, bins in found)
     caption = f"How often a model is right against how sure it is of the class that it predicts, in {BINS} bins of "
-    caption += "equal mass; bars are 95 % intervals (Wilson). On the line it is right as often as it says, below it is "
+    caption += "equal mass, rows of equal probability in one of them; bars are 95 % intervals (Wilson). On the line it "
+    caption += "is right as often as it says, below it is "
     caption += "too sure. "
     caption += f"Expected calibration error: {errors}. Of several seeds, the first run's."
     heads = ["how", "run", "test images", "mean probability", "right"]
     shown = table("Bins", heads, lines, [True, True, False, False, False], limit=content.room(15_000))
     return figure(plots, caption, shown, key=key_of([(place, content.label(place)) for place, _, _ in found]))
+
+
+def _scores(content: Content) -> Safe:
+    """Return how good the probabilities of all rows are, and were before a calibration."""
+    names = ("test loss", *(f"test {shown}" for shown in OF_PROBABILITIES.values()))
+    names += tuple(f"test {shown}" for shown in UNCALIBRATED.values())
+    every = {**COLUMNS, **ON_REQUEST}
+    columns = {head: every[head] for head in names if any(every[head].text(row) for row in content.rows)}
+    if not {*columns} - {"test loss"}:  # runs of an earlier featx
+        return Safe("")
+    lines = [
+        [str(i + 1), name(content.hows[i]), *(column.text(row) for column in columns.values())]
+        for i, row in enumerate(content.rows)
+    ]
+    heads = ["#", "how", *(head.removeprefix("test ") for head in columns)]
+    words = [False, True, *([False] * len(columns))]
+    return table("Probabilities of the test images", heads, lines, words, limit=content.room(15_000))
 
 
 def _lines(content: Content, place: int, run: ReadRun, bins: Sequence[Bin]) -> list[list[str]]:

@@ -8,12 +8,11 @@ from typing import Any
 
 from featx.data.missing_classes import missing_lines, missing_of
 from featx.errors import first_few
-from featx.reports.answer import short_name
 from featx.reports.html.content import Content, ReadRun
 from featx.reports.html.markup import Safe, details, esc, joined, mapping, name, shortened, within
 from featx.reports.html.tables import table
 from featx.reports.identity import FOUND
-from featx.reports.rows import PATHS, is_number, line_text
+from featx.reports.rows import PATHS, is_number, line_text, short_name
 
 SETS = 6
 """So many data sets are told of in full."""
@@ -45,7 +44,8 @@ def data_facts(content: Content) -> Safe:
 
 
 def _facts(record: Mapping[str, Any]) -> list[Any]:
-    return [record.get(key) for key in ("source", "classes", "rows", "splits", "conflicting", "shared_with_test")]
+    keys = ("source", "classes", "rows", "splits", "conflicting", "shared_with_test", "excluded_rows")
+    return [record.get(key) for key in keys]
 
 
 def _set(run: ReadRun) -> Safe:
@@ -73,6 +73,8 @@ def _set_lines(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         "; ".join(missing_lines(missing_of(record), len(classes) or None)) or "every part has images of every class",
     )
     yield "test images also learnt from", _count(record.get("shared_with_test"))
+    excluded = mapping(record.get("excluded_rows"))
+    yield "left out by --exclude", ", ".join(f"{line_text(n)} of {split}" for split, n in excluded.items())
     conflicting = mapping(record.get("conflicting"))
     if conflicting:
         yield "images under several classes", _count(conflicting.get("images"))

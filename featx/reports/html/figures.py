@@ -15,7 +15,8 @@ def figure(plots: Sequence[str], caption: str, table: str, *, key: str = "") -> 
     """Return plots with their key, their caption and, on demand and in print, their numbers."""
     return Safe(
         f'<figure><div class="panels">{joined(plots)}</div>{key}<figcaption>{esc(caption, 2000)}</figcaption>'
-        f"{details('The numbers as a table', table)}</figure>\n"
+        "</figure>\n"
+        f"{details('The numbers as a table', table)}"
     )
 
 

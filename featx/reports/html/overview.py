@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featx.errors import first_few
-from featx.reports.columns import MEASURED, ON_REQUEST, OTHER_SCORES, Column, chosen, filled
+from featx.reports.columns import BY_IMAGES, MEASURED, ON_REQUEST, OTHER_SCORES, Column, chosen, filled
 from featx.reports.differences import accuracy_of, interval_of
 from featx.reports.html.content import Content
 from featx.reports.html.markup import Safe, details, esc, listed, name
 from featx.reports.html.tables import table
 from featx.reports.rows import by_name, line_text
+from featx.reports.tables import counted
 
 Row = Mapping[str, Any]
 
@@ -19,7 +20,7 @@ OWN = ("run", "test accuracy", "train accuracy", "seed")
 """Columns of other reports in whose place this one has its own."""
 
 MORE = {name: ON_REQUEST[name] for name in (f"test {shown}" for shown in OTHER_SCORES.values())}
-MAIN = ("images", "val accuracy", "test loss", *MORE, "seconds", "trainable")
+MAIN = ("images", "val accuracy", "test loss", *MORE, *BY_IMAGES, "seconds", "trainable")
 """Columns of the first table; the others stand in the second."""
 
 APART = "What tells the rows apart, and their speed"
@@ -35,7 +36,7 @@ def overview(content: Content, columns: Sequence[str] | None) -> Safe:
     """Return the table, a line for runs that differ in their seed only, what tells the rows apart, and checks."""
     rows = by_name(content.rows)
     runs = sum(len(row["runs"]) for row in rows)
-    caption = f"{counted(runs, 'run')} in {counted(len(rows), 'row')}"
+    caption = f"{counted(runs, 'run', 'runs')} in {counted(len(rows), 'row', 'rows')}"
     if columns is not None:
         return Safe(_table(content, caption, chosen(columns, rows), rows) + _checks(content))
     scores = {key: column for key, column in MORE.items() if any(column.text(row) for row in rows)}
@@ -111,8 +112,3 @@ def _checks(content: Content) -> Safe:
 def _numbers(places: Sequence[int]) -> str:
     numbers = first_few([str(place + 1) for place in places], 12)
     return f"{'row' if len(places) == 1 else 'rows'} {numbers}"
-
-
-def counted(n: int, word: str) -> str:
-    """Return a number of things."""
-    return f"{n:,} {word}{'' if n == 1 else 's'}"

@@ -7,20 +7,25 @@ from pathlib import Path
 
 from featx.core.run_folder import Run
 from featx.errors import StoreError
-from featx.reports.answer import answer_of, short_name
+from featx.reports.answer import answer_of
 from featx.reports.check import Check
 from featx.reports.confusion import Confusion
+from featx.reports.difference_table import DifferenceTable
 from featx.reports.html.calibration import calibration
 from featx.reports.html.confusions import confusion_html, confusions
 from featx.reports.html.content import Content, Row
 from featx.reports.html.curves import curves
+from featx.reports.html.differences import differences, differences_html
 from featx.reports.html.facts import commands, data_facts, options
 from featx.reports.html.layers import layer_maps, sweeps
 from featx.reports.html.markup import Safe, esc, joined, listed
 from featx.reports.html.mistakes import DATA, mistakes
-from featx.reports.html.overview import counted, overview
+from featx.reports.html.overview import overview
 from featx.reports.html.style import CSS
 from featx.reports.html.trade_off import trade_off
+from featx.reports.over_images import over_images
+from featx.reports.rows import short_name
+from featx.reports.tables import counted
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 """What a browser may load for the page: nothing but what it holds."""
@@ -33,6 +38,7 @@ def page(
     title: str | None = None,
     columns: Sequence[str] | None = None,
     names: Mapping[str, str] | None = None,
+    images: bool = False,
 ) -> str:
     """Return a report of runs as one HTML document.
 
@@ -50,6 +56,8 @@ def page(
         Of the table of results, as `featx.reports.columns.chosen` takes them.
     names : mapping of str to str, optional
         By the runs' ids, what their rows are called; others are called by how they learn.
+    images : bool
+        Whether the table shows intervals over the test images, as `featx.reports.over_images.over_images` gives them.
 
     Raises
     ------
@@ -61,6 +69,9 @@ def page(
     content = Content.of(runs, home, names or {})
     if not content.rows:
         raise StoreError("none of these runs has a record that can be read", "`featx runs ls` lists the runs")
+    if images:
+        content.rows, reasons = over_images(content.rows, {run.id: run for run in content.runs})
+        content.left_out = [*content.left_out, *(f"No interval over images: {reason}." for reason in reasons)]
     for thrift in THRIFT:
         content.thrift = thrift
         found = _page(content, home, title, columns)
@@ -98,6 +109,11 @@ def confusion_page(found: Confusion) -> str:
     return document(f"featx: run {found.run}", confusion_html(found))
 
 
+def differences_page(found: DifferenceTable) -> str:
+    """Return which rows differ by more than chance as a document."""
+    return document("featx: differences", differences_html(found))
+
+
 def document(title: str, body: str) -> str:
     """Return a whole HTML document; its body is HTML."""
     return (
@@ -118,6 +134,7 @@ THRIFT = (1.0, 0.6, 0.35, 0.2)
 """Shares of their bytes that the parts have, until the page is small enough; each says what it leaves out."""
 
 SECTIONS: dict[str, tuple[str, Callable[[Content, Path | None], str]]] = {
+    "differences": ("Which differences are beyond chance", lambda content, _: differences(content)),
     "cost": ("Accuracy and cost", lambda content, _: trade_off(content)),
     "curves": ("Learning curves", lambda content, _: curves(content)),
     "layers": ("Layers", lambda content, _: layer_maps(content)),
@@ -144,6 +161,6 @@ def _answer(content: Content) -> str:
 
 def _title(content: Content) -> str:
     names = dict.fromkeys(short_name(row.get("source")) for row in content.rows)
-    runs = counted(sum(len(row["runs"]) for row in content.rows), "run")
+    runs = counted(sum(len(row["runs"]) for row in content.rows), "run", "runs")
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"featx: {runs} on {', '.join([*names][:3])}{more}"

@@ -75,8 +75,9 @@ border-top:3px solid var(--c)}}
 summary{{cursor:pointer;color:var(--link);font-size:.9rem;padding:.2rem 0}}
 @media print{{
 @page{{margin:12mm}}
+:root{{color-scheme:light}}
 td:has(bdi){{min-width:0}}
-nav,.skip{{display:none}}
+nav,.skip,footer{{display:none}}
 body{{font-size:10pt}}
 main,header,footer{{max-width:none;padding:0}}
 .wide{{overflow:visible}}
@@ -84,8 +85,9 @@ table{{font-size:7pt}}
 td,tbody th{{overflow-wrap:anywhere}}
 th,td{{padding:.1rem .25rem}}
 th,td{{white-space:normal}}
-h2,h3,summary,caption,figcaption{{break-after:avoid}}
-tr,.plot,.thumbs li{{break-inside:avoid}}
+h2,h3,h3+p,dt,summary,caption,figcaption{{break-after:avoid}}
+.thumbs,.key,figcaption{{break-before:avoid}}
+tr,li,pre,figure,.plot,table:not(:has(tr:nth-child(30))){{break-inside:avoid}}
 .panels{{grid-template-columns:1fr 1fr}}
 *{{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 details::details-content{{content-visibility:visible;block-size:auto;height:auto;display:block}}

@@ -89,6 +89,16 @@ def test_all_of_it_is_printed(browser: Browser) -> None:
     assert not browser.ask(OPEN)
     browser.tell("Emulation.setEmulatedMedia", media="print", features=[])
     assert browser.ask(OPEN)
+    uncut = "[...document.querySelectorAll('figure, .thumbs li, .heat table, tr')]"
+    assert browser.ask(f"{uncut}.length") > 20
+    assert browser.ask(f"{uncut}.every(e => getComputedStyle(e).breakInside === 'avoid')")
     found = browser.pdf()
     assert found.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", found)) >= 3
+
+
+def test_in_print_it_is_light(browser: Browser) -> None:
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.tell("Emulation.setEmulatedMedia", media="print", features=dark)
+    assert browser.ask(BRIGHTNESS) == "rgb(255, 255, 255)"
+    assert browser.ask("getComputedStyle(document.documentElement).colorScheme") == "light"

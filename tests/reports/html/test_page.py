@@ -56,6 +56,7 @@ def test_it_has_every_part_and_asks_for_nothing(home: Path) -> None:
     assert found.texts["h1"] == ["featx: 6 runs on digits"]
     assert found.texts["h2"] == [
         "Results",
+        "Which differences are beyond chance",
         "Accuracy and cost",
         "Learning curves",
         "Layers",

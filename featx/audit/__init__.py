@@ -1,0 +1,1 @@
+"""What data and features tell of themselves: leaks, doubtful labels, and how similar representations are."""

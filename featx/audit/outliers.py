@@ -1,0 +1,153 @@
+"""Rows that are far from all others in feature space: what does not belong, and what is alone of its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from featx.audit.rows import Floats, Rows
+from featx.core.specs import Progress, no_progress
+
+NEIGHBOURS = 10
+"""Which nearest neighbour's distance counts. Fewer images of a kind are outliers even if they are alike."""
+
+REFERENCE = 65_536
+"""Neighbours are searched for among so many rows at most: time grows with them times all rows."""
+
+AXES = 128
+"""Principal axes whose distances count."""
+
+LEAST_SHARE = 1e-4
+"""Axes with less of the first one's variance hold rounding errors."""
+
+BLOCK_VALUES, READ_VALUES = 2**24, 2**22
+"""Distances that are held, and features that are read, at a time."""
+
+FENCE = 3.0
+"""Outliers are beyond the third quartile by more than so many interquartile ranges: Tukey's outer fence (1977,
+Exploratory data analysis)."""
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A row that is far from all but the nearest few.
+
+    Parameters
+    ----------
+    id, split : str
+        The row.
+    distance : float
+        From its k-th nearest neighbour, in standard deviations of the principal axes.
+    usual : float
+        The median of all rows' distances.
+    """
+
+    id: str
+    split: str
+    distance: float
+    usual: float
+
+
+def outlier_distances(
+    X: Rows, k: int = NEIGHBOURS, *, reference: int = REFERENCE, seed: int = 0, progress: Progress = no_progress
+) -> Floats:
+    """Return each row's distance from its k-th nearest neighbour, of shape (n,), found exactly, block by block.
+
+    Ramaswamy, Rastogi and Shim 2000 (Efficient algorithms for mining outliers from large data sets, SIGMOD). Distances
+    are Euclidean, of features whitened along their first principal axes: lengths count, other than in a cosine. Rows
+    stay far from all others though they have up to k - 1 duplicates.
+
+    Parameters
+    ----------
+    X : Rows
+        Features of shape (n, d); read twice, block by block.
+    k : int
+        Which neighbour; the last one where there are fewer.
+    reference : int
+        Neighbours are searched for among so many rows, drawn by `seed` where there are more (Sugiyama and Borgwardt
+        2013, Rapid distance-based outlier detection via sampling, NeurIPS).
+    seed : int
+        What draws them.
+    progress : callable
+        Called as ``progress("outliers", rows done, rows in all)``.
+
+    Returns
+    -------
+    ndarray of float64
+        NaN where there is only one row.
+    """
+    Z = torch.from_numpy(_whitened(X))
+    n = len(Z)
+    known = np.arange(n) if n <= reference else np.sort(np.random.default_rng(seed).choice(n, reference, replace=False))
+    among = Z[torch.from_numpy(known)]
+    squares = (among**2).sum(dim=1)
+    found = np.full(n, np.nan)
+    if n < 2:
+        return found
+    place = np.full(n, -1)
+    place[known] = np.arange(len(known))
+    step = max(1, BLOCK_VALUES // len(known))
+    for start in range(0, n, step):
+        rows = Z[start : start + step]
+        apart = (rows**2).sum(dim=1, keepdim=True) + squares - 2 * (rows @ among.T)
+        own = torch.from_numpy(place[start : start + step])
+        there = torch.nonzero(own >= 0).flatten()
+        apart[there, own[there]] = torch.inf
+        nearest = apart.topk(min(k, len(known) - 1), dim=1, largest=False).values[:, -1]
+        found[start : start + step] = nearest.clamp(min=0).sqrt().numpy()
+        progress("outliers", start + len(rows), n)
+    return found
+
+
+def _whitened(X: Rows) -> NDArray[np.float32]:
+    """Return features along their first principal axes, each of variance 1, of shape (n, at most `AXES`)."""
+    n, columns = X.shape
+    step = max(1, READ_VALUES // max(1, columns))
+    blocks = [slice(start, min(start + step, n)) for start in range(0, n, step)]
+    first = np.asarray(X[0:1], np.float64)  # sums of what is left keep their digits
+    total, products = np.zeros(columns), np.zeros((columns, columns))
+    for rows in blocks:
+        moved = np.asarray(X[rows], np.float64) - first
+        total += moved.sum(axis=0)
+        products += moved.T @ moved
+    mean = total / n
+    values, axes = np.linalg.eigh(products / n - np.outer(mean, mean))
+    values, axes = values[::-1][:AXES], axes[:, ::-1][:, :AXES]
+    kept = values > LEAST_SHARE * max(float(values[0]), 1e-300)
+    turn = axes[:, kept] / np.sqrt(values[kept])
+    found = np.zeros((n, max(1, turn.shape[1])), np.float32)
+    for rows in blocks:
+        found[rows, : turn.shape[1]] = (np.asarray(X[rows], np.float64) - (first + mean)) @ turn
+    return found
+
+
+def fence(distances: NDArray[np.float64]) -> float:
+    """Return the distance beyond which a row is an outlier; NaN where no row has any."""
+    known = distances[~np.isnan(distances)]
+    if not len(known):
+        return float("nan")
+    low, high = np.quantile(known, [0.25, 0.75])
+    return float(high + FENCE * (high - low))
+
+
+def find_outliers(distances: NDArray[np.float64], ids: Sequence[str], splits: Sequence[str]) -> list[Outlier]:
+    """Return the rows beyond the `fence`, the farthest first.
+
+    Parameters
+    ----------
+    distances : ndarray of float64 of shape (n,)
+        Of `outlier_distances`.
+    ids, splits : sequence of str
+        Of each row.
+    """
+    limit = fence(distances)
+    far = np.flatnonzero(distances > limit)
+    if not len(far):
+        return []
+    usual = float(np.nanmedian(distances))
+    far = far[np.argsort(-distances[far], kind="stable")]
+    return [Outlier(ids[row], splits[row], float(distances[row]), usual) for row in far.tolist()]

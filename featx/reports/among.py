@@ -1,0 +1,49 @@
+"""How sure the difference of two rows is among all pairs of their table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from featx.reports.differences import Difference
+
+if TYPE_CHECKING:
+    from featx.core.run_folder import Run
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Among:
+    """P-values of all pairs of a table that can be tested, adjusted by Holm for how many they are.
+
+    Parameters
+    ----------
+    p_values : mapping
+        By the identities of both rows.
+    """
+
+    p_values: Mapping[frozenset[int], float]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], runs: Mapping[str, Run]) -> Among:
+        """Test every pair of rows by accuracy; see `featx.reports.beyond_chance`.
+
+        None is tested where there is only one, or where more would be read than `READ_UNASKED`.
+        """
+        from featx.reports.beyond_chance import compared  # numpy, scipy
+        from featx.reports.kept_rows import READ_UNASKED, predictions_bytes, runs_in
+
+        names = {name for row in rows for name in runs_in(row)}
+        if len(rows) < 3 or predictions_bytes(runs[name] for name in names if name in runs) > READ_UNASKED:
+            return cls({})
+        found = compared(rows, runs, draws=0)
+        return cls({frozenset((id(rows[one.first]), id(rows[one.second]))): one.p_holm for one in found.pairs})
+
+    def told(self, found: Difference, first: Row, second: Row) -> Difference:
+        """Return the difference of two rows with its p-value among all pairs, and `how` saying so."""
+        p = self.p_values.get(frozenset((id(first), id(second))))
+        if p is None or len(self.p_values) < 2:
+            return found
+        return replace(found, p_holm=p, how=f"{found.how}; p = {p:.2g} by Holm among {len(self.p_values):,} pairs")

@@ -1,0 +1,33 @@
+"""Which rows differ by more than chance, as a table of the best of each set of test images."""
+
+from __future__ import annotations
+
+from featx.reports.beyond_chance import compared
+from featx.reports.difference_table import DifferenceTable
+from featx.reports.html.content import SHOWN, Content
+from featx.reports.html.markup import Safe, esc, joined, listed
+from featx.reports.html.tables import table
+
+BEST = 10
+"""Rows of each set of test images whose pairs are shown."""
+
+
+def differences(content: Content) -> Safe:
+    """Return the pairs of the most accurate rows; empty where nothing can be compared."""
+    runs = {run.id: run for run in content.runs}
+    found = DifferenceTable(content.rows, compared(content.rows, runs, best=BEST, sets=SHOWN))
+    if not found.found.pairs:
+        return Safe("")
+    heads, lines, words = found.cells()
+    about = f'<p class="note">Rows by their numbers in the table of results; the best {BEST} of each set.</p>'
+    return joined([about, table("Differences", heads, lines, words, limit=content.room(20_000)), _said(found)])
+
+
+def differences_html(found: DifferenceTable) -> Safe:
+    """Return all pairs, with the rows that they are of."""
+    tables = [table(name, *cells) for name, cells in zip(("Rows", "Differences"), found.tables(), strict=False)]
+    return joined([*tables, _said(found)])
+
+
+def _said(found: DifferenceTable) -> Safe:
+    return listed(esc(line, 1000) for line in found.lines())

@@ -1,0 +1,78 @@
+"""``featx report --differences`` and ``--intervals images``, in every format."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from predicting import predicting
+
+N = 400
+
+
+@pytest.fixture
+def runs(home: Path) -> list[str]:
+    hard = np.random.default_rng(0).random(N)
+    return [predicting(home, hard < share, losses=hard + 1 - share)[0]["run"] for share in (0.7, 0.71, 0.9)]
+
+
+def test_pairs_are_shown_with_what_is_beyond_chance(featx: Any, featx_json: Any, runs: list[str]) -> None:
+    shown = featx("report", "--differences", "accuracy")
+    assert shown.exit_code == 0
+    assert "2 of 3 pairs are clear" in shown.stdout
+    assert "exact McNemar" in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    code, document = featx_json("report", "--differences", "accuracy")
+    assert code == 0
+    told = {(pair["first"], pair["second"]): pair["beyond_chance"] for pair in document["differences"]}
+    assert told == {(runs[2], runs[1]): True, (runs[2], runs[0]): True, (runs[1], runs[0]): False}
+
+
+def test_csv_has_a_line_a_pair_and_other_formats_the_same_pairs(featx: Any, runs: list[str]) -> None:
+    lines = [*csv.DictReader(io.StringIO(featx("report", "--differences", "loss", "--format", "csv").stdout))]
+    assert [line["covers"] for line in lines] == ["test images"] * 3
+    assert float(lines[0]["images_low"]) <= float(lines[0]["difference"]) <= float(lines[0]["images_high"])
+    for style in ("md", "latex", "html"):
+        text = featx("report", "--differences", "loss", "--format", style).stdout
+        assert text.count("3 - 2") == text.count("2 - 1") == 1
+
+
+@pytest.mark.parametrize("style", ["text", "md", "latex", "csv", "html", "json"])
+def test_intervals_over_images_are_in_every_format(featx: Any, runs: list[str], style: str) -> None:
+    plain = featx("report", "--format", style).stdout
+    with_images = featx("report", "--format", style, "--intervals", "images").stdout
+    mark = "over_images" if style == "json" else r"over images"
+    # The page's table of differences has a column of that name anyway.
+    assert with_images.count(mark) > plain.count(mark)
+
+
+def test_a_column_of_intervals_over_images_brings_them(featx: Any, runs: list[str]) -> None:
+    shown = featx("report", "--columns", "run,test_accuracy_over_images").stdout
+    assert shown.count(" to ") == 3
+
+
+@pytest.mark.parametrize(
+    "more", [("--columns", "run"), ("--intervals", "images"), ("--confusion",)], ids=lambda more: more[0]
+)
+def test_what_does_not_go_with_differences_is_refused(featx: Any, runs: list[str], more: tuple[str, ...]) -> None:
+    result = featx("report", runs[0], "--differences", "accuracy", *more)
+    assert result.exit_code == 2
+    assert more[0] in result.stderr
+
+
+def test_the_check_heeds_how_many_pairs_there_are(featx: Any, home: Path) -> None:
+    """The best two, whose own interval excludes 0, are not told apart among the ten pairs of five rows."""
+    better = np.arange(N) < 360
+    predicting(home, better)
+    for at, lost in enumerate((13, 14, 15, 16)):  # 13 against 3: p = 0.02
+        other = better.copy()
+        other[20 * at : 20 * at + lost], other[360 + 3 * at : 363 + 3 * at] = False, True
+        predicting(home, other)
+    shown = " ".join(featx("report").stdout.split())
+    assert "interval-too-wide" in shown
+    assert "+0.0250, +0.00" in shown
+    assert "by Holm among 10 pairs" in shown
