@@ -94,9 +94,9 @@ def fit(
       featx fit digits --pixels
       featx fit cifar10.zip -b resnet18 -l layer3:avg --C 0.01
       featx fit cifar10.zip -b resnet18 -l 'layer*:avg' --sweep dinov2 -o map.png
-      featx fit cifar10.zip -b resnet18 -l layer3:avg+layer4:avg --C 0.01 --val-size 0
+      featx fit photos/ -b resnet18 -l layer3:avg+layer4:avg --val-size 0
       featx fit cifar10.zip -b resnet18 -l 'layer*:avg' --halving
-      featx fit cifar10.zip -b timm:vit_small_patch14_dinov2 --size 98 --readout dinov2-4
+      featx fit photos/ -b timm:vit_small_patch14_dinov2 --readout dinov2-4
       featx fit cifar10.zip -b resnet18 -l layer4:avg --head knn --shots 10
       featx fit cifar10.zip --pixels --per-class 100 --seeds 0,1,2
     """

@@ -109,7 +109,7 @@ def report(
       featx report --format html -o report.html
       featx report --over-seeds --format latex --columns layer,test_accuracy
       featx report 20261121-190519 20261121-190525 --curves curves.pdf
-      featx report --intervals images --columns 'layer,test accuracy,test accuracy over images'
+      featx report --intervals images --format html -o report.html
       featx report --over-seeds --differences accuracy
       featx report 20261121-190519 --confusion -o confusion.png
     """

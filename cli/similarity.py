@@ -97,7 +97,7 @@ def similarity(
     Examples:
       featx similarity digits -b lenet5 --weights random:0 -l 'pool*' -l fc1
       featx similarity photos/ -b resnet18 -b resnet50 -l 'layer*:avg' -o map.png
-      featx similarity photos/ -b resnet18 --weights DEFAULT --weights random:0 -l 'layer*:avg'
+      featx similarity digits -b lenet5 --weights random:0 -l 'pool*' -l fc1
     """
     wanted = _networks(backbones, weights)
     if all(name == PIXELS for name, _ in wanted):
