@@ -155,7 +155,7 @@ def test_a_field_that_nobody_listed_counts() -> None:
 
 def test_every_field_of_a_record_is_a_cause_or_not() -> None:
     """A new field: can it change the number? Then add it below, else to the lists of `featx.reports.identity`."""
-    data = {"kind", "source", "n", "classes", "limit", "splits", "preprocess", "precision"}
+    data = {"kind", "source", "n", "classes", "limit", "splits", "preprocess", "precision", "val_size"}
     fit, train = featx(*PIXELS), featx(*SCRATCH)
     assert set(recipe_of(Runs().open(fit["run"]).read())) == data | {
         *("weights_sha256", "layer", "head", "C", "standardize", "penalty", "fit_intercept", "tol", "max_iter"),
@@ -164,7 +164,7 @@ def test_every_field_of_a_record_is_a_cause_or_not() -> None:
     assert set(recipe_of(Runs().open(train["run"]).read())) == data | {
         *("weights_sha256", "mode", "head", "epochs", "batch_size", "accumulate", "optimizer", "lr", "head_lr_factor"),
         *("momentum", "weight_decay", "schedule", "warmup_epochs", "label_smoothing", "augment", "mixup", "cutmix"),
-        "options",
+        *("options", "sync_batch_norm"),
     } - {name for name in ("options",) if not Runs().open(train["run"]).read()["options"]}
 
 
