@@ -83,7 +83,8 @@ def test_rows_take_of_the_defaults_what_they_have_a_use_for() -> None:
 
 
 SOME: dict[str, Any] = {
-    "train_split": "train", "test_split": "val", "limit": 7, "per_class": 3, "root": "x", "val_size": 0.2,
+    "train_split": "train", "test_split": "val", "limit": 7, "per_class": 3, "root": "x",
+    "val_size": 0.2, "exclude": "found.csv",
     "weights": "random:1", "stem": "cifar", "size": 32, "mean": [0.5], "std": [0.5], "resize": "pad",
     "interpolation": "bicubic", "bits": 12, "crops": 5, "flip": True, "scales": [1.0, 1.5],
     "precision": "bf16", "dtype": "float16", "batch_size": 8, "device": "cpu", "workers": 2, "on_error": "skip",

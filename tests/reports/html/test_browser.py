@@ -42,7 +42,8 @@ def browser(report: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def test_it_is_read_as_it_was_written(browser: Browser) -> None:
     headings = browser.ask("[...document.querySelectorAll('h2')].map(h => h.textContent)")
-    assert headings[:3] == ["Results", "Accuracy and cost", "Learning curves"]
+    first = ["Results", "Which differences are beyond chance", "Accuracy and cost", "Learning curves"]
+    assert headings[:4] == first
     assert browser.ask("document.querySelectorAll('#results ~ .wide tbody tr').length") == 2
     assert browser.ask("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
     assert browser.ask("document.querySelectorAll('svg').length") >= 7
