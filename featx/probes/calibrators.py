@@ -221,6 +221,16 @@ class VectorScaling(LogitScaling):
         The label of each column.
     notes_ : tuple of str
         What the rows do not determine.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> logits = np.array([[4.0, 0.0], [4.0, 0.0], [4.0, 0.0], [0.0, 4.0]] * 10)
+    >>> found = VectorScaling().fit(logits, [0, 0, 1, 1] * 10)
+    >>> bool(found.objective_gap_ < 1e-9)
+    True
+    >>> found.predict_proba(logits[:1]).round(1).tolist()  # two of three such rows are of the first class
+    [[0.7, 0.3]]
     """
 
     _method = "vector"
