@@ -13,7 +13,7 @@ from featx.audit.leaks_config import LeaksConfig
 from featx.cli import options
 from featx.cli.given import OF_A_NETWORK, refuse
 from featx.cli.headings import NETWORK, OUTPUT, Headed, under
-from featx.cli.opening import check_backbone, open_backbone, opening_source
+from featx.cli.opening import check_backbone, open_backbone, open_sources
 from featx.cli.output import Output
 from featx.cli.targets import check_report
 from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec
@@ -146,20 +146,9 @@ def _audited(
     from featx.audit.out_of_fold import JudgeConfig
     from featx.cache.memo import Memo
     from featx.data.coverage import check_readable
-    from featx.data.sources import load_splits
 
     memo = Memo(home)
-    with opening_source(out) as progress:
-        sources = load_splits(
-            source,
-            root=selection.root,
-            split=selection.split,
-            limit=selection.limit,
-            per_class=selection.per_class,
-            seed=selection.seed,
-            memo=memo,
-            progress=progress,
-        )
+    sources = open_sources(out, source, selection, memo)
     if config.on_error == "raise":
         check_readable(sources.values())
     with AuditedImages(sources, config.workers) as images:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import click
 
 from featx.cli import options
 from featx.cli.given import refuse
-from featx.cli.opening import opening_source
+from featx.cli.opening import open_sources
 from featx.cli.output import Output
 from featx.cli.targets import check_target
 from featx.cli.text import human_bytes
@@ -67,7 +66,7 @@ def export_keys(
     store = FeatureStore(home)
     digests = list(dict.fromkeys(store.find(key).digest for key in keys))
     check_one(kind, len(digests))
-    sources = open_sources(out, source, kind, selection, Memo(home))
+    sources = sources_of(out, source, kind, selection, Memo(home))
     named = [open_table(store, digest, sources) for digest in digests]
     written = export(output, named, kind, virtual=virtual)
     if not sources and kind != "npy":
@@ -84,9 +83,7 @@ def export_keys(
     out.result({**document, "labels": bool(sources), "skipped": skipped})
 
 
-def open_sources(
-    out: Output, source: str | None, kind: str, selection: options.RowSelection, memo: Memo
-) -> list[Source]:
+def sources_of(out: Output, source: str | None, kind: str, selection: options.RowSelection, memo: Memo) -> list[Source]:
     """Open the splits that may give labels."""
     if source is None:
         if any(value is not None for value in (selection.split, selection.limit, selection.per_class, selection.root)):
@@ -97,10 +94,7 @@ def open_sources(
         return []
     if kind == "npy":
         raise OptionError("an .npy file holds no labels, and --source was given", "write .npz, or leave --source out")
-    from featx.data.sources import load_splits
-
-    with opening_source(out) as progress:
-        chosen = load_splits(source, **asdict(selection), memo=memo, progress=progress)
+    chosen = open_sources(out, source, selection, memo)
     return list(chosen.values())
 
 

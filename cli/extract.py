@@ -11,7 +11,7 @@ from featx.cli import cluster_options, options
 from featx.cli.extract_array import TASKS, write_script
 from featx.cli.given import OF_A_NETWORK, is_given, refuse
 from featx.cli.headings import NETWORK, OUTPUT, WHERE, Headed, typed, under
-from featx.cli.opening import check_backbone, open_backbone, opening_source
+from featx.cli.opening import check_backbone, open_backbone, open_sources
 from featx.cli.output import Output
 from featx.cli.targets import check_target
 from featx.cli.text import class_line, human_bytes
@@ -100,24 +100,13 @@ def extract(
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
     from featx.data.coverage import check_readable
-    from featx.data.sources import load_splits
     from featx.extraction import extract as engine
 
     if output is not None:
         check_target(output, source)
         format_of(output)
     memo = Memo(home)
-    with opening_source(out) as progress:
-        sources = load_splits(
-            source,
-            root=selection.root,
-            split=selection.split,
-            limit=selection.limit,
-            per_class=selection.per_class,
-            seed=selection.seed,
-            memo=memo,
-            progress=progress,
-        )
+    sources = open_sources(out, source, selection, memo)
     if output is not None:
         check_one(format_of(output), len(sources) * len(layers))
     if config.on_error == "raise":  # all at once, and before hours of work

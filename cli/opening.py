@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ from featx.data.split_options import SplitOptions
 
 if TYPE_CHECKING:
     from featx.cache.memo import Memo
+    from featx.cli.options import RowSelection
+    from featx.data.source import Source
     from featx.data.splits import Partition
     from featx.models.backbones import Backbone
 
@@ -34,6 +36,14 @@ def opening_source(out: Output) -> Iterator[Progress]:
             out.leave_out(warning.message.counts, str(warning.message))
         else:
             out.note(f"warning: {warning.message}")
+
+
+def open_sources(out: Output, source: str, selection: RowSelection, memo: Memo) -> dict[str, Source]:
+    """Open a source's splits, as few rows of each as were asked for."""
+    from featx.data.sources import load_splits
+
+    with opening_source(out) as progress:
+        return load_splits(source, **asdict(selection), memo=memo, progress=progress)
 
 
 def open_partition(

@@ -15,7 +15,7 @@ from featx.audit.similarity_config import SimilarityConfig
 from featx.cli import options
 from featx.cli.given import OF_A_NETWORK, is_given, refuse
 from featx.cli.headings import IMAGES, NETWORK, OUTPUT, Headed, under
-from featx.cli.opening import check_backbone, open_backbone, opening_source
+from featx.cli.opening import check_backbone, open_backbone, open_sources
 from featx.cli.output import Output
 from featx.cli.targets import PICTURE_NAMES, PICTURES, check_target, is_device, picture_kind
 from featx.cli.text import counted
@@ -171,20 +171,9 @@ def _features(
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
     from featx.data.coverage import check_readable
-    from featx.data.sources import load_splits
 
     memo = Memo(home)
-    with opening_source(out) as progress:
-        sources = load_splits(
-            source,
-            root=selection.root,
-            split=selection.split,
-            limit=selection.limit,
-            per_class=selection.per_class,
-            seed=selection.seed,
-            memo=memo,
-            progress=progress,
-        )
+    sources = open_sources(out, source, selection, memo)
     if config.on_error == "raise":  # all at once, and before hours of work
         check_readable(sources.values())
     channels = next(iter(sources.values())).channels
