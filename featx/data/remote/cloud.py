@@ -27,6 +27,9 @@ class CloudObjects:
 
     def __init__(self, scheme: str, how: Policy) -> None:
         self._fs = filesystem(scheme, **(_s3_options(how) if scheme == "s3" else {}))
+        if scheme == "s3":
+            # s3fs's own tries would multiply with ours: 30 requests to a server in trouble.
+            self._fs.retries = 1
         # Else s3fs asks for the size of what is read whole.
         self._whole = {"max_concurrency": 1} if scheme == "s3" else {}
 

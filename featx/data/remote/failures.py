@@ -115,12 +115,7 @@ def _of_status(status: int) -> Failure:
 
 
 def _is_misspelt(exc: BaseException) -> bool:
-    return type(exc).__name__ in (
-        "InvalidURL",
-        "InvalidUrlClientError",
-        "NonHttpUrlClientError",
-        "ParamValidationError",
-    )
+    return type(exc).__name__ in _MISSPELT
 
 
 def _said(exc: BaseException) -> str:
