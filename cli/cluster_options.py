@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from featx.cli.headings import WHERE, under
-from featx.errors import OptionError
+from featx.cli.output import Output
+from featx.errors import OptionError, first_few
 
 cluster = under(
     WHERE,
@@ -28,7 +29,7 @@ shard = under(
 """--shard."""
 
 
-def executor_name(cluster: str | None, shard: str | None) -> str | None:
+def executor_name(cluster: str | None, shard: str | None = None) -> str | None:
     """Return what `featx.core.executors.registry.executor_of` makes of these options; None is this process.
 
     Raises
@@ -41,9 +42,17 @@ def executor_name(cluster: str | None, shard: str | None) -> str | None:
             "--cluster and --shard were both given, expected one: a cluster shares the work out by itself",
             "leave one of them out",
         )
+    if cluster is not None and cluster.partition(":")[0] == "shard":
+        raise OptionError(f"--cluster {cluster:.80} is a part of a job array, no cluster", "for example --shard 0/4")
     name = cluster if shard is None else f"shard:{shard}"
     if name is not None:
         from featx.core.executors.registry import executor_of
 
         executor_of(name)  # refuses now what is mistyped; nothing is started before it is needed
     return name
+
+
+def tell_lost(out: Output, lost: list[str]) -> None:
+    """Note which workers went away."""
+    if lost:
+        out.note(f"warning: workers went away meanwhile: {first_few(lost)}; others did their part")

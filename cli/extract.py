@@ -19,7 +19,7 @@ from featx.core.backbone_names import PIXELS
 from featx.core.concatenation import Feature, parts_of
 from featx.core.executors.job_arrays import MOST
 from featx.core.specs import BackboneConfig, ExtractConfig
-from featx.errors import OptionError, first_few
+from featx.errors import OptionError
 
 if TYPE_CHECKING:
     from featx.extraction.extract import ExtractResult
@@ -94,6 +94,9 @@ def extract(
         refuse(OF_A_NETWORK, "on raw pixels")
     check_backbone(backbone, network, home, layers)
     if array is not None:
+        from featx.data.sources import check_source
+
+        check_source(source)
         _write_array(out, array, home, tasks)
         return
     from featx.cache.export import check_one, export, format_of
@@ -164,8 +167,7 @@ def tell(out: Output, found: ExtractResult) -> None:
     else:
         where = "" if found.executor["name"] == "here" else f", {found.executor['name']}"
         out.say(f"{found.images_per_second:.1f} images/s, {found.device}, {found.precision}{where}")
-    if found.executor["lost"]:
-        out.note(f"warning: workers went away meanwhile: {first_few(found.executor['lost'])}; others did their part")
+    cluster_options.tell_lost(out, found.executor["lost"])
     out.skipped(found.skipped)
 
 

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from featx.cli.targets import check_report
+from featx.cli.targets import check_report, is_device
 from featx.core.atomic import write_bytes
+from featx.core.outputs import write_output
 from featx.errors import OptionError
 
 MARK = "# A job array of featx"
@@ -33,7 +34,7 @@ def write_script(path: Path, arguments: Sequence[str], home: Path, tasks: int) -
     Parameters
     ----------
     path : Path
-        To be written; a script of featx's is replaced.
+        To be written; a script of featx's is replaced, a device or a pipe is written into.
     arguments : sequence of str
         As they were typed, the options that ask for the script among them.
     home : Path
@@ -49,9 +50,13 @@ def write_script(path: Path, arguments: Sequence[str], home: Path, tasks: int) -
         It cannot be written.
     """
     check_report(path, "--array", "job.sh")
+    text = script(arguments, home, tasks).encode("utf-8", "surrogateescape")
+    if is_device(path):
+        write_output(path, text)
+        return
     if path.exists() and MARK.encode() not in path.read_bytes()[:200]:
         raise OptionError(f"{path} exists and is no job script of featx's", "remove it, or give another name")
-    write_bytes(path, script(arguments, home, tasks).encode("utf-8", "surrogateescape"))
+    write_bytes(path, text)
     path.chmod(0o755)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,18 +10,19 @@ from typing import Any
 
 import click
 
-from featx.cli import choosing, fit_options, options, repeats
-from featx.cli.calibrated import tell_calibration
+from featx.cli import choosing, cluster_options, fit_options, options, repeats
 from featx.cli.checked import tell_checks
+from featx.cli.fit_text import tell
 from featx.cli.given import OF_A_NETWORK, refuse
 from featx.cli.headings import NETWORK, OUTPUT, SEEDS, Headed, under
 from featx.cli.importing import importing
-from featx.cli.opening import check_backbone, open_backbone, open_partition, tell_of_rows
+from featx.cli.opening import check_backbone, open_backbone, open_partition
 from featx.cli.output import Output
 from featx.cli.targets import PICTURE_NAMES, PICTURES, check_target, is_device, picture_kind
-from featx.cli.text import class_line, human_bytes
 from featx.core.backbone_names import PIXELS
 from featx.core.concatenation import Feature
+from featx.core.executors.executor import Executor
+from featx.core.executors.registry import executing
 from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec
 from featx.data.split_options import SplitOptions
 from featx.errors import OptionError
@@ -54,6 +54,7 @@ SHOWN = (
 @options.split_options
 @options.backbone_config
 @options.extraction
+@cluster_options.cluster
 @under(
     OUTPUT,
     options.keep_weights,
@@ -80,6 +81,7 @@ def fit(
     split_options: SplitOptions,
     network: BackboneConfig,
     config: ExtractConfig,
+    cluster: str | None,
     keep_weights: bool,
     output: Path | None,
 ) -> None:
@@ -87,7 +89,8 @@ def fit(
 
     Features that the store lacks are extracted first. A tenth of the training rows (--val-size) is held out for
     validation; the test split is scored once. Of several layers, the one with the best validation score is the
-    result, and the others' test scores are not shown.
+    result, and the others' test scores are not shown. The workers of a cluster extract, and fit a layer each, or a
+    draw of --shots.
 
     \b
     Examples:
@@ -98,10 +101,12 @@ def fit(
       featx fit cifar10.zip -b resnet18 -l 'layer*:avg' --halving
       featx fit photos/ -b timm:vit_small_patch14_dinov2 --readout dinov2-4
       featx fit cifar10.zip -b resnet18 -l layer4:avg --head knn --shots 10
+      featx fit photos/ -b resnet50 -l 'layer*:avg' --cluster tcp://host:8786
       featx fit cifar10.zip --pixels --per-class 100 --seeds 0,1,2
     """
     fit_options.check_sweep(probe)
     fit_options.check_head(probe)
+    where = cluster_options.executor_name(cluster)
     choosing.check_readout(readout, layers, pixels=pixels)
     name, wanted = _what(backbone, layers, pixels, is_read_out=readout is not None)
     if name == PIXELS:
@@ -118,7 +123,11 @@ def fit(
         )
     check_backbone(name, network, home, wanted)
     request = FitRequest(source, name, wanted, several, split_options, network, config, keep_weights, readout)
-    records = [_one(out, home, request, replace(probe, seed=seed)) for seed in numbers]
+    if where is not None and probe.halving:
+        out.note("--cluster computes the features; --halving fits here, for what is fitted depends on the fits before")
+    with executing(where) as executor:
+        records = [_one(out, home, request, replace(probe, seed=seed), executor) for seed in numbers]
+    cluster_options.tell_lost(out, executor.lost)
     if output is not None:
         _draw(out, records[0], output)
     skipped = {image["id"]: image for record in records for image in record["skipped"]}
@@ -146,7 +155,7 @@ class FitRequest:
     readout: str | None
 
 
-def _one(out: Output, home: Path, request: FitRequest, probe: FitConfig) -> dict[str, Any]:
+def _one(out: Output, home: Path, request: FitRequest, probe: FitConfig, executor: Executor) -> dict[str, Any]:
     """Fit with one seed, tell it, and return the record."""
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
@@ -166,7 +175,7 @@ def _one(out: Output, home: Path, request: FitRequest, probe: FitConfig) -> dict
     out.kept = "finished shards are kept in the store, the same command resumes from there"
     with new_run(home, "fit", ["featx", *sys.argv[1:]]) as run:
         with out.progress() as progress:
-            results = fit_layers(chosen, network, wanted, FeatureStore(home), config, probe, progress)
+            results = fit_layers(chosen, network, wanted, FeatureStore(home), config, probe, progress, executor)
         best, identity = best_layer(results), fit_identity(chosen, network, wanted, config, probe)
         layers, best_result, keep = results if request.several else None, results[best], request.keep_weights
         record = record_fit(
@@ -238,73 +247,3 @@ def _without_test(lines: list[dict[str, Any]] | None) -> list[dict[str, Any]] | 
         }
         for line in lines
     ]
-
-
-def tell(out: Output, record: dict[str, Any]) -> None:
-    """Print a fit's result for people."""
-    out.say(class_line(record["classes"]))
-    if record["layers"]:
-        _tell_layers(out, record)
-    seconds, accuracy, loss = record["seconds"], record["accuracy"], record["loss"]
-    draws = record["draw_scores"] or {}
-    rows = [
-        (p, record["rows"][p], _interval(accuracy[p], draws.get(p)), "" if math.isnan(loss[p]) else f"{loss[p]:.4f}")
-        for p in ("train", "val", "test")
-        if p in accuracy
-    ]
-    out.table(("part", ">rows", ">accuracy", ">loss"), rows)
-    if record["search"]:
-        search = record["search"]
-        why = f"the best of {len(search['values'])} on the validation rows" if search["accuracy"] else "as published"
-        out.say(f"{search['over']} = {search['chosen']:g}, {why}")
-    choosing.tell_choice(out, record)
-    if "val" not in accuracy:
-        out.say("no validation rows: there is no validation score")
-    if draws:
-        out.say(f"means of {record['draws']} draws of {record['shots']} rows per class, with 95 % t-intervals")
-    tell_calibration(out, record)
-    for line in (record["calibration"] or {}).get("notes", ()):
-        out.note(f"note: {line}")
-    out.say(f"{_certificate(record)}{record['columns']} columns, {human_bytes(record['bytes'])}")
-    stages = ", ".join(f"{stage} {seconds[stage]:.2f} s" for stage in ("extract", "read", "fit", "score"))
-    out.say(f"{stages}; {record['computed']} rows computed, {record['reused']} reused")
-    tell_of_rows(out, record)
-    out.say(f"run {record['run']}")
-
-
-def _tell_layers(out: Output, record: Mapping[str, Any]) -> None:
-    rows = [
-        (
-            line["layer"],
-            line["columns"],
-            "" if line["bytes"] is None else human_bytes(line["bytes"]),
-            "" if line["C"] is None else f"{line['C']:.3g}",
-            f"{line['accuracy']['val']:.4f}" if "val" in line["accuracy"] else _dropped(line),
-            f"{1000 * line['seconds']['fit']:.0f}",
-        )
-        for line in record["layers"]
-    ]
-    out.table(("layer", ">columns", ">bytes", ">C", ">val accuracy", ">fit ms"), rows)
-    out.say(f"best on the validation rows: {record['layer']}")
-
-
-def _dropped(line: Mapping[str, Any]) -> str:
-    """Return with how many rows a halving dropped a layer."""
-    return f"dropped with {line['dropped']['rows']} rows"
-
-
-def _interval(accuracy: float, draws: Mapping[str, Any] | None) -> str:
-    interval = (draws or {}).get("interval")
-    return f"{accuracy:.4f}" if interval is None else f"{accuracy:.4f} ({interval[0]:.4f} to {interval[1]:.4f})"
-
-
-def _certificate(record: Mapping[str, Any]) -> str:
-    """Return how far the fit went, for heads that are fitted by steps."""
-    if record["converged"] is None:
-        return ""
-    said = f"{'converged' if record['converged'] else 'NOT converged'} in {record['n_iter']} iterations"
-    if record["gradient_norm"] is not None:
-        said += f", gradient norm {record['gradient_norm']:.1e}"
-    if record["objective_gap"] is not None and record["objective"]:
-        said += f", within {record['objective_gap'] / record['objective']:.0e} of the optimum"
-    return f"{said}; "

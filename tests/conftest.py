@@ -17,7 +17,12 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from PIL import Image
+
+# A busy machine is no failure.
+settings.register_profile("featx", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("featx")
 
 Pack = Callable[[Path], Path]
 Fill = Callable[[Path, Iterable[str]], Path]
@@ -33,6 +38,13 @@ def pytest_collection_finish() -> None:
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own store."""
     monkeypatch.setenv("FEATX_HOME", str(tmp_path / "featx-home"))
+
+
+@pytest.fixture(autouse=True)
+def _one_kind_of_picture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training draws its curves as PNG alone: the other kinds take most of its time. Tests of these are marked."""
+    if "pictures" not in request.keywords:
+        monkeypatch.setattr("featx.runs.record.PICTURES", ("png",))
 
 
 @pytest.fixture

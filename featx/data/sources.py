@@ -29,6 +29,7 @@ __all__ = [
     "JoinedSource",
     "Source",
     "at_bits",
+    "check_source",
     "is_image_file",
     "is_list",
     "load_source",
@@ -122,6 +123,18 @@ def _opened(name: str, root: str | os.PathLike[str] | None, memo: Memo | None, p
         return open_listed(name, memo, root)
     _refuse_root(name, root)
     return load(name, memo)
+
+
+def check_source(spec: str) -> None:
+    """Refuse a source that is not there, or is of no kind that can be opened, without opening it.
+
+    Raises
+    ------
+    OptionError
+        As `load_splits`.
+    """
+    if spec not in BUILT_IN and not is_url(spec):
+        _loader(spec)
 
 
 def _refuse_root(name: str, root: str | os.PathLike[str] | None) -> None:

@@ -148,10 +148,9 @@ def _extract(
     executor: Executor,
 ) -> ExtractResult:
     began = time.perf_counter()
-    specs, networks = parse_layers(layers), Networks(backbone)
-    for source in sources.values():  # all are prepared alike: the first tells what a pattern means
-        specs = expand_layers(specs, source, networks, Memo(store.home))
-    keys = {(s, spec): feature_key(src, backbone, spec, config) for s, src in sources.items() for spec in specs}
+    networks = Networks(backbone)
+    keys = keys_of(sources, networks, layers, store, config)
+    specs = list(dict.fromkeys(spec for _, spec in keys))
     lacking = {at for at, key in keys.items() if not store.is_complete(key)}
     result = ExtractResult(config.precision)
     computed: dict[tuple[str, LayerSpec], int] = {}
@@ -174,6 +173,30 @@ def _extract(
     )
     result.seconds["total"] = time.perf_counter() - began
     return result
+
+
+def keys_of(
+    sources: Mapping[str, Source],
+    networks: Networks,
+    layers: Sequence[Feature | str],
+    store: FeatureStore,
+    config: ExtractConfig,
+) -> dict[tuple[str, LayerSpec], FeatureKey]:
+    """Return by split and layer under which keys the features are, or will be, in the store.
+
+    Raises
+    ------
+    OptionError
+        For layers that are not there.
+    """
+    specs = parse_layers(layers)
+    for source in sources.values():  # all are prepared alike: the first tells what a pattern means
+        specs = expand_layers(specs, source, networks, Memo(store.home))
+    return {
+        (split, spec): feature_key(source, networks.backbone, spec, config)
+        for split, source in sources.items()
+        for spec in specs
+    }
 
 
 def _filled(

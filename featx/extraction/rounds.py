@@ -10,10 +10,11 @@ from contextlib import ExitStack
 
 from featx.cache.claims import PATIENCE_SECONDS
 from featx.cache.key import FeatureKey
+from featx.core.executors.agreement import refuse_others
 from featx.core.executors.executor import Executor
 from featx.core.specs import LayerSpec, Progress
 from featx.data.source import Source
-from featx.errors import FeatxError, FeatxWarning, WorkerError
+from featx.errors import FeatxWarning
 from featx.extraction.fill_store import Filling
 from featx.extraction.scheduler import Pass, passes
 from featx.extraction.shard_task import ShardReceipt, ShardTask, Work
@@ -60,9 +61,7 @@ class Rounds:
 
     def check_workers(self, works: list[Work]) -> None:
         """Refuse workers that would compute something else; WorkerError names them."""
-        for name, answer in self.executor.ask_all(check_worker, *works).items():
-            if isinstance(answer, BaseException):
-                raise _refusal(name, answer, works[0]) from answer
+        refuse_others(self.executor, check_worker, *works)
 
     def fill(
         self, split: str, source: Source, missing: Mapping[LayerSpec, FeatureKey], work: Work | None
@@ -181,16 +180,3 @@ class _Counting:
 def _task(work: Work, split: str, group: Pass) -> ShardTask:
     layers = ((spec, writer.folder.digest, writer.plan) for spec, writer in group.writers.items())
     return ShardTask(work, split, tuple(layers))
-
-
-def _refusal(name: str, answer: BaseException, work: Work) -> WorkerError:
-    if isinstance(answer, WorkerError):
-        return answer
-    if isinstance(answer, FeatxError):
-        return WorkerError(f"worker {name} cannot take part: {answer.message}", answer.hint)
-    if isinstance(answer, ModuleNotFoundError):
-        return WorkerError(
-            f"worker {name} has no module {answer.name}, expected featx {dict(work.versions)['featx']} as here",
-            "install the same versions there as here",
-        )
-    return WorkerError(f"worker {name} cannot take part: {type(answer).__name__}: {str(answer)[:200]}", "")

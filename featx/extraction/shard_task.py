@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
-import featx.cache
-import featx.core
-import featx.data
-import featx.extraction
-import featx.graph
-import featx.models
 from featx.cache.key import FeatureKey
 from featx.cache.schema import Plan
+from featx.core.executors.agreement import CODE, code_of
 from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec
 from featx.data.request import SourceRequest, request_of
 from featx.data.source import Source
 from featx.errors import OptionError, either
 from featx.models.backbones import Backbone, is_weights_file
 from featx.models.families import family_of, versions
+
+FROM = tuple(f"featx.{package}" for package in ("core", "cache", "graph", "data", "models", "extraction"))
+"""Packages that features come from."""
 
 
 @dataclass(frozen=True)
@@ -172,20 +168,7 @@ def versions_of(backbone: str) -> tuple[tuple[str, str], ...]:
         For a network of a package that is not installed.
     """
     packages = {**versions(backbone), "numpy": version("numpy"), "pillow": version("pillow"), "h5py": version("h5py")}
-    return (*packages.items(), ("featx's code", own_code()))
-
-
-@functools.cache
-def own_code() -> str:
-    """Return the SHA-256, in part, over the modules that features come from: a version may be in the making."""
-    digest = hashlib.sha256()
-    for package in (featx.core, featx.cache, featx.graph, featx.data, featx.models, featx.extraction):
-        for folder in map(Path, package.__path__):
-            for path in sorted(folder.rglob("*.py")):
-                digest.update(
-                    f"{package.__name__}/{path.relative_to(folder).as_posix()}\n".encode() + path.read_bytes()
-                )
-    return digest.hexdigest()[:12]
+    return (*packages.items(), (CODE, code_of(*FROM)))
 
 
 def _name_anywhere(backbone: Backbone) -> str:

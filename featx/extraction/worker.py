@@ -10,6 +10,7 @@ from pathlib import Path
 
 from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
+from featx.core.executors.agreement import check_versions
 from featx.core.executors.worker import between_calls, worker_name, worker_threads
 from featx.core.specs import ExtractConfig
 from featx.data.request import SourceRequest
@@ -65,7 +66,7 @@ def check_worker(*works: Work) -> None:
     """
     for work in works:
         with _spoken(work):
-            _check_versions(work)
+            check_versions(work.versions, dict(versions_of(work.backbone)))
             _check_images(work, _source(work))
             _check_network(work, _source(work), _networks(work).backbone)
 
@@ -203,16 +204,6 @@ def _networks(work: Work) -> Networks:
         found = look_up(work.backbone, work.network, work.channels, Memo(Path(work.home)))
         session.networks[name] = Networks(found)
     return session.networks[name]
-
-
-def _check_versions(work: Work) -> None:
-    here = dict(versions_of(work.backbone))
-    for name, wanted in work.versions:
-        if here.get(name) != wanted:
-            raise WorkerError(
-                f"worker {worker_name()} has {name} {here.get(name, 'not at all')}, expected {wanted} as here",
-                "install the same versions there as here",
-            )
 
 
 def _check_images(work: Work, source: Source) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -63,6 +63,25 @@ class HeadFit:
     calibration: Calibration | None = None
 
 
+@dataclass(frozen=True)
+class Draw:
+    """A head fitted on one draw of few labels.
+
+    Parameters
+    ----------
+    model : classifier or None
+        Of the first draw; the others' are not kept.
+    scores : dict of str to Scores
+        Of the parts that have rows.
+    seconds : float
+        Of fitting.
+    """
+
+    model: Any
+    scores: dict[str, Scores]
+    seconds: float
+
+
 MORE = "give more images, or a larger --val-size"
 """What gives validation rows."""
 
@@ -95,7 +114,8 @@ def _fitted(data: Data, config: FitConfig, n_classes: int, device: str, halving:
     if config.halving:
         return _halved(data, config, n_classes, device, halving or halve({"": InMemory(data)}, config, device))
     if config.shots is not None:
-        return _few_labels(data, config, n_classes, device)
+        draws = [fit_draw(data, config, n_classes, device, draw) for draw in range(config.draws)]
+        return draws_together(draws, config)
     if config.sweep in RECIPES:
         return _by_recipe(data, config, n_classes, device)
     if config.sweep is not None:
@@ -199,27 +219,45 @@ def _best_k(data: Data, config: FitConfig, n_classes: int, device: str) -> HeadF
     return HeadFit(model, _scores(data, chosen, model, n_classes), chosen, seconds, _search("k", ks, accuracy, k))
 
 
-def _few_labels(data: Data, config: FitConfig, n_classes: int, device: str) -> HeadFit:
-    if config.head == "knn" and config.k is None:
-        config = replace(config, k=KNNProbe().k)  # few labels leave nothing to choose among
+def fit_draw(data: Data, config: FitConfig, n_classes: int, device: str, draw: int) -> Draw:
+    """Fit on ``config.shots`` training rows of each class, and score every part.
+
+    Parameters
+    ----------
+    draw : int
+        Which of ``config.draws``, from 0: the rows depend on it and on the seed.
+
+    Raises
+    ------
+    SourceError
+        A class has too few rows.
+    """
+    config = _of_draws(config)
     X, y = data["train"]
-    fits, seconds = [], 0.0
-    for draw in range(config.draws):
-        rows = draw_rows(y, config.shots or 0, [config.seed, draw])
-        few = {**data, "train": (X[rows], y[rows])}
-        start = time.perf_counter()
-        model = make_classifier(config, device).fit(*few["train"])
-        seconds += time.perf_counter() - start
-        fits.append((model, _scores(few, config, model, n_classes)))
+    rows = draw_rows(y, config.shots or 0, [config.seed, draw])
+    few = {**data, "train": (X[rows], y[rows])}
+    start = time.perf_counter()
+    model = make_classifier(config, device).fit(*few["train"])
+    seconds = time.perf_counter() - start
+    return Draw(model if draw == 0 else None, _scores(few, config, model, n_classes), seconds)
+
+
+def draws_together(fits: Sequence[Draw], config: FitConfig) -> HeadFit:
+    """Return what all draws of a configuration, in their order, give together."""
     draws, means = {}, {}
-    for part, first in fits[0][1].items():
-        values = [scores[part].accuracy for _, scores in fits]
+    for part, first in fits[0].scores.items():
+        values = [fit.scores[part].accuracy for fit in fits]
         draws[part] = {"values": values, **summary(values)}
         told: dict[str, Any] = {
-            name: float(np.mean([getattr(scores[part], name) for _, scores in fits])) for name in SCALARS
+            name: float(np.mean([getattr(fit.scores[part], name) for fit in fits])) for name in SCALARS
         }
         means[part] = replace(first, **told)
-    return HeadFit(fits[0][0], means, config, seconds, draws=draws)
+    return HeadFit(fits[0].model, means, _of_draws(config), sum(fit.seconds for fit in fits), draws=draws)
+
+
+def _of_draws(config: FitConfig) -> FitConfig:
+    """Return the configuration as each draw has it: few labels leave no k to choose among."""
+    return replace(config, k=KNNProbe().k) if config.head == "knn" and config.k is None else config
 
 
 def draw_rows(y: npt.NDArray[np.int64], shots: int, seed: list[int]) -> npt.NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,11 +66,23 @@ class LayerRows:
         """
         part = self.part(use)
         part = part if places is None else replace(part, rows=part.rows[places])
-        tables = self._tables(part)
-        found = [table.X.subset(np.searchsorted(table.rows, part.rows)) for table in tables]
-        if len(found) == 1:
-            return found[0] if streams and is_streamed(found[0]) else np.asarray(found[0], np.float32), part.labels
-        return np.concatenate([np.asarray(X, np.float32) for X in found], axis=1), part.labels
+        return read_rows(self._tables(part), part.rows, streams=streams), part.labels
+
+    def keys(self, use: str) -> tuple[str, ...]:
+        """Return the digests of the keys that a part's columns are stored under, in the columns' order."""
+        split = self.partition.parts()[use].source.split
+        return tuple(line["key"] for line in self.found.layers if line["split"] == split)
 
     def _tables(self, part: Part) -> list[FeatureTable]:
         return [table for (split, _), table in self.found.tables.items() if split == part.source.split]
+
+
+def read_rows(tables: Sequence[FeatureTable], rows: npt.NDArray[np.int64], *, streams: bool) -> Any:
+    """Return some rows of a source, whose tables' columns stand side by side, as float32 (n, d).
+
+    With `streams` they are left on the disk where they are many, and of one table.
+    """
+    found = [table.X.subset(np.searchsorted(table.rows, rows)) for table in tables]
+    if len(found) == 1:
+        return found[0] if streams and is_streamed(found[0]) else np.asarray(found[0], np.float32)
+    return np.concatenate([np.asarray(X, np.float32) for X in found], axis=1)

@@ -13,6 +13,7 @@ import numpy as np
 from featx.cache.store import FeatureStore
 from featx.core.concatenation import Feature, as_feature, made_of, parts_of_all
 from featx.core.device import pick_device
+from featx.core.executors.registry import executing
 from featx.core.guessing import worse_than_guessing
 from featx.core.metrics import Scores
 from featx.core.specs import ExtractConfig, Progress, no_progress
@@ -22,9 +23,10 @@ from featx.extraction.extract import ExtractResult, extract
 from featx.models.backbones import Backbone
 from featx.probes.calibration import NO_ROWS, NO_ROWS_HINT, Calibration
 from featx.probes.config import FitConfig
-from featx.probes.evaluation import MORE, HeadFit, fit_head
+from featx.probes.evaluation import MORE, HeadFit
 from featx.probes.halving import Halving, halve
 from featx.probes.layer_rows import LayerRows
+from featx.probes.spread import Fitted, fit_here, fit_on
 
 
 @dataclass
@@ -51,6 +53,10 @@ class ProbeResult:
         See `featx.probes.evaluation.HeadFit`.
     halving : Halving or None
         How layer and C were chosen.
+    device, threads : str, int or None
+        Where it was fitted; None where nobody noted it.
+    executor : str
+        What fitted it; empty where this process did.
     """
 
     model: Any
@@ -66,6 +72,9 @@ class ProbeResult:
     blind: Any = None
     calibration: Calibration | None = None
     halving: Halving | None = None
+    device: str | None = None
+    threads: int | None = None
+    executor: str = ""
 
 
 def fit_probe(
@@ -114,6 +123,7 @@ def fit_layers(
     extraction: ExtractConfig | None = None,
     config: FitConfig | None = None,
     progress: Progress = no_progress,
+    executor: Any = None,
 ) -> dict[str, ProbeResult]:
     """Extract what is missing of several layers in one pass, and fit on each of them as `fit_probe` does.
 
@@ -121,6 +131,9 @@ def fit_layers(
     ----------
     layers : sequence of LayerSpec, Concatenation or str
         Patterns stand for all layers that they match.
+    executor : str, distributed.Client or Executor, optional
+        What extracts and fits, as of `featx.extraction.extract.extract`; a call is a layer, or one of its draws. A
+        halving is made here: what its rounds fit depends on the round before.
 
     Returns
     -------
@@ -134,15 +147,24 @@ def fit_layers(
         raise SourceError("there are no validation rows, and --halving chooses by them", MORE)
     start = time.perf_counter()
     features = [as_feature(layer) for layer in layers]
-    found = extract(partition.sources(), backbone, parts_of_all(features), store, extraction, progress)
-    seconds = time.perf_counter() - start
-    device = str(pick_device(extraction.device))
-    made = made_of(features, dict.fromkeys(layer for _, layer in found.tables))
-    rows = {name: LayerRows(partition, found.only(*parts)) for name, parts in made.items()}
+    with executing(executor) as engine:
+        if not (engine.owns(0) and engine.owns(1)):
+            raise OptionError(f"executor {engine.name} is one part of several, expected one that makes every fit")
+        found = extract(partition.sources(), backbone, parts_of_all(features), store, extraction, progress, engine)
+        seconds = time.perf_counter() - start
+        made = made_of(features, dict.fromkeys(layer for _, layer in found.tables))
+        rows = {name: LayerRows(partition, found.only(*parts)) for name, parts in made.items()}
+        for some in rows.values():
+            _check_classes(some)
+        device = extraction.device
+        if not engine.in_process and not config.halving:
+            fits = fit_on(engine, rows, config, device, store.home)
+            return {name: _result(rows[name], fitted, config, seconds) for name, fitted in fits.items()}
     if config.halving:
-        halving = halve(rows, config, device)
-        return {halving.layer: _fit_layer(rows[halving.layer], config, device, seconds, halving)}
-    return {name: _fit_layer(some, config, device, seconds) for name, some in rows.items()}
+        halving = halve(rows, config, str(pick_device(device)))
+        chosen = rows[halving.layer]
+        return {halving.layer: _result(chosen, fit_here(chosen, config, device, halving), config, seconds, halving)}
+    return {name: _result(some, fit_here(some, config, device), config, seconds) for name, some in rows.items()}
 
 
 def best_layer(results: Mapping[str, ProbeResult]) -> str:
@@ -158,41 +180,47 @@ def best_layer(results: Mapping[str, ProbeResult]) -> str:
     return max(results, key=lambda name: results[name].scores["val"].accuracy if len(results) > 1 else 0.0)
 
 
-def _fit_layer(
-    rows: LayerRows, config: FitConfig, device: str, extracting: float, halving: Halving | None = None
-) -> ProbeResult:
-    """Fit on one layer, or on joined ones."""
-    clock = [time.perf_counter()]
-    streams = config.head == "softmax" and config.sweep is None and halving is None
-    data = {use: rows.read(use, streams=streams) for use in rows.partition.parts()}
-    classes = len(np.unique(data["train"][1]))
+def _check_classes(rows: LayerRows) -> None:
+    classes = len(np.unique(rows.labels("train")))
     if classes < 2:
         raise SourceError(
             f"the training rows hold {classes} class(es), expected two or more",
             "give more images or another --train-split",
         )
-    clock.append(time.perf_counter())
-    fitted = fit_head(data, config, len(rows.partition.classes), device, halving)
-    clock.append(time.perf_counter())
-    found = replace(rows.found, notes=[*rows.found.notes, *_notes(fitted, config)])
-    read, fit = np.diff(clock).tolist()
+
+
+def _result(
+    rows: LayerRows, fitted: Fitted, config: FitConfig, extracting: float, halving: Halving | None = None
+) -> ProbeResult:
+    """Return what was found of one layer, or of joined ones, and say what there is to say of it."""
+    fitted.speak()
+    head = fitted.head
+    found = replace(rows.found, notes=[*rows.found.notes, *_notes(head, config)])
     chosen = 0.0 if halving is None else halving.seconds
-    fitting = fitted.fit_seconds
-    seconds = {"extract": extracting, "read": read, "fit": fitting, "score": fit + chosen - fitting}
+    fitting = head.fit_seconds
+    seconds = {
+        "extract": extracting,
+        "read": fitted.read,
+        "fit": fitting,
+        "score": fitted.spent + chosen - fitting,
+    }
     return ProbeResult(
-        fitted.model,
-        fitted.scores,
+        head.model,
+        head.scores,
         rows.columns,
         rows.bytes,
         found,
         seconds | {"total": sum(seconds.values())},
-        fitted.config,
+        head.config,
         {use: rows.part(use) for use in rows.partition.parts()},
-        fitted.search,
-        fitted.draws,
-        fitted.blind,
-        fitted.calibration,
+        head.search,
+        head.draws,
+        head.blind,
+        head.calibration,
         halving,
+        fitted.device,
+        fitted.threads,
+        fitted.executor,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from featx.core.executors.worker import raise_if_stopped
 from featx.probes.curvature import CurvatureMetrics
 from featx.probes.lbfgs import Solution
 from featx.probes.problem import Problem
@@ -37,6 +38,7 @@ def fit_path(
     metrics = CurvatureMetrics()
     past: list[tuple[float, Tensor]] = []
     for C in Cs:
+        raise_if_stopped()
         start = (starts or {}).get(C)
         start = _ahead(past, C) if start is None else start
         solution = fit_softmax(replace(problem, C=C), tol=tol, max_iter=max_iter, start=start, metrics=metrics)

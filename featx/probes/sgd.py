@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from torch.nn.functional import cross_entropy
 
 from featx.core.device import torch_device
+from featx.core.executors.worker import raise_if_stopped
 from featx.core.validation import check_count, check_positive
 from featx.probes.config import SGDRecipe
 from featx.probes.linear_classifier import LinearClassifier
@@ -107,6 +108,7 @@ class SGDProbe(LinearClassifier):
         steps = self.epochs * per_epoch
         for step in range(steps):
             if step % per_epoch == 0:
+                raise_if_stopped()
                 order = torch.from_numpy(random.permutation(len(X))).to(X.device)
             part = order[step % per_epoch * size :][:size]
             optimizer.param_groups[0]["lr"] = peak / 2 * (1 + math.cos(math.pi * step / steps))

@@ -50,8 +50,22 @@ class State:
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """A row with its seed put in, and what it is of; `identity` is everything that its numbers depend on."""
+class Prepared:
+    """A row with its seed put in, and what it is of.
+
+    Parameters
+    ----------
+    how : FitConfig or TrainConfig
+        With the seed.
+    rows : Partition
+        The images.
+    network : Backbone
+        The network.
+    layers : tuple of LayerSpec or Concatenation
+        Of a fit.
+    identity : dict
+        Everything that its numbers depend on.
+    """
 
     how: FitConfig | TrainConfig
     rows: Partition
@@ -90,10 +104,11 @@ class Engine:
         self.home, self.command = home, command
         self.runs, self.store = Runs(home), FeatureStore(home)
         self.opened = Opened(Memo(home), say)
-        self._rows = {experiment.name: experiment for experiment in experiments}
-        self._bases = {text.removeprefix(ROW) for row in self._rows.values() for text in _stands_on(row).values()}
+        self.rows = tuple(experiments)
+        self._rows = {experiment.name: experiment for experiment in self.rows}
+        self._bases = {text.removeprefix(ROW) for row in self._rows.values() for text in stands_on(row).values()}
         self._finished = Finished(self.runs)
-        self._prepared: dict[Any, _Prepared] = {}
+        self._prepared: dict[Any, Prepared] = {}
         self._failed: dict[tuple[str, int], FeatxError] = {}
 
     def check(self, experiment: Experiment) -> None:
@@ -105,7 +120,7 @@ class Engine:
             A network, weights or layers that cannot be had, or a row that is not there.
         """
         if experiment.backbone.startswith(ROW):
-            self._row(experiment.backbone)
+            self.row(experiment.backbone)
             return
         network = self._network_config(experiment, experiment.seeds[0])
         check(experiment.backbone, network, self.opened.memo)
@@ -143,6 +158,16 @@ class Engine:
         """Return the record of a row that is done."""
         assert state.run is not None
         return self.runs.open(state.run).read()
+
+    def prepared(self, experiment: Experiment, seed: int) -> Prepared:
+        """Open what a row is of, with one seed; the rows that it stands on are done.
+
+        Raises
+        ------
+        FeatxError
+            The images or the network cannot be had.
+        """
+        return self._prepare(experiment, seed, self._named(experiment, seed))
 
     def epochs_of(self, state: State) -> int:
         """Return the epochs that are finished of a training that was begun; 0 of anything else."""
@@ -206,13 +231,13 @@ class Engine:
         named: dict[str, str | None] = {}
         for field, run in self._named(experiment, seed).items():
             text = str(getattr(experiment if field == "backbone" else experiment.how, field))
-            named[field] = run or str(self.run(self._row(text), seed, progress)["run"])
+            named[field] = run or str(self.run(self.row(text), seed, progress)["run"])
         prepared = self._prepare(experiment, seed, named, progress)
         if isinstance(prepared.how, FitConfig):
             return self._fit(experiment, prepared, progress)
         return self._train(experiment, prepared, progress)
 
-    def _fit(self, experiment: Experiment, it: _Prepared, progress: Progress) -> Record:
+    def _fit(self, experiment: Experiment, it: Prepared, progress: Progress) -> Record:
         from featx.probes.probe import best_layer, fit_layers
         from featx.runs.record import new_run, record_fit
 
@@ -234,7 +259,7 @@ class Engine:
             )
             return run.read()
 
-    def _train(self, experiment: Experiment, it: _Prepared, progress: Progress) -> Record:
+    def _train(self, experiment: Experiment, it: Prepared, progress: Progress) -> Record:
         from featx.runs.record import record_train
         from featx.training.resume import GO_ON, training_run
         from featx.training.timing import time_trained
@@ -259,7 +284,7 @@ class Engine:
                 record_train(job.run, it.rows, it.network, it.how, result, timing)
             return job.run.read()
 
-    def _row(self, text: str) -> Experiment:
+    def row(self, text: str) -> Experiment:
         """Return the row that ``row:NAME`` means."""
         name = text.removeprefix(ROW)
         found = self._rows.get(name)
@@ -272,21 +297,21 @@ class Engine:
     def _named(self, experiment: Experiment, seed: int) -> dict[str, str | None]:
         """Return by field the runs that a row's ``row:NAME`` are, None where they are not done."""
         found: dict[str, str | None] = {}
-        for field, text in _stands_on(experiment).items():
-            state = self.state(self._row(text), seed)
+        for field, text in stands_on(experiment).items():
+            state = self.state(self.row(text), seed)
             found[field] = state.run if state.status == DONE else None
         return found
 
     def _prepare(
         self, experiment: Experiment, seed: int, named: dict[str, str | None], progress: Progress = no_progress
-    ) -> _Prepared:
+    ) -> Prepared:
         """Put the seed and the named runs into a row, open what it is of, and tell its identity."""
         key = experiment, seed, tuple(named.items())
         if key not in self._prepared:
             self._prepared[key] = self._opened(experiment, seed, named, progress)
         return self._prepared[key]
 
-    def _opened(self, experiment: Experiment, seed: int, named: dict[str, str | None], progress: Progress) -> _Prepared:
+    def _opened(self, experiment: Experiment, seed: int, named: dict[str, str | None], progress: Progress) -> Prepared:
         from featx.runs.fit_identity import fit_identity
         from featx.training.resume import identity_of
 
@@ -297,10 +322,10 @@ class Engine:
         network = self.opened.network(name, self._network_config(experiment, seed), rows.train.source.channels)
         if isinstance(how, TrainConfig):
             how = replace(how, init_head=named.get("init_head", how.init_head))
-            return _Prepared(how, rows, network, (), identity_of(rows, network, how))
+            return Prepared(how, rows, network, (), identity_of(rows, network, how))
         layers = experiment.layers or (LayerSpec(PIXELS),)
         identity = fit_identity(rows, network, layers, experiment.extraction, how)
-        return _Prepared(how, rows, network, layers, identity)
+        return Prepared(how, rows, network, layers, identity)
 
     def _network_config(self, experiment: Experiment, seed: int) -> BackboneConfig:
         """Return how the network is looked up; from scratch its weights are drawn from the seed."""
@@ -323,7 +348,7 @@ class Engine:
         return found
 
 
-def _stands_on(experiment: Experiment) -> dict[str, str]:
+def stands_on(experiment: Experiment) -> dict[str, str]:
     """Return by field the ``row:NAME`` that a row begins with."""
     fields = {"backbone": experiment.backbone, "init_head": getattr(experiment.how, "init_head", None)}
     return {field: text for field, text in fields.items() if isinstance(text, str) and text.startswith(ROW)}

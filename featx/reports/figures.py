@@ -68,7 +68,9 @@ def accuracy_bars(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
     return saved(figure, "png")
 
 
-def training_curves(history: Sequence[Mapping[str, float]], best_epoch: int, title: str) -> dict[str, bytes]:
+def training_curves(
+    history: Sequence[Mapping[str, float]], best_epoch: int, title: str, kinds: Sequence[str]
+) -> dict[str, bytes]:
     """Draw loss and accuracy by epoch, of training and validation, and return the pictures.
 
     Parameters
@@ -77,11 +79,13 @@ def training_curves(history: Sequence[Mapping[str, float]], best_epoch: int, tit
         A line an epoch, as a training's record has them.
     best_epoch : int
         The epoch whose weights were kept; it is marked.
+    kinds : sequence of str
+        Of ``png``, ``svg`` and ``pdf``.
 
     Returns
     -------
     dict of str to bytes
-        By kind: ``png``, ``svg``, ``pdf``; equal histories give equal bytes.
+        By kind; equal histories give equal bytes.
     """
     figure, pair = _epochs_figure(3.6)
     for axes, what in pair:
@@ -90,7 +94,7 @@ def training_curves(history: Sequence[Mapping[str, float]], best_epoch: int, tit
         axes.axvline(best_epoch, color="#999999", linewidth=0.8, label="kept")
         axes.legend()
     figure.suptitle(title, parse_math=False)
-    return {kind: saved(figure, kind) for kind in METADATA}
+    return {kind: saved(figure, kind) for kind in kinds}
 
 
 def overlaid_curves(runs: Sequence[tuple[str, Sequence[Mapping[str, float]]]], kind: str) -> bytes:

@@ -18,6 +18,7 @@ import torch
 
 from featx.core.concatenation import Feature, as_feature
 from featx.core.device import pick_device, processor_name
+from featx.core.executors.worker import crowd
 from featx.core.metrics import SCALARS, Scores
 from featx.core.run_folder import Run, Runs
 from featx.core.run_locks import held
@@ -49,7 +50,9 @@ HISTORY_COLUMNS = (
     *("seconds", "images_per_second"),
 )
 CURVES = "curves"
-"""Name of the pictures, which end in .png, .svg and .pdf."""
+"""Name of the pictures of a training's curves."""
+PICTURES = ("png", "svg", "pdf")
+"""Their kinds, and what their names end in."""
 _PROGRAMS = ("featx", "torch", "torchvision", "scikit-learn", "numpy", "h5py", "pillow")
 
 
@@ -98,11 +101,17 @@ def record_fit(
         "identity": digests_of(identity)[0] if identity is not None else None,
         "extraction": asdict(backbone.asked) | asdict(extraction),
         "layers": layer_lines(layers) if layers else None,
-        "device": str(pick_device(extraction.device)),
+        "device": result.device or str(pick_device(extraction.device)),
         "held": held_fields(backbone),
     }
+    record["hardware"] |= _where(result)
     run.write(record)
     return record
+
+
+def _where(result: ProbeResult) -> dict[str, Any]:
+    """Return what is to be said of the processes that fitted, where they were others than this one."""
+    return {} if not result.executor else {"threads": result.threads, "executor": result.executor}
 
 
 def record_train(
@@ -169,7 +178,7 @@ def _calibrated_header(result: TrainResult) -> dict[str, str] | None:
 def _draw(run: Run, result: TrainResult, title: str) -> None:
     from featx.reports.figures import training_curves  # heavy
 
-    for kind, data in training_curves(result.history, result.best_epoch, title).items():
+    for kind, data in training_curves(result.history, result.best_epoch, title, PICTURES).items():
         run.write_bytes(f"{CURVES}.{kind}", data)
 
 
@@ -216,7 +225,12 @@ def _common(
             **{n: version(n) for n in _PROGRAMS},
             **versions(backbone.name),
         },
-        "hardware": {"machine": platform.machine(), "processors": os.cpu_count(), "threads": torch.get_num_threads()},
+        "hardware": {
+            "machine": platform.machine(),
+            "processors": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            **({"executor": crowd()} if crowd() else {}),
+        },
     }
 
 

@@ -7,6 +7,8 @@ import threading
 from types import FrameType
 from typing import Any, Self
 
+from featx.core.executors.worker import is_stopped, raise_if_stopped
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -56,10 +58,14 @@ class Stopping:
 
     @property
     def wanted(self) -> bool:
-        """Whether a signal came."""
-        return self._noted is not None
+        """Whether a signal came, or the worker that this process is was told to stop."""
+        return self._noted is not None or is_stopped()
 
     def now(self) -> None:
-        """Do what the noted signal did before: raise KeyboardInterrupt, or whatever its handler does."""
+        """Do what the noted signal did before: raise KeyboardInterrupt, or whatever its handler does.
+
+        A worker that was told to stop raises `featx.core.executors.worker.Stopped`.
+        """
+        raise_if_stopped()
         if self._noted is not None:
             self._act(*self._noted)

@@ -187,6 +187,7 @@ def test_a_table_is_not_written_under_a_pictures_name(tmp_path: Path) -> None:
     assert not (tmp_path / "a.png").exists()
 
 
+@pytest.mark.pictures
 def test_curves_are_pdf_too(tmp_path: Path) -> None:
     run = document(*TRAIN)
     assert (Path(run["path"]) / "curves.pdf").read_bytes().startswith(b"%PDF")

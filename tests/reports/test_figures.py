@@ -11,6 +11,7 @@ from PIL import Image
 from scipy.stats import binom
 
 from featx.reports.figures import (
+    METADATA,
     accuracy_bars,
     layer_map,
     overlaid_curves,
@@ -104,15 +105,16 @@ HISTORY = [
 
 
 def test_curves_are_pictures_and_the_same_each_time() -> None:
-    found = training_curves(HISTORY, 2, "cost: $5 $ {x}")
+    found = training_curves(HISTORY, 2, "cost: $5 $ {x}", METADATA)
     assert found["png"].startswith(b"\x89PNG")
     assert b"<svg" in found["svg"]
-    assert found == training_curves(HISTORY, 2, "cost: $5 $ {x}")
+    assert found["pdf"].startswith(b"%PDF")
+    assert found == training_curves(HISTORY, 2, "cost: $5 $ {x}", METADATA)
 
 
 def test_curves_need_no_validation() -> None:
     lines = [{name: value for name, value in line.items() if not name.startswith("val")} for line in HISTORY]
-    assert training_curves(lines, 3, "x")["svg"] != training_curves(HISTORY, 3, "x")["svg"]
+    assert training_curves(lines, 3, "x", ["svg"]) != training_curves(HISTORY, 3, "x", ["svg"])
 
 
 def test_curves_over_each_other_have_a_colour_and_a_name_each() -> None:

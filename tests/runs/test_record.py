@@ -135,6 +135,7 @@ def test_two_classes_and_missing_ones_are_recorded_as_they_are(tmp_path: Path) -
     assert load_file(path / MODEL_FILE)["coef_"].shape == (1, 400)
 
 
+@pytest.mark.pictures
 def test_training_is_recorded_whole(tmp_path: Path) -> None:
     path, record, result = train_run(tmp_path, parts(some_digits(60), 40, 10), "lenet5", seed=3, lr=None)
     assert set(record) >= OF_TRAIN

@@ -7,18 +7,22 @@ code on its workers, and answer its clients: use a cluster of your own, in a net
 
 from __future__ import annotations
 
-import itertools
+import logging
+import math
+import platform
+import re
 import secrets
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from featx.core.executors import worker
-from featx.core.executors.executor import Done, Executor
+from featx.core.executors.executor import Calls, Done, Executor, Numbered
 from featx.core.executors.machine import how_many, threads_each
 from featx.errors import FeatxWarning, OptionError, WorkerError
 
@@ -30,8 +34,14 @@ Value = TypeVar("Value")
 AHEAD = 2
 """Calls that each worker has at hand: one that runs, and the next."""
 
+_ADDRESS = re.compile(r"(tcp|tls)://([^/:@\s]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?")
+MOST_PORT = 65535
+
 LOOK_SECONDS = 1.0
 """How often the scheduler is asked which workers there are."""
+
+ALONE_SECONDS = 10.0
+"""So long may a cluster have no worker before this is said."""
 
 CONNECT_SECONDS, TELL_SECONDS = 15, 3
 """How long a scheduler may take to answer, and workers to be told something that may as well be lost."""
@@ -49,22 +59,31 @@ class DaskCluster(Executor):
         For the record.
     connect : callable
         Returns the client, and what else is to be closed in the end; called once there is something to run.
+    planned : int, optional
+        How many workers it starts, all on this machine; those of a cluster that is there are asked for.
     """
 
     in_process = False
 
-    def __init__(self, name: str, connect: Callable[[], tuple[Client, list[Any]]]) -> None:
-        self.name, self._connect = name, connect
+    def __init__(self, name: str, connect: Callable[[], tuple[Client, list[Any]]], planned: int | None = None) -> None:
+        self.name, self._connect, self._planned = name, connect, planned
         self.lost: list[str] = []
         self._run_id = secrets.token_hex(8)
         self._client: Client | None = None
         self._own: list[Any] = []
         self._seen: dict[str, str] = {}
+        self._hosts: list[str] = []
         self._looked = 0.0
+        self._alone_since: float | None = None
 
     @classmethod
     def at(cls, address: str) -> DaskCluster:
-        """Return the cluster whose scheduler has this address."""
+        """Return the cluster whose scheduler has this address; OptionError where it is none."""
+        if not _ADDRESS.fullmatch(address) or not 1 <= int(address.rpartition(":")[2]) <= MOST_PORT:
+            raise OptionError(
+                f"cluster {address[:80]!r} is no scheduler's address, expected tcp://HOST:PORT or tls://HOST:PORT",
+                "`dask scheduler` says its own, for example tcp://host:8786",
+            )
         return cls(address, lambda: _connected(address))
 
     @classmethod
@@ -78,21 +97,21 @@ class DaskCluster(Executor):
     def local(cls, text: str) -> DaskCluster:
         """Return a cluster of so many workers on this machine, to be started."""
         count = how_many("local", text)
-        return cls(f"local:{count}", lambda: _started(count))
+        return cls(f"local:{count}", lambda: _started(count), count)
 
     def owns(self, number: int) -> bool:
         """See `Executor`."""
         return True
 
-    def run(self, function: Callable[..., Value], calls: Sequence[tuple[Any, ...]]) -> Iterator[Done[Value]]:
+    def run(self, function: Callable[..., Value], calls: Calls) -> Generator[Done[Value], None, None]:
         """See `Executor`."""
-        client, todo = self._ready(), iter(enumerate(calls))
+        client, todo = self._ready(), Numbered(calls)
         pending: dict[Future, int] = {}
         ended: SimpleQueue[Future] = SimpleQueue()
         try:
             while True:
                 room = AHEAD * max(1, len(self._workers())) - len(pending)
-                for index, arguments in itertools.islice(todo, max(0, room)):
+                for index, arguments in todo.take(room):
                     future = self._submit(client, function, arguments)
                     pending[future] = index
                     future.add_done_callback(ended.put)
@@ -140,6 +159,14 @@ class DaskCluster(Executor):
         teller.start()
         teller.join(TELL_SECONDS)
 
+    def machines(self) -> Counter[str]:
+        """See `Executor`."""
+        if self._planned is not None:
+            return Counter({platform.node(): self._planned})
+        self._reached()
+        self._workers()
+        return Counter(self._hosts)
+
     def close(self) -> None:
         """See `Executor`: a client that was given stays open."""
         for thing in self._own:
@@ -149,12 +176,14 @@ class DaskCluster(Executor):
 
     def _ready(self) -> Client:
         """Return the client, once there is a worker; that may take a while where a job scheduler starts them."""
+        client = self._reached()
+        while not self._workers():
+            time.sleep(LOOK_SECONDS / 4)
+        return client
+
+    def _reached(self) -> Client:
         if self._client is None:
             self._client, self._own = self._connect()
-        if not self._workers():
-            warnings.warn(f"{self.name} has no workers yet; waiting for the first one", FeatxWarning, stacklevel=3)
-            while not self._workers():
-                time.sleep(LOOK_SECONDS / 4)
         return self._client
 
     def _workers(self) -> dict[str, str]:
@@ -168,8 +197,23 @@ class DaskCluster(Executor):
         found = self._client.scheduler_info(n_workers=-1)["workers"]
         here = {address: _name(address, info["name"]) for address, info in found.items()}
         self.lost += [name for address, name in self._seen.items() if address not in here]
-        self._seen = here
+        self._seen, self._hosts = here, [info["host"] for info in found.values()]
+        self._say_alone()
         return here
+
+    def _say_alone(self) -> None:
+        """Say once that there is nobody to run anything, as long as nobody comes."""
+        if self._seen:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = time.monotonic()
+        elif time.monotonic() - self._alone_since > ALONE_SECONDS:
+            self._alone_since = math.inf
+            assert self._client is not None
+            address = self._client.scheduler.address if self._client.scheduler else self.name
+            what = "none is left" if self.lost else "none has joined"
+            said = f"waiting for workers at {address}, {what} (`dask worker {address}` starts one)"
+            warnings.warn(said, FeatxWarning, stacklevel=4)
 
     def _submit(self, client: Client, function: Callable[..., Any], arguments: tuple[Any, ...], **where: Any) -> Future:
         # Of its own name: Dask would take equal calls for one, whose result it may have.
@@ -184,7 +228,7 @@ class DaskCluster(Executor):
         error = future.exception()
         if isinstance(error, KilledWorker):
             raise WorkerError(
-                f"{error.allowed_failures + 1} workers died of the same shard, at last {error.last_worker.address}",
+                f"{error.allowed_failures + 1} workers died of the same call, at last {error.last_worker.address}",
                 "look at their logs; if they were killed for want of memory, use a smaller --batch-size",
             )
         return future.result()
@@ -219,7 +263,12 @@ def _connected(address: str) -> tuple[Client, list[Any]]:
 def _started(count: int) -> tuple[Client, list[Any]]:
     distributed = _distributed()
     cluster = distributed.LocalCluster(
-        n_workers=count, threads_per_worker=threads_each(count), processes=True, dashboard_address=None
+        n_workers=count,
+        threads_per_worker=threads_each(count),
+        processes=True,
+        dashboard_address=None,
+        preload="featx.core.executors.dask_preload",
+        silence_logs=logging.ERROR,  # a worker that is slow to end is nobody's business
     )
     client = distributed.Client(cluster, set_as_default=False)
     return client, [client, cluster]

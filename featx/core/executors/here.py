@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import platform
+from collections import Counter
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
-from featx.core.executors.executor import Done, Executor
+from featx.core.executors.executor import Calls, Done, Executor, Numbered
 from featx.core.executors.job_arrays import Share, share_of
 
 Value = TypeVar("Value")
@@ -24,9 +26,11 @@ class Here(Executor):
         """See `Executor`."""
         return True
 
-    def run(self, function: Callable[..., Value], calls: Sequence[tuple[Any, ...]]) -> Iterator[Done[Value]]:
+    def run(self, function: Callable[..., Value], calls: Calls) -> Generator[Done[Value], None, None]:
         """See `Executor`."""
-        for index, arguments in enumerate(calls):
+        todo = Numbered(calls)
+        while found := next(todo.take(1), None):
+            index, arguments = found
             if self.owns(index):
                 yield Done(index, function(*arguments), self.name)
 
@@ -37,6 +41,10 @@ class Here(Executor):
     def tell_all(self, function: Callable[..., None], *arguments: Any) -> None:
         """See `Executor`."""
         function(*arguments)
+
+    def machines(self) -> Counter[str]:
+        """See `Executor`."""
+        return Counter([platform.node()])
 
     def close(self) -> None:
         """See `Executor`: nothing was started."""

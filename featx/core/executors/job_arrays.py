@@ -24,6 +24,8 @@ class Share:
     count: int
 
     def __post_init__(self) -> None:
+        if not self.count:
+            raise OptionError(f"shard {self.index}/0 is of no parts, expected one of 1 or more", "for example 0/4")
         if not 1 <= self.count <= MOST or not 0 <= self.index < self.count:
             last = max(min(self.count, MOST), 1) - 1
             raise OptionError(

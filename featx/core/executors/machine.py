@@ -25,8 +25,9 @@ def how_many(kind: str, text: str) -> int:
     """Return the number of processes that ``kind:N`` asks for; OptionError where it is none that makes sense."""
     most = MOST_EACH * processors()
     if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= most:
+        asked = f"{kind}:{text[:40]} asks for {text[:40]!r}" if text else f"{kind} says no number of"
         raise OptionError(
-            f"{kind}:{text[:40]} asks for {text[:40]!r} processes, expected a whole number from 1 to {most}",
-            f"this machine has {processors()} processors: {kind}:{processors()}",
+            f"{asked} processes, expected a whole number from 1 to {most}",
+            f"{kind}:{processors()} is one for each processor that there is",
         )
     return int(text)

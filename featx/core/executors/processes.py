@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import platform
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import Counter
+from collections.abc import Callable, Generator
+from concurrent import futures
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 from featx.core.executors import worker
-from featx.core.executors.executor import Done, Executor
+from featx.core.executors.executor import Calls, Done, Executor, Numbered
 from featx.core.executors.machine import how_many, threads_each
 from featx.errors import WorkerError
 
 Value = TypeVar("Value")
+
+AHEAD = 2
+"""Calls that each process has at hand: one that runs, and the next."""
 
 MOST_DEATHS = 3
 """So many times in a row may processes die before any call comes to its end."""
@@ -51,29 +57,37 @@ class Processes(Executor):
         """See `Executor`."""
         return True
 
-    def run(self, function: Callable[..., Value], calls: Sequence[tuple[Any, ...]]) -> Iterator[Done[Value]]:
+    def run(self, function: Callable[..., Value], calls: Calls) -> Generator[Done[Value], None, None]:
         """See `Executor`."""
-        waiting, deaths = dict(enumerate(calls)), 0
-        while waiting:
-            futures = {}
+        todo, begun, deaths = Numbered(calls), dict[int, tuple[Any, ...]](), 0
+        while True:
+            pending: dict[Any, int] = {}
             try:
-                futures = {self._submit(function, call): index for index, call in waiting.items()}
-                for future in as_completed(futures):
-                    value, name = future.result()
-                    del waiting[futures[future]]
-                    deaths = 0
-                    yield Done(futures[future], value, name)
+                for index, call in begun.items():  # those that a process which died had, or its brothers
+                    pending[self._submit(function, call)] = index
+                while True:
+                    for index, call in todo.take(AHEAD * self.count - len(pending)):
+                        begun[index] = call
+                        pending[self._submit(function, call)] = index
+                    if not pending:
+                        return
+                    for future in futures.wait(pending, return_when=futures.FIRST_COMPLETED).done:
+                        value, name = future.result()
+                        index = pending.pop(future)
+                        del begun[index]
+                        deaths = 0
+                        yield Done(index, value, name)
             except BrokenProcessPool:
                 deaths += 1
                 self.lost.append(f"a process of {self.name}")
                 self._drop()
                 if deaths == MOST_DEATHS:
                     raise WorkerError(
-                        f"a process of {self.name} died {deaths} times before any of them finished its shard",
+                        f"a process of {self.name} died {deaths} times before any of them finished its part",
                         "if they were killed for want of memory: fewer processes, or a smaller --batch-size",
                     ) from None
             finally:
-                for future in futures:
+                for future in pending:
                     future.cancel()
 
     def ask_all(self, function: Callable[..., Value], *arguments: Any) -> dict[str, Value | BaseException]:
@@ -86,6 +100,10 @@ class Processes(Executor):
 
     def tell_all(self, function: Callable[..., None], *arguments: Any) -> None:
         """See `Executor`: there is no way beside the calls, and the processes end with this."""
+
+    def machines(self) -> Counter[str]:
+        """See `Executor`."""
+        return Counter({platform.node(): self.count})
 
     def close(self) -> None:
         """End the processes, each at the next batch of the call that it is at."""

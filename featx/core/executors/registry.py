@@ -10,12 +10,19 @@ from featx.core.executors.dask_cluster import DaskCluster
 from featx.core.executors.executor import Executor
 from featx.core.executors.here import Here, Part
 from featx.core.executors.processes import Processes
-from featx.errors import OptionError
+from featx.errors import OptionError, suggest
 
 HERE, SHARD = "here", "shard"
 
+
+def _here(rest: str) -> Here:
+    if rest:
+        raise OptionError(f"cluster here:{rest[:40]} asks for a number, and here is this process alone", "leave it out")
+    return Here()
+
+
 EXECUTORS: dict[str, Callable[[str], Executor]] = {
-    HERE: lambda rest: Here(),
+    HERE: _here,
     SHARD: Part,
     "processes": Processes,
     "local": DaskCluster.local,
@@ -45,7 +52,7 @@ def executor_of(where: Any) -> Executor:
         if kind not in EXECUTORS:
             raise OptionError(
                 f"cluster {where[:80]!r} is unknown, expected processes:N, local:N or a Dask scheduler's address",
-                "for example processes:2, local:2 or tcp://host:8786",
+                _meant(where) or "for example processes:2, local:2 or tcp://host:8786",
             )
         return EXECUTORS[kind](rest)
     if isinstance(where, Executor):
@@ -56,6 +63,18 @@ def executor_of(where: Any) -> Executor:
         f"executor is a {type(where).__name__}, expected a text such as 'processes:4', a distributed.Client or an "
         "Executor"
     )
+
+
+def _meant(where: str) -> str:
+    """Return a hint for a scheduler's address that was written otherwise, and for a word that is nearly one."""
+    kind, _, rest = where.partition(":")
+    if kind.lower() in EXECUTORS:
+        return f"did you mean {kind.lower()}:{rest[:80]}?"
+    if kind in ("http", "https"):
+        return "that is where Dask shows what it does; `dask scheduler` says its address, for example tcp://host:8786"
+    if rest.isascii() and rest.isdecimal() and len(rest) > len("999"):  # host:8786
+        return f"did you mean tcp://{where[:80]}?"
+    return suggest(kind, [name for name in EXECUTORS if name not in (HERE, SHARD)])
 
 
 @contextmanager

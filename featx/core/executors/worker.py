@@ -6,7 +6,8 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ class _Standing:
     name: str = ""
     threads: int = 0
     run: str = ""
+    crowd: str = ""
     over: set[str] = field(default_factory=set)
     is_ended: Callable[[], bool] | None = None
 
@@ -66,11 +68,31 @@ def worker_threads() -> int | None:
     return _me.threads or None
 
 
-def raise_if_stopped() -> None:
-    """Raise `Stopped` where the call that runs here is not wanted any more; asked between two batches, or epochs."""
+def is_stopped() -> bool:
+    """Tell whether the call that runs here is not wanted any more."""
     ended = _me.is_ended is not None and _me.is_ended()
-    if ended or (_me.run and _me.run in _me.over):
+    return ended or (_me.run != "" and _me.run in _me.over)
+
+
+def raise_if_stopped() -> None:
+    """Raise `Stopped` where the call that runs here is not wanted any more; asked between two batches, or fits."""
+    if is_stopped():
         raise Stopped
+
+
+@contextmanager
+def one_of(crowd: str) -> Iterator[None]:
+    """Note, while a call lasts, which workers this is one of; see `crowd`."""
+    _me.crowd = crowd
+    try:
+        yield
+    finally:
+        _me.crowd = ""
+
+
+def crowd() -> str:
+    """Return which workers this is one of, for a record; empty where a process works alone."""
+    return _me.crowd
 
 
 def stop(run: str) -> None:

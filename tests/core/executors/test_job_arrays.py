@@ -35,7 +35,7 @@ def test_a_part_is_what_is_said(text: str, variables: dict[str, str], share: str
     ("text", "variables", "said"),
     [
         ("4/4", {}, "expected 0/4 to 3/4"),
-        ("0/0", {}, "expected 0/1 to 0/1"),
+        ("0/0", {}, "is of no parts"),
         ("1", {}, "expected i/n"),
         ("-1/4", {}, "expected i/n"),
         ("lsf", {}, "slurm or pbs"),
