@@ -83,10 +83,19 @@ def backbone(required: bool = True, several: bool = False) -> Callable[[Command]
         "run:ID, the network of a training run."
     )
     names = ("-b", "--backbone", "backbones" if several else "backbone")
-    how: dict[str, Any] = {"multiple": several, "shell_complete": complete_backbone}
     if several:
         text += " Can be given several times."
-    return click.option(*names, metavar="NAME", required=required, help=text, **how)
+    how: dict[str, Any] = {} if several else {"callback": _only}
+    return click.option(
+        *names, multiple=True, shell_complete=complete_backbone, metavar="NAME", required=required, help=text, **how
+    )
+
+
+def _only(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> str | None:
+    """Return the one network that was given; of several, none may be left out in silence."""
+    if len(value) > 1:
+        raise click.BadParameter(f"{', '.join(value)} were given, expected one network: one command each", ctx, param)
+    return value[0] if value else None
 
 
 def layers(required: bool = True, several: bool = True, joined: bool = False) -> Callable[[Command], Command]:

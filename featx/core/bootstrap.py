@@ -130,7 +130,7 @@ class Resampled:
     def interval(self, i: int) -> Ends | None:
         """Return the 95 % interval of a score; None where no draw changes it, which does not make it certain."""
         drawn, value, score = self.drawn[:, i], self.values[i], self._scores[i]
-        if _is_constant(drawn, value):
+        if not self._varies(i) or _is_constant(drawn, value):
             return None
         ends = np.quantile(drawn, _levels(drawn, value, self._acceleration(i)))
         return float(np.clip(ends[0], score.low, score.high)), float(np.clip(ends[1], score.low, score.high))
@@ -146,6 +146,11 @@ class Resampled:
     def standard_error(self, i: int, j: int) -> float:
         """Return the standard deviation, over the draws, of the i-th score less the j-th."""
         return float(np.std(self.drawn[:, i] - self.drawn[:, j]))
+
+    def _varies(self, i: int) -> bool:
+        """Tell whether rows that are drawn from together add different amounts to a score: float32 sums blur it."""
+        parts = [self._scores[i].columns[rows] for rows in self._strata]
+        return any(abs(part.max(axis=0) - part.min(axis=0)).sum() > 0 for part in parts)  # some are sparse
 
     def _draw(self, draws: int, rng: np.random.Generator) -> Floats:
         found = np.empty((draws, len(self._scores)))

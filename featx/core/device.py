@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -13,7 +15,7 @@ import torch
 
 from featx.core.device_names import ANY_DEVICE, HINT, KNOWN, check_device_name
 from featx.core.rng import LOCK
-from featx.errors import OptionError, OutOfMemoryError
+from featx.errors import FeatxWarning, OptionError, OutOfMemoryError
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -49,12 +51,40 @@ def has_onednn(operator: str) -> bool:
     return available and hasattr(torch.ops.mkldnn, operator)
 
 
+class SlowPrecisionWarning(FeatxWarning):
+    """The processor computes in the precision that was asked for by other means than its own instructions."""
+
+
+def has_bfloat16() -> bool:
+    """Tell whether this CPU has instructions for bfloat16, as oneDNN sees it; yes where this PyTorch does not tell."""
+    tells = "_is_mkldnn_bf16_supported"
+    return not has_onednn(tells) or bool(getattr(torch.ops.mkldnn, tells)())
+
+
+@functools.cache
+def _warn_of_bfloat16() -> None:
+    """Warn, once per process, if bf16 is slow here."""
+    if not has_bfloat16():
+        warnings.warn(
+            "this CPU has no bfloat16 instructions: bf16 will be many times slower than --precision fp32",
+            SlowPrecisionWarning,
+            stacklevel=4,
+        )
+
+
 @contextmanager
 def arithmetic(device: torch.device, precision: str, *, alone: bool = True) -> Iterator[None]:
     """Run in one precision: fp32 means fp32 (no TF32, no bf16), bf16 and fp16 mean autocast.
 
     Threads take turns, also with those that draw random numbers, unless they say that they need not be `alone`.
+
+    Warns
+    -----
+    SlowPrecisionWarning
+        Once per process, for bf16 on a CPU that has no instructions for it.
     """
+    if device.type == "cpu" and precision == "bf16":
+        _warn_of_bfloat16()
     with LOCK if alone else nullcontext(), _IEEE, _autocast(device, precision):
         yield
 

@@ -10,6 +10,7 @@ from featx.core.run_folder import Run, Runs
 from featx.errors import first_few
 from featx.recipes.experiment import Experiment
 from featx.recipes.summary import summaries
+from featx.reports.among import Among
 from featx.reports.answer import answer_of
 from featx.reports.checks import Check, checks_of
 from featx.reports.differences import interval_of
@@ -79,7 +80,8 @@ def result_of(
         ends, _ = interval_of(one)
         row["interval"] = None if ends is None else list(ends)
     skipped = {image["id"]: image for found in by_name.values() for record in found for image in record["skipped"]}
-    return Result(rows, answer_of(told, every), checks_of(told, every), every, list(skipped.values()))
+    among = Among.of(told, {run.id: run for run in every})
+    return Result(rows, answer_of(told, every, among), checks_of(told, every, among), every, list(skipped.values()))
 
 
 def common_seeds(records: Mapping[str, Mapping[int, Record]]) -> list[int]:

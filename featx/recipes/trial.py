@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import warnings
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import torch
 
 from featx.cache.memo import Memo
 from featx.core.concatenation import Feature, made_of
-from featx.core.device import pick_device
+from featx.core.device import SlowPrecisionWarning, pick_device
 from featx.core.run_folder import jsonable
 from featx.core.specs import ExtractConfig
 from featx.data.splits import Part, Partition
@@ -22,14 +23,15 @@ from featx.errors import FeatxWarning
 from featx.extraction.compute import compute
 from featx.models.backbones import Backbone
 from featx.models.families import versions
-from featx.probes.config import SWEEPS, FitConfig
+from featx.probes.config import FitConfig
 from featx.probes.evaluation import fit_head
-from featx.probes.halving import HALVED_CS
+from featx.probes.halving import nested_order
 from featx.recipes.budget import Priced
 from featx.recipes.experiment import Experiment
+from featx.recipes.stopwatch import Stopwatch
 from featx.training.config import TrainConfig
 from featx.training.standardized import SAMPLE
-from featx.training.train import train
+from featx.training.train import TrainResult, train
 
 SECONDS = 4.0
 """About so long is one row tried, where its images are quick enough for `LEAST` of them."""
@@ -37,11 +39,17 @@ SECONDS = 4.0
 LEAST, BATCH = 8, 64
 """Fewest images that are tried, and the most in a batch."""
 
-FIT_ROWS, FIT_COLUMNS = 512, 1024
-"""Rows that softmax regression is tried on, fewer of wider features; more take as much longer as there are more."""
+FIT_ROWS, FIT_COEFFICIENTS = 512, 1 << 14
+"""Rows that softmax regression is tried on, fewer where more coefficients are fitted than so many."""
+
+LEAST_FIT_ROWS, ROWS_PER_CLASS = 128, 4
+"""Fewest rows that it is tried on, in all and per class, where there are so many."""
 
 EPOCHS = 2
 """Of a tried training: the first warms up, the second is timed."""
+
+STEPS = 4
+"""Most steps of a timed epoch."""
 
 RECORD_SECONDS = 1.0
 """What writing a training's curves and record takes."""
@@ -70,6 +78,7 @@ def price(experiment: Experiment, rows: Partition, network: Backbone, memo: Memo
         say(f"trying {experiment.name}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FeatxWarning)
+            warnings.simplefilter("always", SlowPrecisionWarning)  # once per process, and here is the first time
             known = _tried(experiment, rows, network)
         memo.put("trial", about, known)
     epochs = experiment.how.epochs if isinstance(experiment.how, TrainConfig) else 0
@@ -110,105 +119,113 @@ def _device(experiment: Experiment) -> str:
 def _fit(
     experiment: Experiment, how: FitConfig, rows: Partition, network: Backbone, *, is_drawn: bool
 ) -> dict[str, float]:
-    """Time the features of a few images, and a fit on some rows as wide."""
-    start, image, X = _features(rows.train, network, experiment.layers, experiment.extraction)
+    """Time the features of a few images, and the fit on them."""
+    start, image, X, y = _features(rows.train, network, experiment.layers, experiment.extraction)
     images = sum(len(source) for source in rows.sources().values())
     features = start + image * images
-    fits = sum(_softmax(found, how, rows, experiment.extraction.device) for found in X.values())
+    device = experiment.extraction.device
+    fits = sum(_softmax(found, y, how, rows, device) for found in X.values())
     # Rows that the seed chooses are other images with each seed.
     return {"once": 0.0 if is_drawn else features, "each": fits + (features if is_drawn else 0.0), "epoch": 0.0}
 
 
 def _features(
     part: Part, network: Backbone, layers: tuple[Feature, ...], how: ExtractConfig
-) -> tuple[float, float, dict[str, Any]]:
-    """Return the seconds before the first image and of each, and the features of those that were tried."""
+) -> tuple[float, float, dict[str, Any], npt.NDArray[np.int64]]:
+    """Return the seconds before the first image and of each, and the features and labels of those that were tried."""
     config = replace(how, batch_size=min(how.batch_size or BATCH, BATCH))
 
     def once(count: int) -> dict[str, Any]:
-        source = part.source.subset(_spread(part, count))
+        source = part.source.subset(part.rows[_spread(part, count)])
         found = compute(source, network, layers, config, on_skip=lambda row, reason: None)
         parts = made_of(layers, found)
         return {name: np.concatenate([found[part] for part in some], axis=1) for name, some in parts.items()}
 
     once(2)  # loads what has to be loaded
-    few = min(LEAST, len(part))
-    started, X = _timed(lambda: once(few))
-    many = min(len(part), BATCH * 2, few + int(few * SECONDS / max(started, 1e-3)))
-    if many < 2 * few:
-        return 0.0, started / few, X
-    seconds, X = _timed(lambda: once(many))
-    image = max(0.0, seconds - started) / (many - few)
-    return max(0.0, seconds - many * image), image, X
+    counts, seconds, image, X = [0], [0.0], 0.0, dict[str, Any]()
+    for most in (LEAST, BATCH, FIT_ROWS):
+        affordable = SECONDS / image if image else LEAST
+        count = min(len(part), most, int(affordable))
+        if count < 2 * counts[-1]:
+            break
+        taken, X = _timed(functools.partial(once, count))
+        # Of images alone, as soon as there are two counts: what comes before the first is taken once.
+        image = max(taken - seconds[-1], 1e-9) / (count - counts[-1])
+        counts, seconds = [*counts, count], [*seconds, taken]
+    start = seconds[-1] - counts[-1] * image
+    return max(0.0, start), image, X, part.labels[_spread(part, counts[-1])]
 
 
-def _softmax(X: npt.NDArray[Any], how: FitConfig, rows: Partition, device: str) -> float:
-    """Return the seconds of a fit, from one with one C on as many rows as a trial has time for."""
-    n, columns = len(rows.train), X.shape[1]
-    tried = min(n, max(FIT_ROWS // 4, FIT_ROWS * FIT_COLUMNS // max(columns, FIT_COLUMNS)))
-    random = np.random.default_rng(0)
-    wide = _more(X, tried, random)
-    y = random.permutation(np.resize(np.unique(rows.train.labels), tried))
-    data = {"train": (wide, y), "val": (wide[:0], y[:0]), "test": (wide[:0], y[:0])}
-    one = replace(how, sweep=None, halving=False, standardize=how.standardize and how.sweep is None)
-    seconds, _ = _timed(lambda: fit_head(data, one, len(rows.classes), str(pick_device(device))))
-    return float(seconds * _fits(how) * n / tried)
+def _softmax(X: npt.NDArray[Any], y: npt.NDArray[np.int64], how: FitConfig, rows: Partition, device: str) -> float:
+    """Return the seconds of a fit with all that it chooses, from one on as many rows as a trial has time for."""
+    n_train, n_val, classes = len(rows.train), len(rows.val), len(rows.classes)
+    share = min(1.0, FIT_COEFFICIENTS / (X.shape[1] * classes))
+    tried = min(n_train + n_val, max(int(share * FIT_ROWS), LEAST_FIT_ROWS, ROWS_PER_CLASS * classes))
+    X, y = _more(X, y, tried)
+    every = np.unique(rows.train.labels)
+    if len(np.unique(y)) < len(every):  # so slow a network that few images were tried
+        y = np.resize(every, tried)
+    n = min(max(1, round(tried * n_train / (n_train + n_val))), tried - (n_val > 0))
+    data = {"train": (X[:n], y[:n]), "val": (X[n:], y[n:]), "test": (X[:0], y[:0])}
+    seconds, _ = _timed(lambda: fit_head(data, how, classes, str(pick_device(device))))
+    return float(seconds * (n_train + n_val) / tried)
 
 
-def _fits(how: FitConfig) -> int:
-    """Return how often a fit is made: with each C that is tried, and twice with the one that is chosen."""
-    if how.halving:
-        return len(HALVED_CS)  # at most: as often as there are candidates, most of them on few rows
-    sweep = SWEEPS.get(how.sweep or "")
-    return 1 if sweep is None else len(sweep.Cs) + 2 * sweep.halvings + 2
-
-
-def _more(X: npt.NDArray[Any], count: int, random: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Return so many rows like those of X: repeated, and no two alike."""
-    found = np.resize(X, (count, X.shape[1]))
-    noise = random.standard_normal(found.shape)
-    return np.asarray(found + (0.1 * X.std() + 1e-6) * noise, np.float32)
+def _more(
+    X: npt.NDArray[Any], y: npt.NDArray[np.int64], count: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Return so many rows, of all classes first, and their labels; beyond those that there are, some like them."""
+    order = np.resize(nested_order(y, 0), count)
+    found = np.asarray(X[order], np.float32)
+    again = found[len(X) :]
+    again += (0.1 * X.std() + 1e-6) * np.random.default_rng(0).standard_normal(again.shape)
+    return found, y[order]
 
 
 def _training(how: TrainConfig, rows: Partition, network: Backbone) -> dict[str, float]:
-    """Time two epochs of a few images."""
+    """Time the steps of an epoch, and what is before and after it."""
     how = replace(how, epochs=EPOCHS, warmup_epochs=0, patience=None, init_head=None, seed=rows.seed)
-    few = min(len(rows.train), max(LEAST, 2))
-    taken, _ = _timed(lambda: train(_few(rows, few), network, replace(how, batch_size=few)))
-    many = min(len(rows.train), 2 * min(how.batch_size, BATCH), int(few * SECONDS / max(taken, 1e-3)))
-    many = max(few, many)
-    result = train(_few(rows, many), network, replace(how, batch_size=min(how.batch_size, many)))
+    few = min(len(rows.train), LEAST)
+    _, image, _ = _epochs(how, rows, network, few, few)
+    affordable = max(few, int(SECONDS / EPOCHS / image))
+    size = min(how.batch_size, len(rows.train), affordable)
+    many = size * max(1, min(STEPS, len(rows.train) // size, max(2, affordable // size)))
+    result, image, watch = _epochs(how, rows, network, many, size)
     spent, scored = result.seconds, max(1, min(many, len(rows.val)))
     counts = {name: len(part) for name, part in rows.parts().items()}
-    image = min(line["seconds"] for line in result.history) / many
-    score = spent.get("validate", EPOCHS * spent["test"]) / (EPOCHS * scored)
-    read = spent.get("read", 0.0) / (many + scored)
+    score = (watch.validation if len(rows.val) else spent["test"]) / (scored if len(rows.val) else many)
+    read = (spent.get("read") or spent.get("extract", 0.0)) / (many + (scored if len(rows.val) else 0))
     standardize = spent.get("standardize", 0.0) / many * min(counts["train"], SAMPLE)
     every = sum(counts.values())
-    epoch = image * counts["train"] + score * counts["val"]
+    epoch = watch.start + image * counts["train"] + score * counts["val"]
     saved = 2 * 4 * result.parameters["total"] / CHECKPOINT_BYTES if epoch > 1 else 0.0
     each = spent["build"] + standardize + (read + score) * every + RECORD_SECONDS
     return {"once": 0.0, "each": each, "epoch": epoch + saved}
 
 
+def _epochs(
+    how: TrainConfig, rows: Partition, network: Backbone, count: int, size: int
+) -> tuple[TrainResult, float, Stopwatch]:
+    """Train on so few images, and return what came of it, the seconds of an image in a step, and all that was timed."""
+    watch = Stopwatch()
+    result = train(_few(rows, count), network, replace(how, batch_size=size), progress=watch)
+    return result, watch.step / size, watch
+
+
 def _few(rows: Partition, count: int) -> Partition:
     """Return so few rows of a partition, none to test on."""
-    val = Part(rows.val.source, _spread(rows.val, min(count, len(rows.val))))
-    return replace(
-        rows,
-        train=Part(rows.train.source, _spread(rows.train, count)),
-        val=val,
-        test=Part(rows.test.source, rows.test.rows[:0]),
-    )
+    train, val = (Part(part.source, part.rows[_spread(part, min(count, len(part)))]) for part in (rows.train, rows.val))
+    return replace(rows, train=train, val=val, test=Part(rows.test.source, rows.test.rows[:0]))
 
 
-def _spread(part: Part, count: int) -> Any:
-    """Return so many of a part's rows, from all over it: of as many classes as there are, where there are as many."""
+def _spread(part: Part, count: int) -> npt.NDArray[np.intp]:
+    """Return so many places in a part, from all over it: of as many classes as there are, where there are as many."""
     if not count:
-        return part.rows[:0]
+        return np.empty(0, np.intp)
     _, firsts = np.unique(part.labels, return_index=True)
-    others = np.setdiff1d(np.linspace(0, len(part) - 1, count).astype(np.int64), firsts)
-    return np.sort(part.rows[np.concatenate([firsts, others])[: max(count, 2)]])
+    others = np.setdiff1d(np.linspace(0, len(part) - 1, count).astype(np.intp), firsts)
+    found: npt.NDArray[np.intp] = np.sort(np.concatenate([firsts, others])[: max(count, 2)])
+    return found
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:

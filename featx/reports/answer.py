@@ -39,7 +39,7 @@ GROUPS = 3
 """So many sets of test images are told of; the table has all."""
 
 
-def answer_of(rows: Sequence[Row], runs: Sequence[Run] = ()) -> list[str]:
+def answer_of(rows: Sequence[Row], runs: Sequence[Run] = (), among: Among | None = None) -> list[str]:
     """Return sentences that say which row is the most accurate, by how much, with which interval, and what it costs.
 
     Rows that were scored on other test images are never ranked together: of several sets, each has its sentences.
@@ -50,6 +50,8 @@ def answer_of(rows: Sequence[Row], runs: Sequence[Run] = ()) -> list[str]:
         As `featx.reports.over_seeds.over_seeds` gives them; ``name`` of a row, if it has one, is what it is called.
     runs : sequence of Run
         Whose predictions tell, image by image, how sure a difference between two single runs is.
+    among : Among, optional
+        The rows' pairs, where they have been tested; else they are.
 
     Returns
     -------
@@ -61,7 +63,7 @@ def answer_of(rows: Sequence[Row], runs: Sequence[Run] = ()) -> list[str]:
     if not scored:
         return ["None of these runs has a test accuracy."]
     groups = [_ranked([scored[at] for at in group]) for group in comparable([row for _, row in scored])]
-    among = Among.of([row for _, row in scored], by_id)
+    among = Among.of([row for _, row in scored], by_id) if among is None else among
     if len(groups) == 1:
         return _sentences(groups[0], by_id, among)
     groups.sort(key=len, reverse=True)

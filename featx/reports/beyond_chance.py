@@ -19,7 +19,7 @@ import itertools
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,12 +97,15 @@ class Compared:
         Pairs of rows that were scored on other test images, and are not compared.
     untold : tuple of str
         Why other pairs have no p-value, a line for each reason.
+    p_holm : mapping of frozenset of int to float
+        The adjusted p-value of every pair that was tested, those that are not among `pairs` too, by both rows.
     """
 
     score: str
     pairs: tuple[Pair, ...]
     apart: int
     untold: tuple[str, ...]
+    p_holm: Mapping[frozenset[int], float] = field(default_factory=dict)
 
 
 def compared(
@@ -150,7 +153,9 @@ def compared(
     among = [pair for pair in found if (pair.first, pair.second) in shown]
     scored = sum(map(len, groups))
     apart = math.comb(scored, 2) - sum(math.comb(len(group), 2) for group in groups)
-    return Compared(score, tuple(among), apart, tuple(f"{reason} ({n} rows)" for reason, n in untold.items()))
+    told = tuple(f"{reason} ({n} rows)" for reason, n in untold.items())
+    every = {frozenset((pair.first, pair.second)): pair.p_holm for pair in found}
+    return Compared(score, tuple(among), apart, told, every)
 
 
 def score_of(row: Row, score: str) -> float | None:

@@ -129,7 +129,7 @@ def interval_too_wide(table: Table) -> Found:
     """
     found: dict[int, str] = {}
     ranked = [_ranked(table, group) for group in table.groups]
-    among = Among.of([row for rows in ranked for row, _ in rows], table.runs)
+    among = table.among or Among.of([row for rows in ranked for row, _ in rows], table.runs)
     for best in (rows[:2] for rows in ranked if len(rows) > 1):
         (one, places), (two, others) = best
         apart = among.told(difference(one, two, table.runs), one, two)

@@ -12,6 +12,7 @@ import numpy as np
 from featx.core.run_folder import Run
 from featx.core.statistics import wilson_interval
 from featx.errors import StoreError
+from featx.reports.among import Among
 from featx.reports.comparable import comparable
 from featx.reports.over_seeds import LARGEST
 from featx.reports.rows import Recorded, is_number, line_text, part_of
@@ -56,15 +57,18 @@ class Table:
         Positions of the rows that may be ranked together.
     runs : mapping of str to Run
         By id, those that have a folder, and may have predictions in it.
+    among : Among, optional
+        The rows' pairs, where they have been tested.
     """
 
     rows: Sequence[Row]
     records: Sequence[Sequence[Record]]
     groups: Sequence[Sequence[int]]
     runs: Mapping[str, Run]
+    among: Among | None = None
 
     @classmethod
-    def of(cls, rows: Sequence[Row], runs: Iterable[Recorded]) -> Table:
+    def of(cls, rows: Sequence[Row], runs: Iterable[Recorded], among: Among | None = None) -> Table:
         """Look up the records of a table's rows; a run that cannot be read has none."""
         found: dict[str, Record] = {}
         folders: dict[str, Run] = {}
@@ -74,7 +78,7 @@ class Table:
                 found[line_text(record.get("run") or run.id)] = record
             folders |= {run.id: run} if isinstance(run, Run) else {}
         records = [[found[name] for name in _names_in(row) if name in found] for row in rows]
-        return cls(rows, records, comparable(rows), folders)
+        return cls(rows, records, comparable(rows), folders, among)
 
     def each(self, look: Callable[[Record], str | None]) -> dict[int, str]:
         """Return what `look` says of each row's runs: the first thing, and of how many runs where not of all."""

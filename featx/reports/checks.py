@@ -12,6 +12,7 @@ from typing import Any
 
 from featx.errors import first_few
 from featx.reports import check_fits, check_scores
+from featx.reports.among import Among
 from featx.reports.check import NOT_COMPARABLE
 from featx.reports.check import Check as Check
 from featx.reports.check import check_lines as check_lines
@@ -49,7 +50,7 @@ OF_ONE = {
 """Codes that tell of a row by itself; the others compare rows."""
 
 
-def checks_of(rows: Sequence[Row], runs: Iterable[Recorded]) -> list[Check]:
+def checks_of(rows: Sequence[Row], runs: Iterable[Recorded], among: Among | None = None) -> list[Check]:
     """Return what is doubtful about the rows of a table, in the order of `CHECKS`; one entry a code at most.
 
     Parameters
@@ -58,8 +59,10 @@ def checks_of(rows: Sequence[Row], runs: Iterable[Recorded]) -> list[Check]:
         As `featx.reports.rows.rows_of` or `featx.reports.over_seeds.over_seeds` give them.
     runs : iterable of Run
         Those that the rows are of.
+    among : Among, optional
+        The rows' pairs, where they have been tested; else they are.
     """
-    table = Table.of(rows, runs)
+    table = Table.of(rows, runs, among)
     names = names_in_table(rows)
     found = [(code, said) for code, check in CHECKS.items() if (said := check(table)) is not None and said.rows]
     return [Check(code, _sentence(said, names), said.remedy, tuple(said.rows)) for code, said in found]

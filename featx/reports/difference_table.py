@@ -51,6 +51,8 @@ class DifferenceTable:
             "for all pairs of the table."
             if n
             else f"No two of these rows can be compared by test {score}."
+            if len(self.rows) > 1
+            else "Differences are between two rows and more, and there is one."
         ]
         both = any(len(pair.covers) > 1 for pair in found.pairs)
         said += [f"Tests: {tests}{'; of two, the larger p-value counts' if both else ''}."] if n else []

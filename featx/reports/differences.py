@@ -111,13 +111,13 @@ def _over_images(first: Row, second: Row, value: float, runs: Mapping[str, Run])
     pair = [runs.get(_only_run(row)) for row in (first, second)]
     if pair[0] is None or pair[1] is None:
         return None
-    from featx.reports.predictions import compare  # numpy, scipy
+    from featx.reports.predictions import rights  # numpy
 
     with suppress(FeatxError, KeyError, ValueError, TypeError):
-        found = compare(pair[0], pair[1])
-        paired = _matched(found["only_first"], found["only_second"], found["n"])
+        one, two = rights(pair[0], pair[1])
+        paired = _matched(int((one & ~two).sum()), int((two & ~one).sum()), len(one))
         # Predictions of the first of several draws, or of another record, tell nothing of these accuracies.
-        return paired if paired and abs(paired.value - value) < 0.5 / found["n"] else None
+        return paired if paired and abs(paired.value - value) < 0.5 / len(one) else None
     return None
 
 

@@ -13,7 +13,7 @@ from featx.core.bootstrap import RowScore
 from featx.errors import FeatxError, OptionError
 from featx.reports.predictions import PREDICTIONS_FILE, Predictions, load_predictions, scored_rows
 from featx.reports.row_scores import ROW_SCORES, mean_of
-from featx.reports.rows import is_number, part_of
+from featx.reports.rows import is_number, part_of, runs_in
 
 if TYPE_CHECKING:
     from featx.core.run_folder import Run
@@ -131,9 +131,3 @@ def predictions_bytes(runs: Iterable[Run]) -> int:
     """Return how large the predictions of runs are."""
     files = [run.path / PREDICTIONS_FILE for run in runs]
     return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def runs_in(row: Row) -> list[str]:
-    """Return the ids of a row's runs."""
-    names = row.get("runs")
-    return [*map(str, names)] if isinstance(names, (list, tuple)) and names else [str(row.get("run"))]

@@ -142,8 +142,13 @@ def compare(first: Run, second: Run) -> dict[str, Any]:
     OptionError
         They were scored on other images, or other labels.
     """
+    return mcnemar(*rights(first, second))
+
+
+def rights(first: Run, second: Run) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return which test rows each of two runs predicted right, both in the first's order; raises as `compare`."""
     like = load_predictions(first)
-    return mcnemar(*(scored_rows(run, like).right for run in (first, second)))
+    return scored_rows(first, like).right, scored_rows(second, like).right
 
 
 def _checked(run: Run, found: Predictions) -> Predictions:

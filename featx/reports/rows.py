@@ -238,19 +238,22 @@ def _varied_by_row(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Return for each run the options that tell it from others of its kind."""
     options = [options_of(row) for row in rows]
     names = dict.fromkeys([*KNOWN, *(name for found in options for name in found)])
+    groups = [{alike: tuple(line_text(row.get(name)) for name in alike) for alike in _ALIKE} for row in rows]
     told: dict[Any, set[str]] = {}
-    for found, row in zip(options, rows, strict=True):
+    for found, group in zip(options, groups, strict=True):
         for name in names:
-            told.setdefault(_group(name, row), set()).add(line_text(found.get(name)))
-    for (name, *_), values in told.items():
+            told.setdefault((name, group[_alike(name)]), set()).add(line_text(found.get(name)))
+    for (name, _), values in told.items():
         values -= {""} if name in OF_DATA else set()
-    return [[name for name in names if len(told[_group(name, row)]) > 1] for row in rows]
+    return [[name for name in names if len(told[name, group[_alike(name)]]) > 1] for group in groups]
 
 
-def _group(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+_ALIKE: tuple[tuple[str, ...], ...] = (KIND, (*KIND, *NETWORK), (*KIND, *NETWORK, "source"))
+
+
+def _alike(name: str) -> tuple[str, ...]:
     """Return what runs have in common among which an option may tell one from another."""
-    alike = KIND if name in KNOWN else (*KIND, *NETWORK, "source") if name in OF_DATA else (*KIND, *NETWORK)
-    return (name, *(line_text(row.get(field)) for field in alike))
+    return _ALIKE[0] if name in KNOWN else _ALIKE[2] if name in OF_DATA else _ALIKE[1]
 
 
 def _shared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -295,6 +298,12 @@ def part_of(row: Mapping[str, Any], name: str, part: str) -> Any:
     """Return what a row says of one part, such as the test accuracy; None where it says nothing."""
     group = row.get(name)
     return group.get(part) if isinstance(group, Mapping) else None
+
+
+def runs_in(row: Mapping[str, Any]) -> list[str]:
+    """Return the ids of a row's runs."""
+    names = row.get("runs")
+    return [*map(str, names)] if isinstance(names, (list, tuple)) and names else [str(row.get("run"))]
 
 
 def decimal(value: Any, interval: Any = None) -> str:

@@ -17,7 +17,7 @@ N = 400
 @pytest.fixture
 def runs(home: Path) -> list[str]:
     hard = np.random.default_rng(0).random(N)
-    return [predicting(home, hard < share, losses=hard + 1 - share)[0]["run"] for share in (0.7, 0.71, 0.9)]
+    return [predicting(home, hard < share, losses=hard * (2 - share))[0]["run"] for share in (0.7, 0.71, 0.9)]
 
 
 def test_pairs_are_shown_with_what_is_beyond_chance(featx: Any, featx_json: Any, runs: list[str]) -> None:

@@ -64,15 +64,15 @@ def _diagrams(content: Content) -> Safe:
         return Safe("")
     plots = [_plot(content, place, bins, f"sure-{i}") for i, (place, _, bins) in enumerate(found)]
     lines = [line for place, run, bins in found for line in _lines(content, place, run, bins)]
-    errors = "; ".join(f"{content.label(place)}: {calibration_error(bins):.4f}" for place, _, bins in found)
+    key = key_of([(place, f"{content.label(place)}: {calibration_error(bins):.4f}") for place, _, bins in found])
     caption = f"How often a model is right against how sure it is of the class that it predicts, in {BINS} bins of "
     caption += "equal mass, rows of equal probability in one of them; bars are 95 % intervals (Wilson). On the line it "
     caption += "is right as often as it says, below it is "
     caption += "too sure. "
-    caption += f"Expected calibration error: {errors}. Of several seeds, the first run's."
+    caption += "Beside the names stands the expected calibration error. Of several seeds, the first run's."
     heads = ["how", "run", "test images", "mean probability", "right"]
     shown = table("Bins", heads, lines, [True, True, False, False, False], limit=content.room(15_000))
-    return figure(plots, caption, shown, key=key_of([(place, content.label(place)) for place, _, _ in found]))
+    return figure(plots, caption, shown, key=key)
 
 
 def _scores(content: Content) -> Safe:

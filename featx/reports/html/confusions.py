@@ -52,7 +52,9 @@ def _matrix(found: Confusion) -> Safe:
         + "</tr>\n"
         for i, label in enumerate(found.classes)
     )
-    caption = "True class down, predicted class across; the darker, the larger the share of the true class."
+    caption = (
+        "True class down, predicted class across; the stronger the colour, the larger the share of the true class."
+    )
     return Safe(
         '<div class="wide" role="region" tabindex="0" aria-label="Confusion matrix"><table class="heat">'
         f'<caption>{caption}</caption><thead><tr><th scope="col">true</th>{top}</tr></thead>'

@@ -11,7 +11,9 @@ from typing import Any
 
 from featx.core.run_folder import Run, Runs
 from featx.errors import FeatxError, first_few
+from featx.reports.among import Among
 from featx.reports.answer import hows_of
+from featx.reports.beyond_chance import Compared, compared
 from featx.reports.check import Check
 from featx.reports.checks import checks_of
 from featx.reports.comparable import comparable
@@ -27,6 +29,8 @@ DAMAGE = (AttributeError, ArithmeticError, IndexError, KeyError, TypeError, Valu
 
 SHOWN = 3
 """So many sets of test images are looked at closely; the largest first."""
+BEST = 10
+"""Rows of each of them whose differences are shown."""
 
 
 class ReadRun(Run):
@@ -55,6 +59,8 @@ class Content:
         In words, what is not shown.
     checks : sequence of Check
         What is doubtful about the rows.
+    tested : Compared, optional
+        How the rows differ, all pairs of them; None of rows without runs.
     thrift : float
         The share of the bytes that each part may have, at most 1; less, where all of them came to too many.
     """
@@ -63,6 +69,7 @@ class Content:
     rows: Sequence[Row]
     left_out: Sequence[str]
     checks: Sequence[Check]
+    tested: Compared | None = None
     thrift: float = 1.0
 
     @classmethod
@@ -87,7 +94,13 @@ class Content:
             "with the seed of a newer one, in the figures and the table over seeds": older,
         }
         said = [_left_out(names, why) for why, names in told.items() if names]
-        return cls(found, rows, said, checks_of(rows, found))
+        tested = compared(rows, {run.id: run for run in found}, best=BEST, sets=SHOWN)
+        return cls(found, rows, said, checks_of(rows, found, Among.found(rows, tested)), tested)
+
+    @property
+    def among(self) -> Among | None:
+        """How sure the rows' differences are among all pairs; None where none was tested."""
+        return None if self.tested is None else Among.found(self.rows, self.tested)
 
     @cached_property
     def hows(self) -> list[str]:

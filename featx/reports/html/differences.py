@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from featx.reports.beyond_chance import compared
 from featx.reports.difference_table import DifferenceTable
-from featx.reports.html.content import SHOWN, Content
+from featx.reports.html.content import BEST, Content
 from featx.reports.html.markup import Safe, esc, joined, listed
 from featx.reports.html.tables import table
-
-BEST = 10
-"""Rows of each set of test images whose pairs are shown."""
 
 
 def differences(content: Content) -> Safe:
     """Return the pairs of the most accurate rows; empty where nothing can be compared."""
-    runs = {run.id: run for run in content.runs}
-    found = DifferenceTable(content.rows, compared(content.rows, runs, best=BEST, sets=SHOWN))
-    if not found.found.pairs:
+    if content.tested is None or not content.tested.pairs:
         return Safe("")
+    found = DifferenceTable(content.rows, content.tested)
     heads, lines, words = found.cells()
     about = f'<p class="note">Rows by their numbers in the table of results; the best {BEST} of each set.</p>'
     return joined([about, table("Differences", heads, lines, words, limit=content.room(20_000)), _said(found)])

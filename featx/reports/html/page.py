@@ -155,7 +155,7 @@ def _thumbnails(text: str) -> int:
 
 
 def _answer(content: Content) -> str:
-    said = "".join(f"<p>{esc(line, 2000)}</p>" for line in answer_of(content.rows, content.runs))
+    said = "".join(f"<p>{esc(line, 2000)}</p>" for line in answer_of(content.rows, content.runs, content.among))
     return f'<div class="answer" role="note" aria-label="The answer">{said}</div>'
 
 

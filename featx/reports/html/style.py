@@ -41,7 +41,7 @@ caption{{text-align:left;color:var(--dim);padding-bottom:.3rem}}
 th,td{{text-align:right;white-space:nowrap;padding:.2rem .6rem;border-bottom:1px solid var(--line)}}
 th,td{{vertical-align:top;overflow-wrap:normal}}
 .w{{text-align:left;white-space:normal}}
-td{{max-width:26rem;overflow-wrap:anywhere}}td:has(bdi){{min-width:11rem}}.facts td:has(bdi){{max-width:50rem}}
+td{{max-width:26rem;overflow-wrap:anywhere}}td:has(bdi){{min-width:13rem}}.facts td:has(bdi){{max-width:50rem}}
 tbody th{{font-weight:500;min-width:1.6rem}}
 thead th{{white-space:normal;border-bottom:2px solid var(--line);vertical-align:bottom}}
 .facts th{{min-width:9rem;color:var(--dim)}}
@@ -76,19 +76,21 @@ summary{{cursor:pointer;color:var(--link);font-size:.9rem;padding:.2rem 0}}
 @media print{{
 @page{{margin:12mm}}
 :root{{color-scheme:light}}
-td:has(bdi){{min-width:0}}
+td:has(bdi){{min-width:12em}}
 nav,.skip,footer{{display:none}}
 body{{font-size:10pt}}
 main,header,footer{{max-width:none;padding:0}}
 .wide{{overflow:visible}}
 table{{font-size:7pt}}
-td,tbody th{{overflow-wrap:anywhere}}
+td:not(.w),tbody th:not(.w){{overflow-wrap:normal}}
 th,td{{padding:.1rem .25rem}}
 th,td{{white-space:normal}}
-h2,h3,h3+p,dt,summary,caption,figcaption{{break-after:avoid}}
+h2,h2+p,h3,h3+p,dt,summary,caption{{break-after:avoid}}
 .thumbs,.key,figcaption{{break-before:avoid}}
 tr,li,pre,figure,.plot,table:not(:has(tr:nth-child(30))){{break-inside:avoid}}
 .panels{{grid-template-columns:1fr 1fr}}
+.panels:has(>:nth-child(5)) svg.plot{{max-height:50mm}}
+.key,figcaption{{font-size:8pt}}
 *{{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 details::details-content{{content-visibility:visible;block-size:auto;height:auto;display:block}}
 }}

@@ -98,6 +98,15 @@ def test_all_of_it_is_printed(browser: Browser) -> None:
     assert len(re.findall(rb"/Type\s*/Page\b", found)) >= 3
 
 
+def test_six_plots_leave_room_on_a_page(browser: Browser) -> None:
+    inside = 'document.querySelector("[aria-labelledby=reliability] .panels")'
+    browser.ask(f"{inside}.replaceChildren(...Array.from({{length: 6}}, () => {inside}.firstChild.cloneNode(true)))")
+    browser.show(703)  # A4's width less both margins, in CSS pixels
+    browser.tell("Emulation.setEmulatedMedia", media="print", features=[])
+    assert browser.ask(f"{inside}.children.length") == 6
+    assert browser.ask(f"{inside}.getBoundingClientRect().height") < 620  # of 1,032 or, on Letter, 965
+
+
 def test_in_print_it_is_light(browser: Browser) -> None:
     dark = [{"name": "prefers-color-scheme", "value": "dark"}]
     browser.tell("Emulation.setEmulatedMedia", media="print", features=dark)

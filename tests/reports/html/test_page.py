@@ -9,13 +9,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command import document, featx
 from pages import Page, read_page
+from predicting import predicting
 
 from featx.core.run_folder import Run, Runs
 from featx.errors import OptionError, StoreError
+from featx.reports import beyond_chance
 from featx.reports.html.page import LARGEST, page
+from featx.reports.kept_rows import kept_rows
 
 NASTY = "<script>alert(1)</script>\"'>&\u202egnp.\x1b[31m\x00"
 LENET = ("-b", "lenet5", "--per-class", "20")
@@ -38,6 +42,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copied(home: Path, tmp_path: Path) -> Path:
     """A copy of it, to be damaged."""
     return Path(shutil.copytree(home, tmp_path / "copy"))
+
+
+def test_every_pair_is_tested_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hard = np.random.default_rng(0).random(400)
+    runs = [predicting(tmp_path, hard < share)[1] for share in (0.5, 0.7, 0.9)]
+    tested: list[Any] = []
+    monkeypatch.setattr(beyond_chance, "kept_rows", lambda *how: tested.append(how) or kept_rows(*how))
+    text = page(runs)
+    assert len(tested) == 1
+    assert "by Holm among 3 pairs" in text  # the answer
+    assert "3 of 3 pairs are clear" in text  # the section
 
 
 def whole(home: Path, **how: Any) -> Page:
