@@ -51,6 +51,12 @@ ENDINGS = (".html", ".htm", ".csv")
                 metavar="X",
             ),
             options.number(LeaksConfig, "--most", click.IntRange(min=1), "Compare the pixels of at most N pairs."),
+            options.number(
+                LeaksConfig,
+                "--exact-rows",
+                click.IntRange(min=1),
+                "Find neighbours among all of up to N images; of more, among similar ones only.",
+            ),
         ),
     ),
 )

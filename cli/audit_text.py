@@ -73,6 +73,9 @@ def _labels(out: Output, found: Audit) -> None:
     if labels is None:
         return
     issues = labels.issues
+    if not issues:
+        out.say(f"none of {labels.judged:,} labels is less likely than another")
+        return
     out.say(
         f"{counted(len(issues), 'label', 'labels')} of {labels.judged:,} less likely than another, about "
         f"{labels.estimated:,.0f} wrong by confident learning (at most, where classes are hard to tell apart):"
@@ -111,7 +114,8 @@ def _classes(out: Output, found: Audit) -> None:
         out.table(("class", "what"), remarks[:SHOWN])
         _more(out, len(remarks))
     for split, ratio in found.classes.imbalance.items():
-        out.say(f"largest class of {split} has {ratio:.1f} times the images of its smallest")
+        if ratio > 1:
+            out.say(f"largest class of {split} has {ratio:.1f} times the images of its smallest")
     for name, columns in found.columns.items():
         if columns.dead or columns.constant:
             out.say(

@@ -19,10 +19,11 @@ from featx.audit.leaked_scores import LeakedScores, leaked_scores
 from featx.audit.leaks import LEAST_SIDE, Leaks, find_leaks
 from featx.audit.leaks_config import LeaksConfig
 from featx.audit.oddities import OddImage, find_odd_images
-from featx.audit.out_of_fold import JudgeConfig
+from featx.audit.out_of_fold import JudgeConfig, plan_judgings
 from featx.audit.outliers import Outlier, find_outliers
 from featx.audit.rows import Rows
 from featx.core.specs import Progress, no_progress
+from featx.errors import OptionError
 
 TRAIN = "train"
 SCORED = ("test", "val")
@@ -111,6 +112,7 @@ class Audit:
             "leaks": [leak.as_dict() for leak in self.leaks.pairs],
             "pairs_compared": self.leaks.compared,
             "pairs_left_out": self.leaks.left_out,
+            "neighbours_found": self.leaks.recall,
             "scores": self.scores.as_dict() if self.scores else None,
             "labels": [asdict(issue) for issue in self.label_issues()],
             "judged": judged,
@@ -134,7 +136,11 @@ def _outlier(one: Outlier) -> Finding:
 
 
 def _odd(one: OddImage) -> Finding:
-    remedy = f"{one.value}, usually {one.usual}: does it belong? else leave it out"
+    remedy = (
+        f"{one.value}, usually {one.usual}: does it belong? else leave it out"
+        if one.usual
+        else f"{one.value}: mend it, or leave it out"
+    )
     return Finding(one.kind, (one.id,), (one.split,), 0.0, remedy)
 
 
@@ -176,6 +182,11 @@ def audit(
         notes.append(
             f"{twice.small:,} images are smaller than {LEAST_SIDE} px, too small to tell the same shot from another: "
             "of these only equal ones are found"
+        )
+    if len(rows) > leaks.exact_rows:
+        notes.append(
+            f"more than {leaks.exact_rows:,} images (--exact-rows): each is compared with similar ones only, which are "
+            f"{twice.recall:.1%} of the nearest of a sample"
         )
     if not found.layers:  # a classifier of 8 x 8 px would doubt most labels
         labels, scores = None, None
@@ -237,21 +248,17 @@ def _judged(
 ) -> LabelAudit | None:
     """Judge the labels; say why, where that is not possible."""
     labels = images.labels[rows]
-    held = np.unique(twice.groups[rows[labels >= 0]])
-    if len(np.unique(labels[labels >= 0])) < 2 or len(held) < config.folds:
-        notes.append("labels are not judged: fewer than two classes, or fewer different images than folds")
-        return None
     ids, splits = ([names[row] for row in rows.tolist()] for names in (images.ids, images.splits))
-    return audit_labels(
-        {name: np.asarray(X[0 : len(rows)]) for name, X in layers.items()},
-        labels,
-        images.classes,
-        ids,
-        splits,
-        groups=twice.groups[rows],
-        config=config,
-        progress=progress,
-    )
+    groups = twice.groups[rows]
+    try:
+        plan_judgings(labels, splits, groups, config)
+    except OptionError as exc:
+        notes.append(f"labels are not judged: {exc.message}")
+        return None
+    found = audit_labels(layers, labels, images.classes, ids, splits, groups=groups, config=config, progress=progress)
+    if found.unjudged:
+        notes.append(f"{found.unjudged:,} labels are not judged: there is too little beside them to learn from")
+    return found
 
 
 def _scores(
@@ -263,8 +270,6 @@ def _scores(
     notes: list[str],
 ) -> LeakedScores | None:
     """Fit on the training rows as they are, and score the test rows with and without those that leaked."""
-    from featx.probes.softmax import SoftmaxRegression
-
     splits = np.array(images.splits)[rows]
     scored = next((split for split in SCORED if (splits == split).any()), None)
     if scored is None or not (splits == TRAIN).any():
@@ -275,5 +280,7 @@ def _scores(
     leaked = twice.leaked(images.splits, scored)[rows[test]]
     if not leaked.any() or len(np.unique(labels[learn])) < 2:
         return None
+    from featx.probes.softmax import SoftmaxRegression
+
     model = SoftmaxRegression(config.C, standardize=True).fit(np.asarray(X[learn]), labels[learn])
     return leaked_scores(np.asarray(model.predict(np.asarray(X[test]))) == labels[test], leaked, config.seed)

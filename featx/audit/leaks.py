@@ -8,16 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.audit.cells import neighbours_in_cells
 from featx.audit.duplicates import components, groups_of, pairs_of
 from featx.audit.findings import Leak
 from featx.audit.images import AuditedImages
 from featx.audit.leaks_config import LeaksConfig
-from featx.audit.neighbours import neighbours
+from featx.audit.neighbours import Pairs, neighbours
 from featx.audit.outliers import outlier_distances
 from featx.audit.rows import Rows
 from featx.audit.same_shot import match
 from featx.audit.spectrum import AXES, SpectrumFeatures
-from featx.audit.whiten import whitened
+from featx.audit.whiten import Floats, whitened
 from featx.core.specs import Progress, no_progress
 
 LEAST_SIDE = 16
@@ -40,6 +41,9 @@ class Leaks:
         Nearest neighbours whose pixels were not, as `LeaksConfig.most` has it.
     closest : float or None
         The largest cosine among those.
+    recall : float
+        Share of the nearest neighbours that were found, by features or by spectra, whichever is lower: 1 where all
+        images were compared; else measured on a sample of them.
     distances : ndarray of float64 of shape (n,)
         Of each row from its nearest neighbours, see `featx.audit.outliers`; NaN for those without features, and for
         all but the first of equal ones.
@@ -52,6 +56,7 @@ class Leaks:
     compared: int
     left_out: int
     closest: float | None
+    recall: float
     distances: NDArray[np.float64]
     small: int
 
@@ -94,7 +99,7 @@ def find_leaks(
     near = _near(images, *features(unique), config, progress)
     found += near.pairs
     groups = components(len(images), [(leak.row_a, leak.row_b) for leak in found])
-    return Leaks(found, groups, near.compared, near.left_out, near.closest, near.distances, near.small)
+    return Leaks(found, groups, near.compared, near.left_out, near.closest, near.recall, near.distances, near.small)
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ class _Near:
     compared: int
     left_out: int
     closest: float | None
+    recall: float
     distances: NDArray[np.float64]
     small: int
 
@@ -114,10 +120,10 @@ def _near(images: AuditedImages, X: Rows, rows: NDArray[np.int64], config: Leaks
     large = images.sides() >= LEAST_SIDE
     small = int((~large[rows]).sum())
     if len(rows) < 2:
-        return _Near([], 0, 0, None, np.full(len(images), np.nan), small)
-    known = neighbours(whitened(X), config.neighbours, progress)
-    spectra = neighbours(whitened(SpectrumFeatures(images, rows), AXES), config.neighbours, progress)
-    pairs = known.nearest(config.neighbours).union(spectra)
+        return _Near([], 0, 0, None, 1.0, np.full(len(images), np.nan), small)
+    by_features, some_found = nearest(whitened(X), config, progress)
+    by_spectra, others_found = nearest(whitened(SpectrumFeatures(images, rows), AXES), config, progress)
+    pairs, recall = by_features.union(by_spectra), min(some_found, others_found)
     pairs = pairs.where(large[rows[pairs.a]] & large[rows[pairs.b]])
     some = slice(0, config.most)
     a, b = rows[pairs.a[some]], rows[pairs.b[some]]
@@ -132,7 +138,24 @@ def _near(images: AuditedImages, X: Rows, rows: NDArray[np.int64], config: Leaks
     closest = float(pairs.cosine[len(a)]) if left_out else None
     distances = np.full(len(images), np.nan)
     distances[rows] = outlier_distances(X, progress=progress)
-    return _Near(near, len(a), left_out, closest, distances, small)
+    return _Near(near, len(a), left_out, closest, recall, distances, small)
+
+
+def nearest(Z: Floats, config: LeaksConfig, progress: Progress = no_progress) -> tuple[Pairs, float]:
+    """Return each row's nearest others as pairs, and which share of all of them that is.
+
+    Parameters
+    ----------
+    Z : ndarray of float32 of shape (n, d)
+        Rows of length 1, see `featx.audit.whiten`.
+    config : LeaksConfig
+        How many, and up to how many rows all are compared.
+    progress : callable
+        Told of the rows done.
+    """
+    if len(Z) <= config.exact_rows:
+        return neighbours(Z, config.neighbours, progress), 1.0
+    return neighbours_in_cells(Z, config.neighbours, progress=progress)
 
 
 def _leak(images: AuditedImages, a: int, b: int, kind: str, score: float, mirrored: bool = False) -> Leak:

@@ -1,4 +1,4 @@
-"""Images that look unlike the others: constant, blurred, almost grey among coloured ones, of another size or shape."""
+"""Images that look unlike the others: broken, constant, blurred, grey among coloured ones, of another size or shape."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ FLAT = 2.0
 COLOURLESS = 2.0
 """Mean difference between the largest and smallest channel (0 to 255) up to which an image is almost grey: what
 JPEG's colours add to a grey image stays below."""
+
+BROKEN = "broken"
+"""Kind of an image that cannot be decoded."""
 
 FAR = 3.5
 """Modified z-scores above this are outliers (Iglewicz and Hoaglin 1993, How to detect and handle outliers)."""
@@ -61,9 +64,9 @@ class OddImage:
     id, split : str
         The row.
     kind : str
-        One of `KINDS`.
+        `BROKEN`, or one of `KINDS`.
     value, usual : str
-        What was measured, and the median of all images, with units.
+        What was measured, and the median of all images, with units; the latter empty for a broken image.
     """
 
     id: str
@@ -151,6 +154,8 @@ class _Blurred:
         flat = _column(facts, "deviation") < FLAT
         detail = np.log(np.maximum(_column(facts, "sharpness"), 1e-9))
         score = np.full(len(facts), -1.0)
+        if flat.all():
+            return score
         score[~flat] = -modified_z(detail[~flat]) - FAR
         return score
 
@@ -183,21 +188,24 @@ KINDS: dict[str, Kind] = {"constant": _Constant(), "blurred": _Blurred(), "almos
 
 
 def find_odd_images(facts: Floats, ids: Sequence[str], splits: Sequence[str]) -> list[OddImage]:
-    """Return the images that are unlike the others, by kind, the oddest of each first.
+    """Return the images that are unlike the others, by kind, broken ones first, then the oddest of each.
 
     Parameters
     ----------
     facts : ndarray of float64 of shape (n, 5)
-        Of `measure_images`, all splits one below the other.
+        Of `measure_images`, all splits one below the other; NaN for images that cannot be decoded.
     ids, splits : sequence of str
         Of each row.
     """
-    rows = np.flatnonzero(~np.isnan(facts).any(axis=1))
+    whole = ~np.isnan(facts).any(axis=1)
+    found = [
+        OddImage(ids[row], splits[row], BROKEN, "cannot be decoded", "") for row in np.flatnonzero(~whole).tolist()
+    ]
+    rows = np.flatnonzero(whole)
     if not len(rows):
-        return []
+        return found
     known = facts[rows]
     usual = np.median(known, axis=0)
-    found = []
     for name, kind in KINDS.items():
         score = kind.score(known)
         odd = np.flatnonzero(score > 0)

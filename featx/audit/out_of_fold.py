@@ -90,12 +90,12 @@ def plan_judgings(
     Returns
     -------
     list of Judging
-        Without those that nobody is judged by.
+        Without those that learn fewer than two classes: such as the fold of a class's only image, beside one other.
 
     Raises
     ------
     OptionError
-        Lengths differ, or there are fewer groups of labelled rows than folds.
+        Lengths differ, there are fewer groups of labelled rows than folds, or no fit learns two classes.
     """
     n = len(labels)
     groups = np.arange(n) if groups is None else groups
@@ -111,7 +111,10 @@ def plan_judgings(
     others = labelled & ~folded
     if others.any():
         found.append(Judging(folded & ~np.isin(groups, groups[others]), others))
-    return found
+    able = [judging for judging in found if len(np.unique(labels[judging.learns])) > 1]
+    if not able:
+        raise OptionError("no rows of two classes to learn from, expected some beside those that are judged")
+    return able
 
 
 def deal_out(labels: RowNumbers, groups: RowNumbers, config: JudgeConfig) -> RowNumbers:

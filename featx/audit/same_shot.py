@@ -32,6 +32,10 @@ ZOOMS = {SMALL: (1.18,), SIDE: (1.12, 1.25)}
 PROMISING = {SMALL: 0.5, SIDE: 0.5}
 """Correlation of details at the best place, below which a pair is not looked at more closely."""
 
+EDGE = 2
+"""px beside the edges of the overlap that are not judged: blurring brings into them what lies beyond, such as
+the black that comes in where an image was shifted."""
+
 STEPS = 6
 """Of Gauss-Newton."""
 
@@ -108,8 +112,8 @@ def _match(first: torch.Tensor, second: torch.Tensor, rows: NDArray[np.int64], f
     moving = torch.where(flip, second[hot].flip(-1), second[hot])
     moved = torch.where(flip, fine[1][hot].flip(-1), fine[1][hot])
     theta = _improved(fine[0][hot], moved, theta)
-    details = _agreement(fine[0][hot], moved, theta).clamp(min=0).numpy()
-    light = _agreement(first[hot], moving, theta).clamp(min=0).numpy()
+    details = _agreement(fine[0][hot], moved, theta, EDGE).clamp(min=0).numpy()
+    light = _agreement(first[hot], moving, theta, EDGE).clamp(min=0).numpy()
     found.details[rows[hot]] = details
     found.lightness[rows[hot]] = light
     found.score[rows[hot]] = np.sqrt(details * light).clip(max=1)
@@ -195,10 +199,16 @@ def _slide(windows: torch.Tensor, fields: torch.Tensor) -> tuple[torch.Tensor, t
     return value, (where // places - edge).float(), (where % places - edge).float()
 
 
-def _inside(theta: torch.Tensor) -> torch.Tensor:
-    """Mark which px of the first image lie within the second, float (m, SIDE, SIDE); none of its outermost ones."""
+def _inside(theta: torch.Tensor, edge: int = 0) -> torch.Tensor:
+    """Mark which px of the first image lie within the second, float (m, SIDE, SIDE); none of its outermost ones.
+
+    Nor those that are less than `edge` px away from the edges of either.
+    """
     grid = functional.affine_grid(theta, [len(theta), 1, SIDE, SIDE], align_corners=False)
-    return ((grid.abs() <= 1 - 1 / SIDE).all(dim=-1)).float()
+    marked = ((grid.abs() <= 1 - (1 + 2 * edge) / SIDE).all(dim=-1)).float()
+    if edge:
+        marked = functional.pad(marked[:, edge:-edge, edge:-edge], (edge,) * 4)
+    return marked
 
 
 def _standard(images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -209,9 +219,9 @@ def _standard(images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return found
 
 
-def _agreement(first: torch.Tensor, second: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+def _agreement(first: torch.Tensor, second: torch.Tensor, theta: torch.Tensor, edge: int = 0) -> torch.Tensor:
     """Return the correlation of the first with the second as a map shows it, where they overlap, (m,)."""
-    mask = _inside(theta)
+    mask = _inside(theta, edge)
     return (_standard(first, mask) * _standard(_warped(second, theta), mask)).sum(dim=(1, 2))
 
 

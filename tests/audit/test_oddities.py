@@ -42,6 +42,7 @@ def test_odd_images_are_found_by_kind_and_no_others(folder: Path) -> None:
     facts = measure_images(source, workers=2)
     found = find_odd_images(facts, source.ids, ["all"] * len(source))
     assert {(Path(one.id).stem, one.kind) for one in found} == {
+        ("broken", "broken"),
         ("constant", "constant"),
         ("blurred", "blurred"),
         ("grey", "almost grey"),
@@ -50,6 +51,12 @@ def test_odd_images_are_found_by_kind_and_no_others(folder: Path) -> None:
     assert next(one for one in found if one.kind == "size").value == "384 x 40 px"
     (row,) = np.flatnonzero(np.isnan(facts).all(axis=1))
     assert source.ids[int(row)].endswith("broken.png")
+
+
+def test_where_all_are_constant_all_are_told() -> None:
+    facts = np.array([measure(np.full((9, 9, 3), value, np.uint8)) for value in range(4)])
+    found = find_odd_images(facts, list("abcd"), ["all"] * 4)
+    assert [(one.id, one.kind) for one in found] == [(name, "constant") for name in "abcd"]
 
 
 def test_grey_images_of_a_grey_source_are_not_odd() -> None:

@@ -62,6 +62,16 @@ def test_a_row_that_is_alone_in_its_class_is_not_judged() -> None:
     assert np.allclose(np.exp(found).sum(axis=1), 1, atol=1e-5)
 
 
+def test_a_fold_without_two_classes_to_learn_from_judges_nobody() -> None:
+    labels = np.array([0] * 20 + [1])
+    judgings = plan_judgings(labels, ["all"] * 21, None, CONFIG)
+    assert len(judgings) == CONFIG.folds - 1
+    assert all(one.learns[20] for one in judgings)
+    assert not can_be_judged(labels, judgings)[20]
+    with pytest.raises(OptionError, match="no rows of two classes"):
+        plan_judgings(np.zeros(20, np.int64), ["all"] * 20, None, CONFIG)
+
+
 def test_classes_smaller_than_the_folds_are_many_are_dealt_out_all_the_same() -> None:
     fold = deal_out(np.arange(12) // 2, np.arange(12), JudgeConfig(folds=5))
     assert sorted(np.bincount(fold).tolist()) == [2, 2, 2, 3, 3]

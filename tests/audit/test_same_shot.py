@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from PIL import Image
-from textures import CHANGES, pixels, texture
+from textures import CHANGES, pixels, shifted, texture
 
 from featx.audit.same_shot import Match, match
 from featx.audit.thumbnails import lightness, thumbnail
@@ -29,6 +29,12 @@ def test_a_changed_image_is_of_the_same_shot(change: str) -> None:
     found = matched(images, [CHANGES[change](image) for image in images])
     assert (found.score >= FAR).mean() >= 0.9
     assert (found.mirrored == ("mirror" in change))[found.score >= FAR].all()
+
+
+def test_what_comes_in_where_an_image_was_shifted_does_not_count() -> None:
+    rng = np.random.default_rng(4)
+    images = [texture(rng) for _ in range(N)]
+    assert (matched(images, [shifted(image, 3, -3) for image in images]).score >= 0.8).mean() >= 0.9
 
 
 def test_images_that_share_their_colours_and_shapes_but_no_details_are_not() -> None:

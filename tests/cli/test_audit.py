@@ -62,8 +62,7 @@ def test_leaks_are_found_told_and_can_be_left_out(photos: Path, tmp_path: Path) 
     assert whole["shared_with_test"] == 1
     record = json.loads((folder_of(run["run"]) / "run.json").read_text())
     assert record["identity"] != json.loads((folder_of(whole["run"]) / "run.json").read_text())["identity"]
-    for kind in ("text", "md", "html"):
-        assert "excluded-rows" in featx("report", run["run"], whole["run"], "--format", kind).output
+    assert "excluded-rows" in featx("report", run["run"], whole["run"]).output
     findings.unlink()
     assert featx("rerun", run["run"]).exit_code == 0
 
@@ -101,6 +100,31 @@ def test_what_cannot_be_meant_is_refused(photos: Path, arguments: tuple[str, ...
     result = featx("audit", photos, *arguments)
     assert result.exit_code == 2
     assert said in result.output
+
+
+@pytest.mark.parametrize("network", [(), ("-b", "lenet5", "--weights", "random:0", "--size", "32", "-l", "pool1:avg")])
+def test_a_broken_file_and_a_class_with_one_image_are_told(tmp_path: Path, network: tuple[str, ...]) -> None:
+    rng = np.random.default_rng(1)
+    for name in ("many/0", "many/1", "many/2", "many/3", "many/4", "many/5", "one/0"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        texture(rng).save(tmp_path / f"{name}.png")
+    (tmp_path / "many" / "broken.png").write_bytes((tmp_path / "many" / "0.png").read_bytes()[:60])
+    found = document("audit", tmp_path, *network, "--on-error", "skip", code=3 if network else 0)
+    assert [odd["id"] for odd in found["odd"] if odd["kind"] == "broken"] == ["many/broken.png"]
+    assert found["classes"]["classes"][1]["rows"] == {"all": 1}
+    assert found["leaks"] == []
+    assert any("labels are not judged" in line for line in found["notes"])
+    # Two images of the fold of which the only one of its class is one, and so nothing but one class to learn.
+    assert (found["judged"] or {}).get("unjudged") == (2 if network else None)
+
+
+def test_beyond_so_many_images_neighbours_are_searched_for_in_cells(photos: Path) -> None:
+    exact, some = (document("audit", photos, "--exact-rows", rows) for rows in (200, 50))
+    assert exact["neighbours_found"] == 1
+    assert 0.5 < some["neighbours_found"] <= 1
+    assert any("--exact-rows" in line for line in some["notes"])
+    assert not any("--exact-rows" in line for line in exact["notes"])
+    assert [leak["kind"] for leak in some["leaks"]] == [leak["kind"] for leak in exact["leaks"]]
 
 
 def test_images_too_small_to_tell_are_said() -> None:
