@@ -396,7 +396,7 @@ def many(tmp_path: Path) -> Path:
 def test_interrupted_extraction_goes_on_where_it_stopped(
     many: Path, home: Path, tmp_path: Path, featx_json: Any
 ) -> None:
-    args = ["extract", str(many), "-b", "resnet18", "--weights", "random:0", "--size", "64", "-l", "layer2:avg"]
+    args = ["extract", str(many), "-b", "resnet18", "--weights", "random:0", "--size", "32", "-l", "layer1:avg"]
     args += ["--device", "cpu", "--batch-size", "16"]
     child = subprocess.Popen(
         [sys.executable, "-c", LISTENING, *args],

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from programs import PROGRAM
 
 from featx.core.run_folder import Runs
 from featx.runs import demo
@@ -20,9 +19,11 @@ NAMES = [
 ]
 
 
-def test_from_an_empty_folder(shell: Any, home: Path, tmp_path: Path) -> None:
-    done = shell(*PROGRAM, "demo", timeout=60)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.usefixtures("one_thread")
+def test_from_an_empty_folder(featx: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = featx("demo")
+    assert done.exit_code == 0, done.stderr
     assert [name for name in NAMES[1:] if name not in done.stdout] == []
     assert f"picture {home / 'demo.png'}; " in done.stdout
     with Image.open(home / "demo.png") as image:

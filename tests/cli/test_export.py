@@ -28,16 +28,13 @@ FEW = ("--limit", "100")
 TRAIN = ("--epochs", "1", "--augment", "none", "--device", "cpu", "--lr", "0.01")
 VIT = ("-b", "timm:test_vit", "--weights", "random:0", "--size", "32")
 RUNS: dict[str, tuple[str, ...]] = {
-    "pixels": ("fit", "--pixels"),
-    "pixels, normalised": ("fit", "--pixels", "--normalize", "l2", "--mean", "0.3", "--std", "0.2"),
+    "pixels": ("fit", "--pixels", "--normalize", "l2", "--mean", "0.3", "--std", "0.2"),
     "LeNet": ("fit", "-b", "lenet5", "--weights", "random:3", "-l", "pool2", "--dtype", "float16"),
     "LeNet, trained": ("train", "-b", "lenet5", "--mode", "scratch", *TRAIN),
     "frozen, head kept alone": ("train", "-b", "lenet5", "--weights", "random:1", "--mode", "frozen", *TRAIN),
     "flat head": ("train", "-b", "lenet5", "--mode", "scratch", "--head", "flat-mlp:8:dropout=0.2", *TRAIN),
     "own": ("fit", "-b", "own.py:gated", "--size", "16", "-l", "norm:avg3"),
-    "own, fine-tuned": ("train", "-b", "own.py:gated", "--size", "16", "--mode", "finetune", *TRAIN),
     "ViT": ("fit", *VIT, "-l", "blocks.0:cls", "--head", "lda"),
-    "ViT, fine-tuned": ("train", *VIT, "--mode", "finetune", *TRAIN),
     "mobile": ("fit", "-b", "timm:test_efficientnet", "--weights", "random:0", "--size", "32", "-l", "blocks.2:avg"),
 }
 MORE = {"LeNet, trained": (".pt2", ".safetensors"), "own": (".pt2", ".safetensors")}

@@ -28,7 +28,7 @@ def part(home: Path, rows: Any, shard: str) -> ExtractResult:
 
 
 def test_four_processes_at_once_on_one_store_leave_the_bytes_of_one(tmp_path: Path) -> None:
-    source = noise(tmp_path / "noise.npy", 7 * 1024)
+    source = noise(tmp_path / "noise.npy", 4 * 1024 + 9)
     network = [
         "-b",
         "lenet5",

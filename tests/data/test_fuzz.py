@@ -149,8 +149,8 @@ def test_names_are_rows_and_nothing_is_written(tmp_path: Path, names: list[str],
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar"])
-def test_a_hundred_thousand_members_are_listed(tmp_path: Path, suffix: str) -> None:
-    names = [f"{i % 9}/{i}.png" for i in range(100_000)]
+def test_twenty_thousand_members_are_listed(tmp_path: Path, suffix: str) -> None:
+    names = [f"{i % 9}/{i}.png" for i in range(20_000)]
     files = (TarFiles if suffix == ".tar" else ZipFiles)(make(tmp_path / f"x{suffix}", names, b""))
     assert files.names() == sorted(names)
 

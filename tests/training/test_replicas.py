@@ -72,10 +72,9 @@ def test_trainings_are_those_of_one_process(name: str, tmp_path: Path) -> None:
         assert first[same] == second[same]
 
 
-@pytest.mark.parametrize("name", ["augmented", "cached"])
-def test_broken_images_are_left_out_by_all(name: str, tmp_path: Path) -> None:
+def test_broken_images_are_left_out_by_all(tmp_path: Path) -> None:
     def train(size: int) -> Any:
-        return several(shared_batches.trained_on_broken, size, tmp_path, name)[-1]
+        return several(shared_batches.trained_on_broken, size, tmp_path, "cached")[-1]
 
     one, last = train(1), train(2)
     assert len(one["skipped"]) == 2
@@ -92,7 +91,7 @@ def test_batches_of_one_image_a_process_are_refused_by_all(tmp_path: Path) -> No
 
 def test_all_stop_where_one_is_told_to_and_any_number_resumes(tmp_path: Path) -> None:
     one = shared_batches.trained("augmented")
-    for before, after in ((2, 1), (1, 3)):
+    for before, after in ((2, 1), (1, 2)):
         folder = tmp_path / f"{before}-{after}"
         folder.mkdir()
         ends = several(shared_batches.stopped, before, tmp_path, folder)

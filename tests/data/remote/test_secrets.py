@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import traceback
 import warnings
@@ -12,9 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from web_server import WebServer, serving
 
 from featx.cache.memo import Memo
+from featx.cli.main import cli
 from featx.core.urls import is_url, redacted, safe_url
 from featx.data.remote import web as web_module
 from featx.data.sources import load_source
@@ -147,12 +148,33 @@ def test_a_redirect_to_another_place_of_the_same_server_is_followed(many_pets: A
         assert len(load_source(f"{web.url}/latest.zip")) == 200
 
 
-def test_a_run_on_a_signed_url_prints_and_keeps_no_secret(web: WebServer, tmp_path: Path) -> None:
-    spec = signed(f"{web.url}/pets.zip")
+RECIPE = """
+[recipe]
+name = "two"
+[[row]]
+backbone = "pixels"
+size = 8
+[[row]]
+name = "trained"
+backbone = "lenet5"
+mode = "scratch"
+size = 32
+epochs = 1
+"""
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("command", ["fit {} --pixels", "run two.toml --set source={}", "compare {} --only pixels"])
+def test_a_run_on_a_signed_url_prints_and_keeps_no_secret(
+    web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     home = tmp_path / "home"
-    command = [sys.executable, "-m", "featx", "fit", spec, "--pixels", "--home", str(home)]
-    done = subprocess.run(command, capture_output=True, check=False, text=True)
-    assert done.returncode == 0, done.stderr
+    (tmp_path / "two.toml").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    args = [*command.format(signed(f"{web.url}/pets.zip")).split(), "--home", str(home)]
+    monkeypatch.setattr(sys, "argv", ["featx", *args])  # which the record keeps
+    done = CliRunner().invoke(cli, args)
+    assert done.exit_code == 0, done.output
     kept = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
     assert [path for path in kept if path.name == "run.json"]
     for secret in SECRETS:
