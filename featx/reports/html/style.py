@@ -30,6 +30,7 @@ a{{color:var(--link)}}
 .skip{{position:absolute;left:-99rem}}.skip:focus{{left:1rem;top:1rem;background:var(--bg);padding:.5rem;z-index:1}}
 nav ul{{display:flex;flex-wrap:wrap;gap:.2rem 1rem;list-style:none;padding:0;font-size:.9rem}}
 .answer{{font-size:1.1rem;border-left:4px solid var(--c0);padding:.2rem 1rem;max-width:60rem}}
+ul.answer{{padding-left:2rem}}
 .note,figcaption,.dim{{color:var(--dim);font-size:.9rem;max-width:60rem}}
 .checks{{background:var(--warnbg);border:1px solid var(--line);padding:.6rem 1rem .6rem 2rem;font-size:.9rem}}
 .checks code{{color:var(--warn)}}
