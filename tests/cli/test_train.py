@@ -24,6 +24,7 @@ DIGITS = ("train", "digits", "-b", "lenet5", "--limit", "200", "--device", "cpu"
 WEIGHTS = ("--weights", "random:0")
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("mode", MODES)
 def test_json_holds_what_is_promised(featx_json: Any, home: Path, mode: str) -> None:
     code, document = featx_json(*DIGITS, "--mode", mode, *(() if mode == "scratch" else WEIGHTS))
