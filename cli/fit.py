@@ -16,7 +16,8 @@ from featx.cli.fit_text import tell
 from featx.cli.given import OF_A_NETWORK, refuse
 from featx.cli.headings import NETWORK, OUTPUT, SEEDS, Headed, under
 from featx.cli.importing import importing
-from featx.cli.opening import check_backbone, open_backbone, open_partition
+from featx.cli.networks import networks_of
+from featx.cli.opening import check_backbone, open_networks, open_partition
 from featx.cli.output import Output
 from featx.cli.targets import PICTURE_NAMES, PICTURES, check_target, is_device, picture_kind
 from featx.core.backbone_names import PIXELS
@@ -44,15 +45,16 @@ SHOWN = (
 @click.argument("source")
 @under(
     NETWORK,
-    options.backbone(required=False),
+    options.backbone(required=False, several=True, where=" with --halving"),
     options.layers(required=False, joined=True),
+    options.weights(several=True),
     choosing.readout,
     click.option("--pixels", is_flag=True, help="Fit on raw pixels, values in 0..1, instead of a layer."),
 )
 @fit_options.probe
 @under(SEEDS, repeats.repeat, repeats.seeds)
 @options.split_options
-@options.backbone_config
+@options.of_all_networks
 @options.extraction
 @cluster_options.cluster
 @under(
@@ -71,8 +73,9 @@ def fit(
     out: Output,
     home: Path,
     source: str,
-    backbone: str | None,
+    backbones: tuple[str, ...],
     layers: tuple[Feature, ...],
+    weights: tuple[str, ...],
     readout: str | None,
     pixels: bool,
     probe: FitConfig,
@@ -92,6 +95,8 @@ def fit(
     result, and the others' test scores are not shown. The workers of a cluster extract, and fit a layer each, or a
     draw of --shots.
 
+    Of several networks with --halving, each is a candidate with those of the layers that it has.
+
     \b
     Examples:
       featx fit digits --pixels
@@ -99,6 +104,7 @@ def fit(
       featx fit cifar10.zip -b resnet18 -l 'layer*:avg' --sweep dinov2 -o map.png
       featx fit photos/ -b resnet18 -l layer3:avg+layer4:avg --val-size 0
       featx fit cifar10.zip -b resnet18 -l 'layer*:avg' --halving
+      featx fit photos/ -b resnet18 -b resnet50 -l 'layer*:avg' --halving
       featx fit photos/ -b timm:vit_small_patch14_dinov2 --readout dinov2-4
       featx fit cifar10.zip -b resnet18 -l layer4:avg --head knn --shots 10
       featx fit photos/ -b resnet50 -l 'layer*:avg' --cluster tcp://host:8786
@@ -108,21 +114,24 @@ def fit(
     fit_options.check_head(probe)
     where = cluster_options.executor_name(cluster)
     choosing.check_readout(readout, layers, pixels=pixels)
-    name, wanted = _what(backbone, layers, pixels, is_read_out=readout is not None)
-    if name == PIXELS:
+    networks, wanted = _what(backbones, weights, layers, pixels, is_read_out=readout is not None)
+    choosing.check_networks(networks, readout, halving=probe.halving)
+    raw = all(name == PIXELS for name, _ in networks)
+    if raw:
         refuse(OF_A_NETWORK, "on raw pixels")
-    fit_options.check_machine(probe.head, config.device, pixels=name == PIXELS, note=out.note)
+    fit_options.check_machine(probe.head, config.device, pixels=raw, note=out.note)
     if keep_weights and probe.head == "knn":
         raise OptionError("--head knn keeps no model, --keep-weights would have no effect", "leave --keep-weights out")
-    several = len(wanted) > 1 or any(layer.is_pattern for layer in wanted)
+    several = len(networks) > 1 or len(wanted) > 1 or any(layer.is_pattern for layer in wanted)
     split_options.check_choices((*probe.choosers, *(("the choice of a layer",) if several else ())))
     numbers = repeats.seeds_of(probe.seed, repeat, seeds)
     if output is not None:
         _check_picture(
             output, source, drawable=(several and not probe.halving) or probe.sweep in SWEEPS, one=len(numbers) == 1
         )
-    check_backbone(name, network, home, wanted)
-    request = FitRequest(source, name, wanted, several, split_options, network, config, keep_weights, readout)
+    for name, which in networks:  # which layers each of several has is found where they are read
+        check_backbone(name, replace(network, weights=which), home, wanted if len(networks) == 1 else ())
+    request = FitRequest(source, networks, wanted, split_options, network, config, keep_weights, readout)
     if where is not None and probe.halving:
         out.note("--cluster computes the features; --halving fits here, for what is fitted depends on the fits before")
     with executing(where) as executor:
@@ -145,9 +154,8 @@ class FitRequest:
     """What a fit is of, whatever its seed."""
 
     source: str
-    backbone: str
+    networks: list[tuple[str, str]]
     layers: tuple[Feature, ...]
-    several: bool
     split_options: SplitOptions
     network: BackboneConfig
     extraction: ExtractConfig
@@ -162,33 +170,34 @@ def _one(out: Output, home: Path, request: FitRequest, probe: FitConfig, executo
 
     memo, config = Memo(home), request.extraction
     chosen = open_partition(out, request.source, request.split_options, probe.seed, memo, config.on_error)
-    network = open_backbone(out, request.backbone, request.network, chosen.train.source.channels, memo)
-    wanted, readout = request.layers, None
+    opened = open_networks(out, request.networks, request.network, chosen.train.source.channels, memo)
+    own, readout = choosing.layers_of(out, opened, request.layers, chosen.train.source, memo), None
     if request.readout is not None:
-        feature, readout = choosing.read(out, request.readout, network)
-        wanted = (feature,)
+        for name, network in opened.items():  # there is one
+            feature, readout = choosing.read(out, request.readout, network)
+            own[name] = (feature,)
     with importing():  # not before there is something to fit
-        from featx.probes.probe import best_layer, fit_layers
+        from featx.probes.several_networks import NetworkLayers, fit_networks
         from featx.runs.fit_identity import fit_identity
         from featx.runs.record import new_run, record_fit
 
+    networks = [NetworkLayers(name, network, own[name]) for name, network in opened.items()]
     out.kept = "finished shards are kept in the store, the same command resumes from there"
     with new_run(home, "fit", ["featx", *sys.argv[1:]]) as run:
         with out.progress() as progress:
-            results = fit_layers(chosen, network, wanted, FeatureStore(home), config, probe, progress, executor)
-        best, identity = best_layer(results), fit_identity(chosen, network, wanted, config, probe)
-        layers, best_result, keep = results if request.several else None, results[best], request.keep_weights
+            best = fit_networks(chosen, networks, FeatureStore(home), config, probe, progress, executor)
         record = record_fit(
             run,
             chosen,
-            network,
-            best,
+            best.chosen.backbone,
+            best.layer,
             config,
-            best_result,
-            layers,
-            identity=identity,
-            keep_weights=keep,
+            best.result,
+            best.layers,
+            identity=fit_identity(chosen, networks[0].backbone, networks[0].layers, config, probe, networks[1:]),
+            keep_weights=request.keep_weights,
             readout=readout,
+            choice=best,
         )
     tell(out, record)
     return record
@@ -209,17 +218,23 @@ def _check_picture(output: Path, source: str, *, drawable: bool, one: bool) -> N
 
 
 def _what(
-    backbone: str | None, layers: tuple[Feature, ...], pixels: bool, *, is_read_out: bool
-) -> tuple[str, tuple[Feature, ...]]:
+    backbones: tuple[str, ...],
+    weights: tuple[str, ...],
+    layers: tuple[Feature, ...],
+    pixels: bool,
+    *,
+    is_read_out: bool,
+) -> tuple[list[tuple[str, str]], tuple[Feature, ...]]:
+    """Return the networks with their weights, and the layers."""
     if pixels:
-        if backbone or layers:
+        if any(backbones) or layers:
             raise OptionError("--pixels was given with --backbone or --layer", "leave one or the other out")
-        return PIXELS, (LayerSpec(PIXELS),)
-    if not backbone:
+        return networks_of((PIXELS,), weights), (LayerSpec(PIXELS),)
+    if not any(backbones):
         raise OptionError("nothing to fit on, expected -b BACKBONE -l LAYER, or --pixels", "for example --pixels")
     if not layers and not is_read_out:
-        raise OptionError("no layer was given, expected -l LAYER", f"`featx layers {backbone}` lists them")
-    return backbone, layers
+        raise OptionError("no layer was given, expected -l LAYER", f"`featx layers {backbones[0]}` lists them")
+    return networks_of(backbones, weights), layers
 
 
 def _draw(out: Output, record: Mapping[str, Any], output: Path) -> None:

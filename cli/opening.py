@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from featx.cli.networks import short_names
 from featx.cli.output import Output
 from featx.core.backbone_names import is_run
 from featx.core.concatenation import Feature
@@ -96,3 +97,13 @@ def open_backbone(out: Output, name: str, how: BackboneConfig, channels: int | N
     for line in found.notes:
         out.note(line)
     return found
+
+
+def open_networks(
+    out: Output, networks: Sequence[tuple[str, str]], how: BackboneConfig, channels: int | None, memo: Memo
+) -> dict[str, Backbone]:
+    """Look several backbones up, each with its weights, by names that tell them apart; one alone is called ""."""
+    return {
+        name: open_backbone(out, backbone, replace(how, weights=which), channels, memo)
+        for name, (backbone, which) in zip(short_names(networks), networks, strict=True)
+    }

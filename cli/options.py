@@ -76,15 +76,15 @@ def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
     return value
 
 
-def backbone(required: bool = True, several: bool = False) -> Callable[[Command], Command]:
-    """``-b/--backbone NAME``; if `several`, the command gets `backbones`, a tuple."""
+def backbone(required: bool = True, several: bool = False, where: str = "") -> Callable[[Command], Command]:
+    """``-b/--backbone NAME``; if `several`, which may hold only `where`, the command gets `backbones`, a tuple."""
     text = (
         "A torchvision classifier, timm:NAME, lenet5, pixels, file.py:factory or package.module:factory, or "
         "run:ID, the network of a training run."
     )
     names = ("-b", "--backbone", "backbones" if several else "backbone")
     if several:
-        text += " Can be given several times."
+        text += f" Can be given several times{where}."
     how: dict[str, Any] = {} if several else {"callback": _only}
     return click.option(
         *names, multiple=True, shell_complete=complete_backbone, metavar="NAME", required=required, help=text, **how
@@ -311,6 +311,14 @@ backbone_config = gather(
     (under(NETWORK, weights(), stem), resizing, under(IMAGES, views, mean, std)),
 )
 """All that says how a backbone is looked up: the command gets `network`, a `BackboneConfig`."""
+
+of_all_networks = gather(
+    "network",
+    BackboneConfig,
+    (under(NETWORK, stem), resizing, under(IMAGES, views, mean, std)),
+    ("stem", "size", "mean", "std", "resize", "interpolation", "bits", "views"),
+)
+"""The same but for the weights, of which each of several networks may have its own."""
 
 shapes = gather("wanted", BackboneConfig, (weights("random:0"), stem, size), ("weights", "stem", "size"))
 """What decides about a network's shapes: the command gets `wanted`, a `BackboneConfig`."""

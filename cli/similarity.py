@@ -14,12 +14,13 @@ import click
 from featx.audit.similarity_config import SimilarityConfig
 from featx.cli import options
 from featx.cli.given import OF_A_NETWORK, is_given, refuse
-from featx.cli.headings import IMAGES, NETWORK, OUTPUT, Headed, under
-from featx.cli.opening import check_backbone, open_backbone, open_sources
+from featx.cli.headings import NETWORK, OUTPUT, Headed, under
+from featx.cli.networks import networks_of
+from featx.cli.opening import check_backbone, open_networks, open_sources
 from featx.cli.output import Output
 from featx.cli.targets import PICTURE_NAMES, PICTURES, check_target, is_device, picture_kind
 from featx.cli.text import counted
-from featx.core.backbone_names import PIXELS, is_run
+from featx.core.backbone_names import PIXELS
 from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec
 from featx.errors import OptionError
 
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from featx.audit.similarity import Similarity
 
 COMPARISON = "Comparison"
-
-OF_ALL = ("stem", "size", "mean", "std", "resize", "interpolation", "bits", "views")
-"""What holds for every network; weights may be of one."""
 
 
 @click.command(cls=Headed)
@@ -53,12 +51,7 @@ OF_ALL = ("stem", "size", "mean", "std", "resize", "interpolation", "bits", "vie
     ),
 )
 @options.selection
-@options.gather(
-    "network",
-    BackboneConfig,
-    (under(NETWORK, options.stem), options.resizing, under(IMAGES, options.views, options.mean, options.std)),
-    OF_ALL,
-)
+@options.of_all_networks
 @options.extraction
 @under(
     OUTPUT,
@@ -99,7 +92,7 @@ def similarity(
       featx similarity photos/ -b resnet18 -b resnet50 -l 'layer*:avg' -o map.png
       featx similarity digits -b lenet5 --weights random:0 -l 'pool*' -l fc1
     """
-    wanted = _networks(backbones, weights)
+    wanted = networks_of(backbones, weights)
     if all(name == PIXELS for name, _ in wanted):
         refuse([name for name in OF_A_NETWORK if name != "keep_weights"], "on raw pixels")
     if output is not None:
@@ -135,21 +128,6 @@ def similarity(
     out.result(document | {"notes": found.notes, "output": output})
 
 
-def _networks(backbones: Sequence[str], weights: Sequence[str]) -> list[tuple[str, str]]:
-    """Return each network once, with its weights."""
-    count = max(len(backbones), len(weights))
-    for flag, given in (("--backbone", backbones), ("--weights", weights)):
-        if len(given) not in (1, count):
-            raise OptionError(
-                f"{flag} was given {len(given)} times for {count} networks, expected once or {count} times",
-                "give --backbone and --weights as often as each other, or one of them once",
-            )
-    if len(weights) == 1 < count:  # what is for all is not for those that bring their own, or need none
-        own = [BackboneConfig.weights if is_run(name) or name == PIXELS else weights[0] for name in backbones]
-        return list(dict.fromkeys(zip(backbones, own, strict=True)))
-    return list(dict.fromkeys(zip(list(backbones) * (count // len(backbones)), weights, strict=True)))
-
-
 def _check_picture(output: Path, source: str) -> None:
     if not picture_kind(output) and not is_device(output):
         raise OptionError(f"--output is {output.name}, expected a name ending in {PICTURE_NAMES}", "give another name")
@@ -167,7 +145,7 @@ def _features(
     config: ExtractConfig,
 ) -> LayerFeatures:
     """Open the images and the networks, and extract what is missing; say what is left out."""
-    from featx.audit.layer_features import layer_features, short_names
+    from featx.audit.layer_features import layer_features
     from featx.cache.memo import Memo
     from featx.cache.store import FeatureStore
     from featx.data.coverage import check_readable
@@ -177,10 +155,7 @@ def _features(
     if config.on_error == "raise":  # all at once, and before hours of work
         check_readable(sources.values())
     channels = next(iter(sources.values())).channels
-    opened = {
-        label: open_backbone(out, name, replace(network, weights=which), channels, memo)
-        for label, (name, which) in zip(short_names(wanted), wanted, strict=True)
-    }
+    opened = open_networks(out, wanted, network, channels, memo)
     out.kept = "finished shards are kept in the store, the same command resumes from there"
     with out.progress() as progress:
         found = layer_features(sources, opened, layers, FeatureStore(home), config, progress)

@@ -1,20 +1,19 @@
-"""Features of several networks' layers on the same images, named as briefly as they can be told apart."""
+"""Features of several networks' layers on the same images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
 
 from featx.audit.rows import StackedRows, rows_in_all
 from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore, FeatureTable
+from featx.core.concatenation import Feature
 from featx.core.specs import ExtractConfig, LayerSpec, Progress, no_progress
-from featx.data.batch_loader import image_shape
 from featx.data.sources import Source
-from featx.errors import OptionError, SourceError, first_few
-from featx.extraction.compute import Networks, expand_layers
+from featx.errors import SourceError
 from featx.extraction.extract import extract
+from featx.extraction.own_layers import own_layers
 from featx.models.backbones import Backbone
 
 
@@ -47,32 +46,6 @@ class LayerFeatures:
     notes: list[str] = field(default_factory=list)
 
 
-def short_names(networks: Sequence[tuple[str, str]]) -> list[str]:
-    """Return a name of each network that is not another's: as little as that takes of its name and its weights.
-
-    Parameters
-    ----------
-    networks : sequence of (str, str)
-        Backbones and weights as the command line takes them, no two the same.
-    """
-    if len(networks) == 1:
-        return [""]
-    schemes = (
-        [_brief(backbone) for backbone, _ in networks],
-        [_brief(weights) for _, weights in networks] if len({backbone for backbone, _ in networks}) == 1 else [""],
-        [f"{_brief(backbone)} {_brief(weights)}" for backbone, weights in networks],
-    )
-    for names in schemes:
-        if len(set(names)) == len(networks):
-            return names
-    return [f"{backbone} {weights}" for backbone, weights in networks]
-
-
-def _brief(text: str) -> str:
-    """Return the last part of what may be a path: a file and its function, a weights file."""
-    return PurePath(text).name or text
-
-
 def layer_features(
     sources: Mapping[str, Source],
     networks: Mapping[str, Backbone],
@@ -100,9 +73,10 @@ def layer_features(
         As `extract`.
     """
     found = LayerFeatures()
-    own: Mapping[str, Sequence[LayerSpec]] = dict.fromkeys(networks, layers)
+    own: Mapping[str, Sequence[Feature]] = dict.fromkeys(networks, layers)
     if len(networks) > 1:
-        own, found.notes = _own_layers(sources, networks, layers, Memo(store.home))
+        first = next(iter(sources.values()))
+        own, found.notes = own_layers(first, networks, layers, Memo(store.home), "is compared")
     tables: dict[str, dict[str, FeatureTable]] = {}
     skipped: dict[str, dict[str, str]] = {}
     for name, network in networks.items():
@@ -119,40 +93,3 @@ def layer_features(
     if not sum(found.rows.values()):
         raise SourceError("no image is left that all layers have", "mend the images that were skipped")
     return found
-
-
-def _own_layers(
-    sources: Mapping[str, Source], networks: Mapping[str, Backbone], layers: Sequence[LayerSpec], memo: Memo
-) -> tuple[dict[str, list[LayerSpec]], list[str]]:
-    """Return which of the layers each network has, and what is to be said of those that one lacks."""
-    source = next(iter(sources.values()))
-    own: dict[str, list[LayerSpec]] = {name: [] for name in networks}
-    lacks: dict[LayerSpec, dict[str, OptionError]] = {layer: {} for layer in layers}
-    for name, backbone in networks.items():
-        read = Networks(backbone)
-        for layer in layers:
-            try:
-                _check_layer(layer, source, read, memo)
-            except OptionError as error:
-                lacks[layer][name] = error
-            else:
-                own[name].append(layer)
-    for errors in lacks.values():
-        if len(errors) == len(networks):
-            raise next(iter(errors.values()))
-    for name, some in own.items():
-        if not some:
-            raise OptionError(f"{name} has none of the layers {first_few(list(map(str, layers)))}", "give one it has")
-    return own, [
-        f"{name} is compared without {layer}: {error.message}"
-        for layer, errors in lacks.items()
-        for name, error in errors.items()
-    ]
-
-
-def _check_layer(layer: LayerSpec, source: Source, networks: Networks, memo: Memo) -> None:
-    """Raise OptionError where a network has no such layer."""
-    if layer.is_pattern:
-        expand_layers([layer], source, networks, memo)
-    else:
-        networks.of(image_shape(source, networks.backbone.preprocess)).columns(layer)

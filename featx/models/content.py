@@ -34,6 +34,13 @@ def content_of(partition: Partition, backbone: Backbone) -> dict[str, Any]:
         "rows": rows.hexdigest(),
         "images": {name: len(part) for name, part in partition.parts().items()},
         "classes": digest_of(list(partition.classes)),
+        **network_content(backbone),
+    }
+
+
+def network_content(backbone: Backbone) -> dict[str, Any]:
+    """Return what the numbers of a network depend on, JSON-able."""
+    return {
         "backbone": backbone.name,
         "builder": backbone.options,
         "weights": backbone.weights_sha256,

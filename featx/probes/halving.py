@@ -1,7 +1,8 @@
 """Layer and C chosen by successive halving: all candidates on few rows, the better half on twice as many, and so on.
 
-Each candidate is a layer and a C. Every fit is exact, on rows that contain those of the round before, and begins where
-that round's fit of the same candidate ended. Validation rows rank; no test row is looked at.
+Each candidate is a layer, of one network or of several, and a C. Every fit is exact, on rows that contain those of the
+round before, and begins where that round's fit of the same candidate ended. Validation rows rank; no test row is looked
+at.
 
 Jamieson and Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization", arXiv:1502.07943.
 """
@@ -12,7 +13,7 @@ import math
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +24,7 @@ from sklearn.utils import compute_sample_weight
 from featx.core.device import torch_device
 from featx.errors import SourceError
 from featx.probes.config import FitConfig, log_spaced
-from featx.probes.halving_rounds import Candidate, Round, chances_of
+from featx.probes.halving_rounds import Candidate, Networks, Round, chances_of, named
 from featx.probes.linear_classifier import NotConvergedWarning
 from featx.probes.problem import make_problem, to_coefficients
 from featx.probes.regularization_path import fit_path
@@ -89,7 +90,7 @@ class Halving:
     Parameters
     ----------
     layer : str
-        Chosen.
+        Chosen; of several networks, as `networks` calls it.
     C : float
         Chosen.
     rounds : list of Round
@@ -98,6 +99,8 @@ class Halving:
         Values of a row, by layer: of all candidates.
     chances : dict
         How sure the choice is; see `chances_of`.
+    networks : mapping of str to (str, str)
+        Of several networks: by layer, as it is called here, its network, and what it is called there.
     """
 
     layer: str
@@ -105,6 +108,14 @@ class Halving:
     rounds: list[Round]
     columns: dict[str, int]
     chances: dict[str, Any]
+    networks: Networks = field(default_factory=dict)
+
+    def layers_of(self, network: str | None = None) -> dict[str, str]:
+        """Return the layers of a network, the chosen one by default: how they are called here, and there."""
+        if not self.networks:
+            return {layer: layer for layer in self.columns}
+        network = network or self.networks[self.layer][0]
+        return {name: layer for name, (whose, layer) in self.networks.items() if whose == network}
 
     @property
     def seconds(self) -> float:
@@ -149,7 +160,7 @@ class Halving:
                     "rows": one.rows,
                     "layers": len({layer for layer, _ in one.right}),
                     "fits": len(one.right),
-                    "best": {"layer": best, "C": C, "accuracy": one.accuracy((best, C))},
+                    "best": {**named(best, self.networks), "C": C, "accuracy": one.accuracy((best, C))},
                     "seconds": one.seconds,
                 }
             )
@@ -166,7 +177,14 @@ class Halving:
         }
 
 
-def halve(rows: Mapping[str, Rows], config: FitConfig, device: str, Cs: Sequence[float] = HALVED_CS) -> Halving:
+def halve(
+    rows: Mapping[str, Rows],
+    config: FitConfig,
+    device: str,
+    Cs: Sequence[float] = HALVED_CS,
+    *,
+    networks: Networks | None = None,
+) -> Halving:
     """Choose a layer and C.
 
     Parameters
@@ -179,6 +197,8 @@ def halve(rows: Mapping[str, Rows], config: FitConfig, device: str, Cs: Sequence
         Where each layer's rows are during its fits.
     Cs : sequence of float
         Tried on each layer.
+    networks : mapping of str to (str, str), optional
+        See `Halving`.
 
     Raises
     ------
@@ -215,7 +235,8 @@ def halve(rows: Mapping[str, Rows], config: FitConfig, device: str, Cs: Sequence
     _warn(rounds)
     layer, C = rounds[-1].ranked()[0]
     widths = {name: some.columns for name, some in rows.items()}
-    return Halving(layer, C, rounds, widths, chances_of(rounds, y_val, config.seed))
+    networks = networks or {}
+    return Halving(layer, C, rounds, widths, chances_of(rounds, y_val, config.seed, networks), networks)
 
 
 def nested_order(labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:

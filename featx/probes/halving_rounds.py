@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,9 @@ SAME = 1e-9
 
 Candidate = tuple[str, float]
 """A layer and a C."""
+
+Networks = Mapping[str, tuple[str, str]]
+"""By the name of a candidate's layer, whose it is, and what it is called there; empty where all are of one network."""
 
 Rights = npt.NDArray[np.bool_]
 
@@ -60,16 +63,24 @@ class Round:
         return sorted(self.right, key=lambda one: (-int(self.right[one].sum()), one[1], places[one[0]]))
 
 
-def chances_of(rounds: Sequence[Round], y_val: npt.NDArray[np.int64], seed: int) -> dict[str, Any]:
+def named(layer: str, networks: Networks) -> dict[str, str]:
+    """Return what a record calls a candidate's layer: of several networks, its network too."""
+    return dict(zip(("network", "layer"), networks[layer], strict=True)) if networks else {"layer": layer}
+
+
+def chances_of(rounds: Sequence[Round], y_val: npt.NDArray[np.int64], seed: int, networks: Networks) -> dict[str, Any]:
     """Return how likely other validation rows would have chosen otherwise.
 
     ``another`` and ``another_layer``: the share of resampled validation rows on which another candidate of the last
     round, or one of another layer, predicts more than the chosen one. ``runner_up``: the one that most often does.
     ``dropped_last``: the best of those that were dropped before the last round, against the chosen one as it was then.
+    Of several networks there is also ``another_network``, and a layer of another network is another layer.
     """
     last = rounds[-1]
     ranked = last.ranked()
     found: dict[str, Any] = {"method": METHOD, "draws": DRAWS, "another": 0.0, "another_layer": 0.0, "runner_up": None}
+    if networks:
+        found["another_network"] = 0.0
     if len(ranked) > 1:
         drawn = _resampled(last, ranked, y_val, seed)
         ahead = drawn[:, 1:] > drawn[:, :1] + SAME  # (draws, others)
@@ -77,19 +88,22 @@ def chances_of(rounds: Sequence[Round], y_val: npt.NDArray[np.int64], seed: int)
         most = int(ahead.mean(axis=0).argmax())
         found["another"] = float(ahead.any(axis=1).mean())
         found["another_layer"] = float(ahead[:, elsewhere].any(axis=1).mean())
-        found["runner_up"] = _told(last, ranked[1 + most], float(ahead[:, most].mean()))
+        if networks:
+            abroad = [networks[layer][0] != networks[ranked[0][0]][0] for layer, _ in ranked[1:]]
+            found["another_network"] = float(ahead[:, abroad].any(axis=1).mean())
+        found["runner_up"] = _told(last, ranked[1 + most], float(ahead[:, most].mean()), networks)
     found["dropped_last"] = None
     if len(rounds) > 1:
         before = rounds[-2]
         dropped = before.ranked()[len(before.kept)]
         drawn = _resampled(before, [ranked[0], dropped], y_val, seed)
-        found["dropped_last"] = _told(before, dropped, float((drawn[:, 1] > drawn[:, 0] + SAME).mean()))
+        found["dropped_last"] = _told(before, dropped, float((drawn[:, 1] > drawn[:, 0] + SAME).mean()), networks)
     return found
 
 
-def _told(one: Round, candidate: Candidate, chance: float) -> dict[str, Any]:
+def _told(one: Round, candidate: Candidate, chance: float, networks: Networks) -> dict[str, Any]:
     layer, C = candidate
-    return {"layer": layer, "C": C, "rows": one.rows, "accuracy": one.accuracy(candidate), "chance": chance}
+    return {**named(layer, networks), "C": C, "rows": one.rows, "accuracy": one.accuracy(candidate), "chance": chance}
 
 
 def _resampled(

@@ -13,6 +13,7 @@ import numpy as np
 from featx.cache.store import FeatureStore
 from featx.core.concatenation import Feature, as_feature, made_of, parts_of_all
 from featx.core.device import pick_device
+from featx.core.executors.executor import Executor
 from featx.core.executors.registry import executing
 from featx.core.guessing import worse_than_guessing
 from featx.core.metrics import Scores
@@ -141,29 +142,20 @@ def fit_layers(
         By layer, in the order given, a pattern's in the network's; of a halving, the chosen one alone.
     """
     extraction, config = extraction or ExtractConfig(), config or FitConfig()
-    if config.calibrate is not None and not len(partition.val):
-        raise SourceError(NO_ROWS, NO_ROWS_HINT)  # before anything is computed
-    if config.halving and not len(partition.val):
-        raise SourceError("there are no validation rows, and --halving chooses by them", MORE)
+    check_rows(partition, config)
     start = time.perf_counter()
-    features = [as_feature(layer) for layer in layers]
     with executing(executor) as engine:
-        if not (engine.owns(0) and engine.owns(1)):
-            raise OptionError(f"executor {engine.name} is one part of several, expected one that makes every fit")
-        found = extract(partition.sources(), backbone, parts_of_all(features), store, extraction, progress, engine)
+        rows = stored_rows(partition, backbone, layers, store, extraction, progress, engine)
         seconds = time.perf_counter() - start
-        made = made_of(features, dict.fromkeys(layer for _, layer in found.tables))
-        rows = {name: LayerRows(partition, found.only(*parts)) for name, parts in made.items()}
         for some in rows.values():
-            _check_classes(some)
+            check_classes(some)
         device = extraction.device
         if not engine.in_process and not config.halving:
             fits = fit_on(engine, rows, config, device, store.home)
             return {name: _result(rows[name], fitted, config, seconds) for name, fitted in fits.items()}
     if config.halving:
         halving = halve(rows, config, str(pick_device(device)))
-        chosen = rows[halving.layer]
-        return {halving.layer: _result(chosen, fit_here(chosen, config, device, halving), config, seconds, halving)}
+        return {halving.layer: fit_chosen(rows, config, device, seconds, halving)}
     return {name: _result(some, fit_here(some, config, device), config, seconds) for name, some in rows.items()}
 
 
@@ -180,7 +172,42 @@ def best_layer(results: Mapping[str, ProbeResult]) -> str:
     return max(results, key=lambda name: results[name].scores["val"].accuracy if len(results) > 1 else 0.0)
 
 
-def _check_classes(rows: LayerRows) -> None:
+def check_rows(partition: Partition, config: FitConfig) -> None:
+    """Raise SourceError, before anything is computed, where there are no validation rows for what needs them."""
+    if config.calibrate is not None and not len(partition.val):
+        raise SourceError(NO_ROWS, NO_ROWS_HINT)
+    if config.halving and not len(partition.val):
+        raise SourceError("there are no validation rows, and --halving chooses by them", MORE)
+
+
+def stored_rows(
+    partition: Partition,
+    backbone: Backbone,
+    layers: Sequence[Feature | str],
+    store: FeatureStore,
+    extraction: ExtractConfig,
+    progress: Progress,
+    engine: Executor,
+) -> dict[str, LayerRows]:
+    """Extract what is missing of a network's layers, and return the rows of each; parameters as of `fit_layers`."""
+    if not (engine.owns(0) and engine.owns(1)):
+        raise OptionError(f"executor {engine.name} is one part of several, expected one that makes every fit")
+    features = [as_feature(layer) for layer in layers]
+    found = extract(partition.sources(), backbone, parts_of_all(features), store, extraction, progress, engine)
+    made = made_of(features, dict.fromkeys(layer for _, layer in found.tables))
+    return {name: LayerRows(partition, found.only(*parts)) for name, parts in made.items()}
+
+
+def fit_chosen(
+    rows: Mapping[str, LayerRows], config: FitConfig, device: str, extracting: float, halving: Halving
+) -> ProbeResult:
+    """Fit on the layer that a halving chose; `extracting` are the seconds of what was before."""
+    chosen = rows[halving.layer]
+    return _result(chosen, fit_here(chosen, config, device, halving), config, extracting, halving)
+
+
+def check_classes(rows: LayerRows) -> None:
+    """Raise SourceError for fewer than two classes to learn from."""
     classes = len(np.unique(rows.labels("train")))
     if classes < 2:
         raise SourceError(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from featx.cache.memo import Memo
 from featx.cache.store import FeatureStore
@@ -25,6 +25,9 @@ from featx.recipes.experiment import ROW, Experiment
 from featx.recipes.finished import Finished
 from featx.recipes.opened import Opened
 from featx.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from featx.probes.several_networks import NetworkLayers  # torch
 
 Record = dict[str, Any]
 Status = Literal["done", "started", "to do"]
@@ -65,6 +68,8 @@ class Prepared:
         Of a fit.
     identity : dict
         Everything that its numbers depend on.
+    candidates : tuple of NetworkLayers
+        Of a fit that chooses its network.
     """
 
     how: FitConfig | TrainConfig
@@ -72,6 +77,7 @@ class Prepared:
     network: Backbone
     layers: tuple[Feature, ...]
     identity: dict[str, Any]
+    candidates: tuple[NetworkLayers, ...] = ()
 
 
 class Engine:
@@ -122,6 +128,8 @@ class Engine:
         if experiment.backbone.startswith(ROW):
             self.row(experiment.backbone)
             return
+        for other in experiment.candidates[1:]:
+            check(other.backbone, other.network, self.opened.memo)
         network = self._network_config(experiment, experiment.seeds[0])
         check(experiment.backbone, network, self.opened.memo)
         facts = known(experiment.backbone, network, self.opened.memo) if experiment.layers else None
@@ -238,24 +246,24 @@ class Engine:
         return self._train(experiment, prepared, progress)
 
     def _fit(self, experiment: Experiment, it: Prepared, progress: Progress) -> Record:
-        from featx.probes.probe import best_layer, fit_layers
+        from featx.probes.several_networks import NetworkLayers, fit_networks
         from featx.runs.record import new_run, record_fit
 
         assert isinstance(it.how, FitConfig)
         extraction = experiment.extraction
+        networks = it.candidates or (NetworkLayers("", it.network, it.layers),)
         with new_run(self.home, "fit", self.command) as run:
-            results = fit_layers(it.rows, it.network, it.layers, self.store, extraction, it.how, progress)
-            best = best_layer(results)
-            several = len(it.layers) > 1 or it.layers[0].is_pattern
+            best = fit_networks(it.rows, networks, self.store, extraction, it.how, progress)
             record_fit(
                 run,
                 it.rows,
-                it.network,
-                best,
+                best.chosen.backbone,
+                best.layer,
                 extraction,
-                results[best],
-                results if several else None,
+                best.result,
+                best.layers,
                 identity=it.identity,
+                choice=best,
             )
             return run.read()
 
@@ -319,13 +327,26 @@ class Engine:
         on_error = how.on_error if isinstance(how, TrainConfig) else experiment.extraction.on_error
         rows = self.opened.rows(experiment.source, experiment.rows, seed, on_error, progress)
         name = f"{RUN}{named['backbone']}" if "backbone" in named else experiment.backbone
-        network = self.opened.network(name, self._network_config(experiment, seed), rows.train.source.channels)
+        channels = rows.train.source.channels
+        network = self.opened.network(name, self._network_config(experiment, seed), channels)
         if isinstance(how, TrainConfig):
             how = replace(how, init_head=named.get("init_head", how.init_head))
             return Prepared(how, rows, network, (), identity_of(rows, network, how))
         layers = experiment.layers or (LayerSpec(PIXELS),)
-        identity = fit_identity(rows, network, layers, experiment.extraction, how)
-        return Prepared(how, rows, network, layers, identity)
+        candidates = self._candidates(experiment, channels)
+        identity = fit_identity(rows, network, layers, experiment.extraction, how, candidates[1:])
+        return Prepared(how, rows, network, layers, identity, candidates)
+
+    def _candidates(self, experiment: Experiment, channels: int | None) -> tuple[NetworkLayers, ...]:
+        """Open the networks that a fit chooses among."""
+        if not experiment.candidates:
+            return ()
+        from featx.probes.several_networks import NetworkLayers
+
+        return tuple(
+            NetworkLayers(one.name, self.opened.network(one.backbone, one.network, channels), one.layers)
+            for one in experiment.candidates
+        )
 
     def _network_config(self, experiment: Experiment, seed: int) -> BackboneConfig:
         """Return how the network is looked up; from scratch its weights are drawn from the seed."""

@@ -15,6 +15,24 @@ ROW = "row:"
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A network that a fit may be of, and the layers that it is chosen with.
+
+    Parameters
+    ----------
+    name : str
+        No other candidate's of the fit.
+    backbone, layers, network : str, tuple of LayerSpec or Concatenation, BackboneConfig
+        As of `Experiment`.
+    """
+
+    name: str
+    backbone: str
+    layers: tuple[Feature, ...]
+    network: BackboneConfig
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One row of a recipe's table.
 
@@ -40,6 +58,8 @@ class Experiment:
         One run each.
     bench : bool
         Of a training: whether the trained network's forward pass is timed at the end.
+    candidates : tuple of Candidate
+        Of a fit that chooses its network by successive halving, all of them; the first is the row's own.
     """
 
     name: str
@@ -52,3 +72,4 @@ class Experiment:
     rows: SplitOptions = field(default_factory=SplitOptions)
     seeds: tuple[int, ...] = (0,)
     bench: bool = False
+    candidates: tuple[Candidate, ...] = ()

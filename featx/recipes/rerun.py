@@ -22,7 +22,7 @@ from featx.errors import CorruptStoreError, FeatxError, OptionError
 from featx.models import factories
 from featx.models.families import family_of
 from featx.probes.config import FitConfig
-from featx.recipes.experiment import Experiment
+from featx.recipes.experiment import Candidate, Experiment
 from featx.training.config import TrainConfig
 
 Record = Mapping[str, Any]
@@ -108,24 +108,48 @@ def _damaged(run: Run, exc: Exception) -> CorruptStoreError:
 def _experiment(run: Run, record: Record, *, ours: bool) -> Experiment:
     fitted = record["kind"] == "fit"
     asked = record.get("asked") or _asked_of_an_older_one(run, record)
-    backbone = str(asked["backbone"])
-    if family_of(backbone).is_users_code and not ours:
-        raise OptionError(
-            f"run {run.id} was made with {record['backbone']}, and a run from elsewhere may not name code to run",
-            f"run its command again, with -b {factories.parse(backbone).label}",
-        )
+    backbone, candidates = str(asked["backbone"]), _candidates(run, record)
+    for name in dict.fromkeys([backbone, *(one.backbone for one in candidates)]):
+        _check_code(run, name, ours=ours)
+    network, layers = _network(run, asked["network"]), _layers(record) if fitted else ()
+    if candidates:
+        backbone, network, layers = candidates[0].backbone, candidates[0].network, candidates[0].layers
     seed = int(_needed(run, record, "seed"))
     return Experiment(
         name=run.id,
         source=_as_named(str(record["source"]), str(asked["source"])),
         backbone=backbone,
         how=_fit_config(run, record) if fitted else _config(run, record, TrainConfig, {}),
-        layers=_layers(record) if fitted else (),
-        network=_network(run, asked["network"]),
+        layers=layers,
+        network=network,
         extraction=_config(run, record["extraction"], ExtractConfig, {}) if fitted else ExtractConfig(),
         rows=_rows(run, record, asked),
         seeds=(seed,),
         bench=record.get("inference") is not None,
+        candidates=candidates,
+    )
+
+
+def _check_code(run: Run, backbone: str, *, ours: bool) -> None:
+    if family_of(backbone).is_users_code and not ours:
+        label = factories.parse(backbone).label
+        raise OptionError(
+            f"run {run.id} was made with {label}, and a run from elsewhere may not name code to run",
+            f"run its command again, with -b {label}",
+        )
+
+
+def _candidates(run: Run, record: Record) -> tuple[Candidate, ...]:
+    """Return the networks that one was chosen among; none where there was no choice."""
+    lines = (record.get("choice") or {}).get("networks") or []
+    return tuple(
+        Candidate(
+            str(line["name"]),
+            str(line["asked"]["backbone"]),
+            tuple(parse_feature(str(layer["layer"])) for layer in line["layers"]),
+            _network(run, line["asked"]["network"]),
+        )
+        for line in lines
     )
 
 

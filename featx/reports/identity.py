@@ -74,6 +74,7 @@ def recipe_of(record: Record) -> dict[str, Any]:
         "preprocess": _part(record, "preprocess", (PreprocessSpec,)),
         "extraction": _part(record, "extraction", (BackboneConfig, ExtractConfig), (*RESOLVED, *MACHINE)),
         "layers": _candidates(record),
+        "networks": _networks(record),
         **_data(record),
     }
     found = {name: value for name, value in whole.items() if name not in left_out} | parts
@@ -139,6 +140,20 @@ def _candidates(record: Record) -> list[str] | None:
     lines = record.get("layers")
     found = [str(line.get("layer")) for line in lines if isinstance(line, Mapping)] if isinstance(lines, list) else []
     return found if len(found) > 1 else None
+
+
+def _networks(record: Record) -> list[str] | None:
+    """Return the networks that one was chosen of, with their layers; None where there was no choice."""
+    choice = record.get("choice")
+    lines = choice.get("networks") if isinstance(choice, Mapping) else None
+    if not isinstance(lines, list):
+        return None
+    return [_network(line) for line in lines if isinstance(line, Mapping)]
+
+
+def _network(line: Record) -> str:
+    layers = [str(layer.get("layer")) for layer in line.get("layers") or () if isinstance(layer, Mapping)]
+    return " ".join([str(line.get("name")), str(line.get("weights_sha256"))[:8], *layers])
 
 
 def _data(record: Record) -> dict[str, Any]:

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from featx.core.run_folder import BLIND_FILE, MODEL_FILE, Run
+from featx.data.splits import Partition
 from featx.portable import Scaling, write_model
 from featx.probes.classifiers import linear_parts
 from featx.probes.config import OF_HEADS, RECIPES, FitConfig
 from featx.probes.halving import Halving
 from featx.probes.probe import ProbeResult
+from featx.probes.several_networks import NetworkChoice
+from featx.runs.asked import asked_for
 
 
 def fit_fields(result: ProbeResult) -> dict[str, Any]:
@@ -59,7 +62,7 @@ def _keys(result: ProbeResult) -> dict[str, Any]:
 
 
 def layer_lines(results: Mapping[str, ProbeResult]) -> list[dict[str, Any]]:
-    """Return a line a layer, with everything that was found out about it.
+    """Return a line a layer, of the network that was fitted on, with everything that was found out about it.
 
     Those that a halving dropped have no scores that could be compared: they say with how many rows they ended.
     """
@@ -83,16 +86,48 @@ def layer_lines(results: Mapping[str, ProbeResult]) -> list[dict[str, Any]]:
 
 
 def _with_dropped(lines: list[dict[str, Any]], halving: Halving) -> list[dict[str, Any]]:
-    found = {line["layer"]: line for line in lines}
+    found, own = {line["layer"]: line for line in lines}, halving.layers_of()
     plain: dict[str, Any] = {"accuracy": {}, "loss": {}, "search": None, "converged": None, "objective_gap": None}
-    for layer, columns in halving.columns.items():
+    for name, layer in own.items():
         if layer not in found:
-            last, C = halving.last_of(layer)
-            seconds = sum(one.seconds_of.get(layer, 0.0) for one in halving.rounds)
-            dropped = {"rows": last.rows, "accuracy": last.accuracy((layer, C))}
+            last, C = halving.last_of(name)
+            columns = halving.columns[name]
+            seconds = sum(one.seconds_of.get(name, 0.0) for one in halving.rounds)
+            dropped = {"rows": last.rows, "accuracy": last.accuracy((name, C))}
             found[layer] = {"layer": layer, "columns": columns, "bytes": None, "C": C, **plain, "dropped": dropped}
             found[layer]["seconds"] = {"fit": seconds}
-    return [found[layer] for layer in halving.columns]
+    return [found[layer] for layer in own.values()]
+
+
+def network_lines(partition: Partition, choice: NetworkChoice) -> list[dict[str, Any]]:
+    """Return a line a network that one was chosen among, JSON-able: how it is had again, and how far it came.
+
+    ``layers`` say with how many rows each was fitted last, and how many of the validation rows its best C predicted.
+    """
+    return [
+        {
+            "name": network.name,
+            "backbone": network.backbone.name,
+            "weights": network.backbone.weights,
+            "weights_sha256": network.backbone.weights_sha256,
+            "code": network.backbone.code,
+            "asked": {name: asked_for(partition, network.backbone)[name] for name in ("backbone", "network")},
+            **choice.counts[network.name],
+            "layers": _halved_layers(choice, network.name),
+        }
+        for network in choice.networks
+    ]
+
+
+def _halved_layers(choice: NetworkChoice, network: str) -> list[dict[str, Any]]:
+    halving = choice.result.halving
+    assert halving is not None
+    lines = []
+    for name, layer in halving.layers_of(network).items():
+        last, C = halving.last_of(name)
+        told = {"C": C, "rows": last.rows, "accuracy": last.accuracy((name, C))}
+        lines.append({"layer": layer, "columns": halving.columns[name], **told})
+    return lines
 
 
 def save_model(run: Run, result: ProbeResult, classes: tuple[str, ...]) -> None:

@@ -33,10 +33,11 @@ from featx.models.content import digests_of
 from featx.models.families import versions
 from featx.portable import HEADER
 from featx.probes.probe import ProbeResult
+from featx.probes.several_networks import NetworkChoice
 from featx.reports.identity import label_digest
 from featx.reports.predictions import save_predictions
 from featx.runs.asked import asked_for
-from featx.runs.fit_record import fit_fields, layer_lines, save_model
+from featx.runs.fit_record import fit_fields, layer_lines, network_lines, save_model
 from featx.runs.kept_tensors import held_fields, keep_base, kept_tensors
 from featx.training.config import TrainConfig
 from featx.training.resume import identity_of
@@ -79,6 +80,7 @@ def record_fit(
     identity: Mapping[str, Any] | None = None,
     keep_weights: bool = False,
     readout: Mapping[str, Any] | None = None,
+    choice: NetworkChoice | None = None,
 ) -> dict[str, Any]:
     """Write a fit's run and return its record.
 
@@ -87,7 +89,7 @@ def record_fit(
     draw's. Where several `layers` were fitted, the record is that of `layer`, and lists what was found of all. By its
     `identity` (`featx.runs.fit_identity`) the run is found again, where the same is asked for. With `keep_weights` the
     network's tensors lie beside the model, so that the run needs no other file. A `readout`
-    (`featx.models.readouts`) says where the layer came from.
+    (`featx.models.readouts`) says where the layer came from; a `choice`, among which networks the backbone was chosen.
     """
     if keep_weights:
         keep_base(run, backbone)
@@ -105,6 +107,8 @@ def record_fit(
         "held": held_fields(backbone),
     }
     record["hardware"] |= _where(result)
+    if choice is not None and len(choice.networks) > 1:
+        record["choice"]["networks"] = network_lines(partition, choice)
     run.write(record)
     return record
 

@@ -14,10 +14,10 @@ from store_samples import Sample
 
 import featx
 from featx.audit import similarity as module
-from featx.audit.layer_features import short_names
 from featx.audit.rows import StackedRows, rows_in_all
 from featx.audit.similarity import similarity
 from featx.cache.table import FeatureTable
+from featx.cli.networks import short_names
 from featx.errors import OptionError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]

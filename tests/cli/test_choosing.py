@@ -138,6 +138,82 @@ def test_halving_is_a_run_like_a_sweep_and_says_how_it_chose(featx: Any, featx_j
     assert featx_json(*args, "-o", "map.png")[1]["kind"] == "OptionError"
 
 
+@pytest.fixture
+def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two C a layer, and rounds of few rows."""
+    monkeypatch.setattr("featx.probes.halving.LEAST_ROWS", 40)
+    monkeypatch.setattr("featx.probes.halving.LEAST_PER_CLASS", 1)
+    monkeypatch.setattr("featx.probes.halving.halve.__defaults__", ((0.01, 1.0),))
+
+
+NETWORKS = (*("-b", "lenet5", "-b", "lenet5", "-b", "pixels"), *("--weights", "random:0", "--weights", "random:1"))
+SEVERAL = ("fit", *DIGITS, *NETWORKS, "--weights", "DEFAULT", "-l", "pool*:avg", "-l", "pixels", "--halving")
+
+
+@pytest.mark.usefixtures("few_candidates")
+def test_halving_chooses_a_network_too_and_the_run_is_an_ordinary_one(
+    featx: Any, featx_json: Any, tmp_path: Path
+) -> None:
+    result = featx(*SEVERAL)
+    assert result.exit_code == 0, result.stderr
+    assert "lenet5 random:0 is a candidate without pixels: there is no layer" in result.stderr
+    assert "pixels DEFAULT is a candidate without pool*:avg" in result.stderr
+    assert "another network with" in result.stdout
+    code, document = featx_json(*SEVERAL)
+    assert code == 0
+    choice = document["choice"]
+    names = ["lenet5 random:0", "lenet5 random:1", "pixels DEFAULT"]
+    assert [network["name"] for network in choice["networks"]] == names
+    layers = [[layer["layer"] for layer in network["layers"]] for network in choice["networks"]]
+    assert layers == [["pool1:avg", "pool2:avg"], ["pool1:avg", "pool2:avg"], ["pixels"]]
+    assert [network["reused"] for network in choice["networks"]] == [240, 240, 120]  # each was stored before
+    assert [one["fits"] for one in choice["rounds"]] == [10, 5]
+    assert choice["chances"]["another_network"] <= choice["chances"]["another_layer"]
+    best = choice["rounds"][-1]["best"]
+    assert (best["network"], best["layer"]) == ("pixels DEFAULT", "pixels")  # far the best
+    assert (document["backbone"], document["layer"], document["layers"]) == ("pixels", "pixels", None)
+    assert document["accuracy"]["val"] == best["accuracy"]
+
+    code, again = featx_json("rerun", document["run"])
+    assert (code, again.get("equal")) == (0, True), again
+    first, second = (Runs().open(run).read()["choice"] for run in (document["run"], again["run"]))
+    assert second["networks"] == first["networks"]
+    assert second["chances"] == first["chances"]
+    assert featx_json("predict", document["run"], "digits", "--limit", "5")[0] == 0
+    assert featx("export", document["run"], "-o", tmp_path / "model.onnx").exit_code == 0
+    assert "pixels" in featx("report").stdout
+
+
+@pytest.mark.usefixtures("few_candidates")
+def test_a_choice_among_networks_is_found_by_all_of_its_candidates(featx_json: Any) -> None:
+    def identity(*weights: str) -> str:
+        named = [word for which in weights for word in ("--weights", which)]
+        code, document = featx_json("fit", *DIGITS, "-b", "lenet5", *named, "-l", "pool2:avg", "--halving")
+        assert code == 0, document
+        assert document["backbone"] == "lenet5"
+        return str(Runs().open(document["run"]).read()["identity"])
+
+    both = identity("random:0", "random:1")
+    assert identity("random:0", "random:1") == both
+    assert len({both, identity("random:0"), identity("random:0", "random:2")}) == 3
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (SEVERAL[:-1], "--halving chooses among several"),
+        ((*PIXELS, "-b", "lenet5", "-b", "pixels", "--halving"), "--pixels was given with --backbone"),
+        (("fit", *DIGITS, *LENET, "--weights", "random:1", "-l", "fc1"), "--halving chooses among several"),
+        ((*VIT, "--weights", "random:1", "--readout", "dinov2-1", "--halving"), "were given with --readout dinov2-1"),
+        (("fit", *DIGITS, *LENET, "-b", "pixels", "-l", "fc1", "--halving"), "pixels has none of the layers fc1"),
+    ],
+)
+def test_several_networks_that_cannot_be_chosen_among_are_refused(featx: Any, args: tuple[str, ...], said: str) -> None:
+    result = featx(*args)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
 def test_a_readout_is_layers_joined_and_its_record_says_what_it_is(featx: Any, featx_json: Any) -> None:
     code, document = featx_json(*VIT, "--readout", "dinov2-4")
     assert code == 0
