@@ -44,7 +44,7 @@ def test_from_an_empty_folder(featx: Any, home: Path, tmp_path: Path, monkeypatc
 @pytest.mark.usefixtures("one_thread")
 def test_again_it_gives_the_same(featx: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PRETRAIN", "FINETUNE", "SCRATCH"):
-        monkeypatch.setattr(demo, name, replace(getattr(demo, name), epochs=2))
+        monkeypatch.setattr(demo, name, replace(getattr(demo, name), epochs=1))
     documents = []
     for picture in ("first.png", "again.png"):
         result = featx("demo", "--json", "-o", tmp_path / picture)

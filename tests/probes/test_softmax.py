@@ -648,7 +648,7 @@ def test_clone_and_pickle_keep_what_they_should() -> None:
 
 
 def test_no_second_copy_of_x_arises() -> None:
-    """Fit and prediction on 200 MiB, standardised, grow the process by less than half of that."""
+    """Fit and prediction on 124 MiB, standardised, grow the process by less than half of that."""
     code = """
 import resource, sys, warnings
 import numpy as np, torch
@@ -656,7 +656,7 @@ from featx.probes.softmax import SoftmaxRegression
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-X = np.random.default_rng(0).standard_normal((210_000, 250), dtype=np.float32)
+X = np.random.default_rng(0).standard_normal((130_000, 250), dtype=np.float32)
 y = np.arange(len(X)) % 5
 SoftmaxRegression(max_iter=1).fit(X[:100], y[:100]).predict(X[:100])
 before = peak()

@@ -112,7 +112,7 @@ def outweighed(s: float, seed: int, k: int) -> HardFit:
 @pytest.mark.parametrize("params", [{"penalty": None}, {"C": 1.0}, {"C": 1e6}], ids=str)
 @pytest.mark.parametrize("s", [1e4, 1e8, 1e12, 1e16, 1e20])
 def test_rows_that_others_outweigh_are_not_forgotten(s: float, params: dict[str, Any]) -> None:
-    for seed in (0, 2):
+    for seed in (0, 2) if s < 1e20 else (0,):  # the hardest take many seconds
         fit = outweighed(s, seed, 2 + seed)
         found = judge(HardFit(fit.kind, fit.X, fit.y, None, {**params, "fit_intercept": False}))
         assert found.excess < 1e-6 or not found.converged
