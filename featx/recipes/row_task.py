@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from contextlib import ExitStack, chdir
+from contextlib import ExitStack, chdir, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -113,7 +113,7 @@ def check_worker(wanted: Versions) -> None:
     """
     for name in ("featx.probes.probe", "featx.runs.record"):
         import_module(name)
-    check_versions(wanted, {name: _version(name) for name, _ in wanted} | {CODE: code_of(*FROM)})
+    check_versions(wanted, _installed(wanted) | {CODE: code_of(*FROM)})
 
 
 def run_row(task: RowTask) -> RowReceipt:
@@ -180,8 +180,10 @@ def _check_same(task: RowTask, engine: Engine) -> None:
     )
 
 
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not at all"
+def _installed(wanted: Versions) -> dict[str, str]:
+    """Return the versions of those packages that are here."""
+    found = {}
+    for name, _ in wanted:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
