@@ -59,6 +59,7 @@ class Cluster:
 def dask_cluster(folder: Path, workers: int) -> Iterator[Cluster]:
     """Run a scheduler and workers, without nannies, whose working folder is `folder`."""
     file = folder / "scheduler.json"
+    file.unlink(missing_ok=True)  # an earlier cluster of this folder left its own
     scheduler = _started(
         folder, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)
     )
