@@ -65,7 +65,7 @@ class Excluded:
     rows : mapping of str to ndarray of int64
         By split, rising; only splits with some.
     unknown : tuple of str
-        Ids that do not occur among the images.
+        Ids, with their splits where the list has them, that do not occur among the images.
     """
 
     exclusion: Exclusion
@@ -151,7 +151,7 @@ def exclude(sources: Mapping[str, Any], exclusion: Exclusion) -> Excluded:
                 met |= named
         if rows:
             found[split] = np.array(rows, np.int64)
-    unknown = tuple(sorted(name for split, name in exclusion.images - met))
+    unknown = tuple(sorted(f"{name} (split {split})" if split else name for split, name in exclusion.images - met))
     if not found:
         raise OptionError(
             f"--exclude {exclusion.path}: none of its {len(exclusion.images):,} images occurs here: "

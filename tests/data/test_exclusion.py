@@ -52,7 +52,7 @@ def test_without_a_split_all_splits_are_meant(tmp_path: Path, text: str) -> None
 def test_what_does_not_occur_is_told(tmp_path: Path) -> None:
     path = listed(tmp_path, "split,id\ntrain,a3\ntrain,gone\n")
     _, notes = choose_rows(sources(), SplitOptions(exclude=path), 0, "raise")
-    assert any("1 image that does not occur here: gone" in line for line in notes)
+    assert any("1 image that does not occur here: gone (split train)" in line for line in notes)
 
 
 def test_names_come_back_as_a_spreadsheet_saw_them(tmp_path: Path) -> None:
