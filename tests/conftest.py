@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import signal
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -26,6 +27,11 @@ settings.load_profile("featx")
 
 Pack = Callable[[Path], Path]
 Fill = Callable[[Path, Iterable[str]], Path]
+
+
+def pytest_configure() -> None:
+    """Be interrupted like a command at a terminal, though a shell's background jobs are told to ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
