@@ -352,7 +352,7 @@ def test_runs_of_a_resized_network_predict(tmp_path: Path) -> None:
         done = CliRunner().invoke(cli, [*command, "digits", "--limit", "60", *network, "--json"])
         assert done.exit_code == 0, done.stderr
         run = json.loads(done.stdout)["run"]
-        done = CliRunner().invoke(cli, ["predict", run, "digits", "--home", str(tmp_path), "--quiet"])
+        done = CliRunner().invoke(cli, ["predict", run, "digits", "--limit", "60", "--home", str(tmp_path), "--quiet"])
         assert done.exit_code == 0, done.stderr
 
 
