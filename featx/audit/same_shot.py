@@ -37,6 +37,11 @@ EDGE = 2
 """px beside the edges of the overlap that are not judged: blurring brings into them what lies beyond, such as
 the black that comes in where an image was shifted."""
 
+LINE = 0.2
+"""Details that change along one direction alone (a stick, a horizon, an obelisk) fit many others: where the smaller
+eigenvalue of their structure tensor is less than this share of the larger one, what is unlike counts more, as the
+square of what is missing: of such images only copies that hardly changed are told from look-alikes."""
+
 STEPS = 6
 """Of Gauss-Newton."""
 
@@ -52,7 +57,8 @@ class Match:
     Parameters
     ----------
     score : ndarray of float32
-        0 to 1: the geometric mean of the two correlations, 0 where one is negative.
+        0 to 1: the geometric mean of the two correlations, 0 where one is negative; less where all details lie along
+        one line, see `LINE`.
     details, lightness : ndarray of float32
         Correlations in the overlap, of what remains after blurring is taken away, and of lightness itself.
     mirrored : ndarray of bool
@@ -117,7 +123,9 @@ def _match(first: torch.Tensor, second: torch.Tensor, rows: NDArray[np.int64], f
     light = _agreement(first[hot], moving, theta, EDGE).clamp(min=0).numpy()
     found.details[rows[hot]] = details
     found.lightness[rows[hot]] = light
-    found.score[rows[hot]] = np.sqrt(details * light).clip(max=1)
+    unlike = (1 - np.sqrt(details * light)).clip(min=0)
+    spread = torch.minimum(*(_spread(images, _inside(theta, EDGE)) for images in (fine[0][hot], _warped(moved, theta))))
+    found.score[rows[hot]] = (1 - unlike * (LINE / spread.numpy().clip(min=1e-6)).clip(min=1) ** 2).clip(min=0)
     found.zoom[rows[hot]] = torch.linalg.det(theta[:, :, :2]).abs().sqrt().numpy()
 
 
@@ -236,6 +244,19 @@ def _agreement(first: torch.Tensor, second: torch.Tensor, theta: torch.Tensor, e
     """Return the correlation of the first with the second as a map shows it, where they overlap, (m,)."""
     mask = _inside(theta, edge)
     return (_standard(first, mask) * _standard(_warped(second, theta), mask)).sum(dim=(1, 2))
+
+
+def _spread(images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return how much the images change across the direction of most change, within the mask: 0 to 1, (m,).
+
+    The ratio of the eigenvalues of the structure tensor (Foerstner and Guelch, 1987): 0 for straight lines.
+    """
+    x = functional.pad(images[:, :, 2:] - images[:, :, :-2], (1, 1)) * mask
+    y = functional.pad(images[:, 2:, :] - images[:, :-2, :], (0, 0, 1, 1)) * mask
+    xx, xy, yy = (values.sum(dim=(1, 2)) for values in (x * x, x * y, y * y))
+    total, difference = xx + yy, ((xx - yy) ** 2 + 4 * xy**2).sqrt()
+    found: torch.Tensor = ((total - difference) / (total + difference).clamp(min=1e-12)).clamp(min=0)
+    return found
 
 
 def _improved(first: torch.Tensor, second: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:

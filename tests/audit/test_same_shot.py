@@ -61,3 +61,19 @@ def test_how_much_larger_one_shows_things_is_told() -> None:
 def test_flat_images_agree_in_nothing() -> None:
     flat = [Image.new("RGB", (32, 32), "grey")] * 2
     assert matched(flat, flat).score.tolist() == [0, 0]
+
+
+def horizon(rng: np.random.Generator) -> Image.Image:
+    """Draw a sky over a sea: one line, a little noise, and nothing else."""
+    height, sky, sea = rng.integers(14, 18), rng.uniform(150, 230), rng.uniform(20, 90)
+    picture = np.where(np.arange(32)[:, None, None] < height, sky, sea) + rng.normal(0, 5, (32, 32, 1))
+    return Image.fromarray(np.broadcast_to(picture.clip(0, 255).astype(np.uint8), (32, 32, 3)))
+
+
+def test_two_horizons_are_not_the_same_shot() -> None:
+    rng = np.random.default_rng(5)
+    seas = [horizon(rng) for _ in range(N)]
+    found = matched(seas, seas[1:] + seas[:1])
+    assert found.details.min() > 0.85  # along the line all of them agree
+    assert found.score.max() < FAR
+    assert matched(seas, seas).score == pytest.approx(1, abs=1e-3)
