@@ -27,6 +27,8 @@ from sklearn.datasets import load_digits
 settings.register_profile("featx", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("featx")
 
+FSYNC = os.fsync
+
 Pack = Callable[[Path], Path]
 Fill = Callable[[Path, Iterable[str]], Path]
 
@@ -49,6 +51,12 @@ def _quick_files() -> Iterator[None]:
         patch.setattr(os, "fsync", lambda fd: None)
         patch.setattr("sklearn.datasets.load_digits", functools.cache(load_digits))  # parsed anew by every source
         yield
+
+
+@pytest.fixture
+def waits_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written through a memory map has its time only then."""
+    monkeypatch.setattr(os, "fsync", FSYNC)
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ def make():
 
 
 @pytest.fixture
-def mapped(tmp_path: Path) -> np.memmap:
+def mapped(tmp_path: Path, waits_for_disks: None) -> np.memmap:
     """Return an array on the disk of which one page was changed already, so that the next change needs no new time."""
     np.save(tmp_path / "data.npy", np.zeros((4, 8, 8), np.uint8))
     images: np.memmap = np.lib.format.open_memmap(tmp_path / "data.npy", "r+")
