@@ -124,7 +124,8 @@ def _match(first: torch.Tensor, second: torch.Tensor, rows: NDArray[np.int64], f
     found.details[rows[hot]] = details
     found.lightness[rows[hot]] = light
     unlike = (1 - np.sqrt(details * light)).clip(min=0)
-    spread = torch.minimum(*(_spread(images, _inside(theta, EDGE)) for images in (fine[0][hot], _warped(moved, theta))))
+    mask = _inside(theta, EDGE)
+    spread = torch.minimum(_spread(fine[0][hot], mask), _spread(_warped(moved, theta), mask))
     found.score[rows[hot]] = (1 - unlike * (LINE / spread.numpy().clip(min=1e-6)).clip(min=1) ** 2).clip(min=0)
     found.zoom[rows[hot]] = torch.linalg.det(theta[:, :, :2]).abs().sqrt().numpy()
 
@@ -246,13 +247,18 @@ def _agreement(first: torch.Tensor, second: torch.Tensor, theta: torch.Tensor, e
     return (_standard(first, mask) * _standard(_warped(second, theta), mask)).sum(dim=(1, 2))
 
 
+def _slopes(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the differences of the px to the right and left, and below and above, 0 at the edges, (m, SIDE, SIDE)."""
+    x = functional.pad(images[:, :, 2:] - images[:, :, :-2], (1, 1))
+    return x, functional.pad(images[:, 2:, :] - images[:, :-2, :], (0, 0, 1, 1))
+
+
 def _spread(images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Return how much the images change across the direction of most change, within the mask: 0 to 1, (m,).
 
     The ratio of the eigenvalues of the structure tensor (Foerstner and Guelch, 1987): 0 for straight lines.
     """
-    x = functional.pad(images[:, :, 2:] - images[:, :, :-2], (1, 1)) * mask
-    y = functional.pad(images[:, 2:, :] - images[:, :-2, :], (0, 0, 1, 1)) * mask
+    x, y = (slopes * mask for slopes in _slopes(images))
     xx, xy, yy = (values.sum(dim=(1, 2)) for values in (x * x, x * y, y * y))
     total, difference = xx + yy, ((xx - yy) ** 2 + 4 * xy**2).sqrt()
     found: torch.Tensor = ((total - difference) / (total + difference).clamp(min=1e-12)).clamp(min=0)
@@ -263,8 +269,7 @@ def _improved(first: torch.Tensor, second: torch.Tensor, theta: torch.Tensor) ->
     """Return maps that align better, (m, 2, 3): Gauss-Newton steps, of which only improvements are kept."""
     line = (torch.arange(SIDE) * 2 + 1) / SIDE - 1
     y, x = torch.meshgrid(line, line, indexing="ij")
-    slope_x = functional.pad((second[:, :, 2:] - second[:, :, :-2]), (1, 1)) * (SIDE / 4)
-    slope_y = functional.pad((second[:, 2:, :] - second[:, :-2, :]), (0, 0, 1, 1)) * (SIDE / 4)
+    slope_x, slope_y = (slopes * (SIDE / 4) for slopes in _slopes(second))
     best, best_theta, current = _agreement(first, second, theta), theta, theta
     for _ in range(STEPS):
         mask = _inside(current)
