@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from featx.audit.findings import LEAK_KINDS
 from featx.cli.text import counted
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def _leaks(out: Output, found: Audit) -> None:
     if not pairs:
         out.say("no image is there twice")
     else:
-        kinds = {kind: sum(leak.kind == kind for leak in pairs) for kind in ("exact", "same pixels", "near")}
+        kinds = {kind: sum(leak.kind == kind for leak in pairs) for kind in LEAK_KINDS}
         across = sum(leak.crosses for leak in pairs)
         said = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
         out.say(f"{counted(len(pairs), 'pair', 'pairs')} of the same image or shot ({said}), {across:,} across splits:")

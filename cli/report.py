@@ -13,7 +13,7 @@ from featx.cli import options
 from featx.cli.completion import complete_run
 from featx.cli.output import Output, to_json
 from featx.cli.report_confusion import show_confusion
-from featx.cli.report_differences import show_differences
+from featx.cli.report_told import show_differences, show_leaks
 from featx.cli.targets import PICTURE_NAMES, check_report, picture_kind
 from featx.cli.text import counted
 from featx.errors import OptionError, StoreError, first_few
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 JSON = "json"
 """The one format that is not a table: the document that `--json` prints."""
-ALONE = {"over_seeds": "--over-seeds", "curves": "--curves", "columns": "--columns", "differences": "--differences"}
+TOLD = {"differences": "--differences", "leaks": "--leaks"}
+"""Answers about rows, in place of the rows."""
+ALONE = {"over_seeds": "--over-seeds", "curves": "--curves", "columns": "--columns", **TOLD}
 """What --confusion does not go with."""
 SEEDS, IMAGES = "seeds", "images"
 
@@ -70,6 +72,11 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
     "macro_f1 or brier.",
 )
 @click.option(
+    "--leaks",
+    metavar="FILE.csv",
+    help="Show scores without the test images that leaked, by the findings of `featx audit -o FILE.csv`.",
+)
+@click.option(
     "--curves",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -87,6 +94,7 @@ def report(
     confusion: bool,
     intervals: str,
     differences: str | None,
+    leaks: str | None,
     curves: Path | None,
 ) -> None:
     """Show runs side by side.
@@ -97,7 +105,8 @@ def report(
     doubtful, each with what mends it; --columns leaves that out.
 
     --differences tests every two rows of the same test images, image by image and over seeds, with Holm's correction
-    for all pairs of the table.
+    for all pairs of the table. --leaks shows each row's scores on all test images beside those on the images that have
+    no relative outside the test set.
 
     With --format html the report is one file for a browser: an answer in words, figures, the most confident mistakes,
     every option and command. Runs that differ only in their seed are always one row there.
@@ -111,6 +120,7 @@ def report(
       featx report 20261121-190519 20261121-190525 --curves curves.pdf
       featx report --intervals images --format html -o report.html
       featx report --over-seeds --differences accuracy
+      featx report --leaks findings.csv
       featx report 20261121-190519 --confusion -o confusion.png
     """
     from featx.core.outputs import write_output
@@ -131,9 +141,11 @@ def report(
     if curves is not None:
         _draw(out, found, curves)
     rows = _together(out, home, found) if over_seeds else rows_of(found)
-    if differences is not None:
-        _check_differences(columns, intervals)
-        return show_differences(out, rows, found, differences, style, output)
+    if differences is not None or leaks is not None:
+        _check_told(columns, intervals)
+        if differences is not None:
+            return show_differences(out, rows, found, differences, style, output)
+        return show_leaks(out, rows, found, str(leaks), style, output)
     images = intervals == IMAGES or any(name.replace("_", " ").endswith("over images") for name in columns or [])
     if images and not isinstance(FORMATS.get(style), Whole):
         rows = _with_images(out, rows, found)
@@ -153,12 +165,13 @@ def report(
     return out.result(document)
 
 
-def _check_differences(columns: list[str] | None, intervals: str) -> None:
-    """Raise OptionError where differences are asked for with what says how runs are shown."""
-    given = [*["--columns"] * (columns is not None), *["--intervals images"] * (intervals == IMAGES)]
+def _check_told(columns: list[str] | None, intervals: str) -> None:
+    """Raise OptionError where an answer about rows is asked for with another, or with what says how runs are shown."""
+    asked = [flag for name, flag in TOLD.items() if click.get_current_context().params.get(name)]
+    given = [*["--columns"] * (columns is not None), *["--intervals images"] * (intervals == IMAGES), *asked[1:]]
     if given:
         raise OptionError(
-            f"--differences shows pairs of runs, with intervals of either kind, and {', '.join(given)} was given",
+            f"{asked[0]} shows a table of its own, with its intervals, and {', '.join(given)} was given",
             "leave one of them out",
         )
 

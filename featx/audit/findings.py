@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
+from featx.audit.duplicates import Components
 from featx.core.csv_cells import csv_line
 
 COLUMNS = ("split", "id", "kind", "score", "other_split", "other_id", "remedy")
 """Of the CSV; ``split`` and ``id`` are what `--exclude` reads, the other image is the one that is kept."""
+
+EXACT, SAME_PIXELS, NEAR = LEAK_KINDS = ("exact", "same pixels", "near")
+"""Of pairs: the same bytes, the same pixels in another encoding, the same shot."""
 
 KEPT_FIRST = ("test", "val")
 """Of two images that are the same, the one in the split named first here is kept: scores stay comparable."""
@@ -95,13 +100,23 @@ def _keeps(split: str) -> int:
     return len(KEPT_FIRST) - KEPT_FIRST.index(split) if split in KEPT_FIRST else 0
 
 
-def as_csv(findings: Iterable[Finding]) -> str:
-    """Return findings as a CSV, each image that could be left out once, under its surest finding."""
+def as_csv(findings: Sequence[Finding]) -> str:
+    """Return findings as a CSV: each image that could be left out once, under its surest finding.
+
+    It has a line more for each further image that only this line ties to it: a training image may be the same as two
+    test images, and `featx report --leaks` must know of both.
+    """
+    named = [tuple(zip(finding.splits, finding.ids, strict=True)) for finding in findings]
+    numbers = {image: number for number, image in enumerate(dict.fromkeys(chain.from_iterable(named)))}
+    tied = Components(len(numbers))
     lines = [csv_line(COLUMNS)]
     said = set[tuple[str, str]]()
-    for finding in findings:
-        image = finding.splits[0], finding.ids[0]
-        if image not in said:
-            said.add(image)
+    for finding, images in zip(findings, named, strict=True):
+        first, *others = (numbers[image] for image in images)
+        ties = [other for other in others if tied.top(other) != tied.top(first)]
+        if images[0] not in said or ties:
+            said.add(images[0])
             lines.append(finding.csv_line())
+        for other in ties:
+            tied.join(first, other)
     return "".join(lines)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from featx.audit.cells import neighbours_in_cells
 from featx.audit.duplicates import components, groups_of, pairs_of
-from featx.audit.findings import Leak
+from featx.audit.findings import EXACT, NEAR, SAME_PIXELS, Leak
 from featx.audit.images import AuditedImages
 from featx.audit.leaks_config import LeaksConfig
 from featx.audit.neighbours import Pairs, neighbours
@@ -91,8 +91,8 @@ def find_leaks(
     only = np.flatnonzero(images.readable & (by_bytes == np.arange(len(images))))
     by_pixels = np.arange(len(images))
     by_pixels[only] = only[groups_of(images.digests[only], np.ones(len(only), bool))]
-    found = [_leak(images, a, b, "exact", 1.0) for a, b in pairs_of(by_bytes)]
-    found += [_leak(images, a, b, "same pixels", 1.0) for a, b in pairs_of(by_pixels)]
+    found = [_leak(images, a, b, EXACT, 1.0) for a, b in pairs_of(by_bytes)]
+    found += [_leak(images, a, b, SAME_PIXELS, 1.0) for a, b in pairs_of(by_pixels)]
     unique = np.flatnonzero(
         images.readable & (by_bytes == np.arange(len(images))) & (by_pixels == np.arange(len(images)))
     )
@@ -131,8 +131,7 @@ def _near(images: AuditedImages, X: Rows, rows: NDArray[np.int64], config: Leaks
     order = np.argsort(-found.score, kind="stable")
     good = order[found.score[order] >= config.threshold]
     near = [
-        _leak(images, int(a[i]), int(b[i]), "near", float(found.score[i]), bool(found.mirrored[i]))
-        for i in good.tolist()
+        _leak(images, int(a[i]), int(b[i]), NEAR, float(found.score[i]), bool(found.mirrored[i])) for i in good.tolist()
     ]
     left_out = len(pairs) - len(a)
     closest = float(pairs.cosine[len(a)]) if left_out else None

@@ -123,12 +123,12 @@ class Best:
     Attributes
     ----------
     values : tensor of float32 of shape (n, k)
-        The best products of each row, the largest first; -3 where it was shown fewer.
+        The best products of each row, the largest first; -inf where it was shown fewer.
     """
 
     def __init__(self, n: int, k: int) -> None:
         self._k = max(0, k)
-        self.values = torch.full((n, self._k), -3.0)
+        self.values = torch.full((n, self._k), -torch.inf)
         self._columns = torch.full((n, self._k), -1, dtype=torch.int64)
 
     def see(self, product: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from featx.audit.neighbours import BLOCK, Best, Products, in_parts
 from featx.audit.rows import Floats, Rows
 from featx.core.specs import Progress, no_progress
 
@@ -24,8 +25,8 @@ AXES = 128
 LEAST_SHARE = 1e-4
 """Axes with less of the first one's variance hold rounding errors."""
 
-BLOCK_VALUES, READ_VALUES = 2**24, 2**22
-"""Distances that are held, and features that are read, at a time."""
+READ_VALUES = 2**22
+"""Features that are read at a time."""
 
 FENCE = 3.0
 """Outliers are beyond the third quartile by more than so many interquartile ranges: Tukey's outer fence (1977,
@@ -82,25 +83,24 @@ def outlier_distances(
     """
     Z = torch.from_numpy(_whitened(X))
     n = len(Z)
-    known = np.arange(n) if n <= reference else np.sort(np.random.default_rng(seed).choice(n, reference, replace=False))
-    among = Z[torch.from_numpy(known)]
-    squares = (among**2).sum(dim=1)
-    found = np.full(n, np.nan)
     if n < 2:
-        return found
-    place = np.full(n, -1)
-    place[known] = np.arange(len(known))
-    step = max(1, BLOCK_VALUES // len(known))
-    for start in range(0, n, step):
-        rows = Z[start : start + step]
-        apart = (rows**2).sum(dim=1, keepdim=True) + squares - 2 * (rows @ among.T)
-        own = torch.from_numpy(place[start : start + step])
-        there = torch.nonzero(own >= 0).flatten()
-        apart[there, own[there]] = torch.inf
-        nearest = apart.topk(min(k, len(known) - 1), dim=1, largest=False).values[:, -1]
-        found[start : start + step] = nearest.clamp(min=0).sqrt().numpy()
-        progress("outliers", start + len(rows), n)
-    return found
+        return np.full(n, np.nan)
+    drawn = np.random.default_rng(seed).choice(n, reference, replace=False) if n > reference else np.arange(n)
+    known = torch.from_numpy(np.sort(drawn))
+    among = Z[known]
+    half = (among**2).sum(dim=1) / 2
+    found = Best(n, min(k, len(known) - 1))
+    multiply = Products(BLOCK)
+    for rows in in_parts(torch.arange(n), BLOCK):
+        for columns in in_parts(torch.arange(len(known)), BLOCK):
+            # The nearest are those with the largest of this: half the squared distance but for what is the row's own.
+            nearness = multiply(Z[rows], among[columns]).sub_(half[columns])
+            own = torch.nonzero((known[columns] >= rows[0]) & (known[columns] <= rows[-1])).flatten()
+            nearness[known[columns[own]] - rows[0], own] = -torch.inf
+            found.see(nearness, rows, columns)
+        progress("outliers", int(rows[-1]) + 1, n)
+    squares = (Z**2).sum(dim=1) - 2 * found.values[:, -1]
+    return squares.clamp(min=0).sqrt().numpy().astype(np.float64)
 
 
 def _whitened(X: Rows) -> NDArray[np.float32]:

@@ -59,7 +59,7 @@ def pixel_digest(pixels: Any) -> bytes:
         Decoded.
     """
     values = np.asarray(pixels)
-    if values.shape[2] == 3 and (values == values[..., :1]).all():
+    if values.shape[2] == 3 and all((values[..., i] == values[..., 0]).all() for i in (1, 2)):
         values = values[..., :1]
     return hashlib.sha256(repr((values.shape, values.dtype.str)).encode() + np.ascontiguousarray(values).data).digest()
 

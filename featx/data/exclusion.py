@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from featx.core.csv_cells import cell_text
-from featx.core.paths import expanded
+from featx.core.csv_lists import read_list
 from featx.core.types import RowNumbers
 from featx.errors import OptionError, first_few, legible
 
@@ -23,7 +23,6 @@ ANY = ""
 EXCLUDED_FILE = "excluded.csv"
 """In a run's folder: splits and ids of the images that it left out, where there were any."""
 
-MOST_BYTES = 1 << 30
 HINT = "`featx audit SOURCE -o findings.csv` writes one"
 
 
@@ -95,34 +94,11 @@ def read_exclusion(path: str) -> Exclusion:
     OptionError
         It cannot be read, has no such column, or names nothing.
     """
-    where = expanded(path)
-    try:
-        if where.stat().st_size > MOST_BYTES:
-            raise OptionError(f"--exclude {path} is larger than {MOST_BYTES >> 30} GiB, expected a list of ids", HINT)
-        text = where.read_bytes().decode("utf-8-sig")
-    except OSError as exc:
-        raise OptionError(f"--exclude {path} cannot be read: {exc.strerror}", HINT) from exc
-    except UnicodeDecodeError as exc:
-        raise OptionError(f"--exclude {path} is not UTF-8 text", "save it again as CSV UTF-8") from exc
-    return Exclusion(path, frozenset(_images(text, path)))
-
-
-def _images(text: str, path: str) -> set[tuple[str, str]]:
-    first = text.partition("\n")[0]
-    # A spreadsheet may have saved it with semicolons or tabs.
-    separator = max(",;\t", key=first.count)
-    try:
-        lines = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-        names = lines.fieldnames or []
-        if "id" not in names:
-            raise OptionError(f"--exclude {path} has no column id, but {first_few(list(names), 5) or 'none'}", HINT)
-        found = {((line.get("split") or ANY).strip(), line["id"] or "") for line in lines}
-    except csv.Error as exc:
-        raise OptionError(f"--exclude {path} is no CSV: {exc}", HINT) from exc
-    found = {image for image in found if image[1]}
+    lines = read_list(path, "--exclude", ["id"], HINT)
+    found = {((line.get("split") or ANY).strip(), line["id"]) for line in lines if line["id"]}
     if not found:
         raise OptionError(f"--exclude {path} names no image", "leave --exclude out, or name some")
-    return found
+    return Exclusion(path, frozenset(found))
 
 
 def exclude(sources: Mapping[str, Any], exclusion: Exclusion) -> Excluded:

@@ -36,6 +36,9 @@ class DifferenceTable:
         How they differ.
     """
 
+    title = "differences"
+    captions = ("Rows", "Differences")
+
     def __init__(self, rows: Sequence[Row], found: Compared) -> None:
         self.rows, self.found = rows, found
         self._names = names_in_table(rows)

@@ -23,7 +23,7 @@ from featx.reports.tables import GAP, LATEX, MARKDOWN, Cells, escaped, latex_tab
 
 if TYPE_CHECKING:
     from featx.core.run_folder import Run
-    from featx.reports.difference_table import DifferenceTable
+    from featx.reports.told import Told
 
 NUMBER = "#"
 """Head of the column that numbers the rows of a table in several pieces."""
@@ -194,8 +194,8 @@ class Format(Protocol):
     def confusion(self, found: Confusion) -> str:
         """Return a confusion matrix and recall by class."""
 
-    def differences(self, found: DifferenceTable) -> str:
-        """Return which rows differ, and how sure that is."""
+    def told(self, found: Told) -> str:
+        """Return an answer about rows, such as which of them differ."""
 
 
 @runtime_checkable
@@ -228,7 +228,7 @@ class Text:
         explained = f"Confusion matrix, true class down, predicted class across:\n{matrix}"
         return "\n".join([said_of(found) + "\n", explained, text_table(*found.by_class())])
 
-    def differences(self, found: DifferenceTable) -> str:
+    def told(self, found: Told) -> str:
         """See `Format`."""
         said = "".join(f"{part}\n" for line in found.lines() for part in wrapped(line, more="  "))
         return "\n".join([*map(_text_table, found.tables()), said])
@@ -245,7 +245,7 @@ class Markdown:
         """See `Format`."""
         return f"{markdown_table(*found.by_class())}\n{markdown_table(*found.matrix())}"
 
-    def differences(self, found: DifferenceTable) -> str:
+    def told(self, found: Told) -> str:
         """See `Format`."""
         said = "".join(_filled(escaped(line, MARKDOWN), first="- ", more="  ") for line in found.lines())
         return "\n".join([*(markdown_table(*table) for table in found.tables()), said])
@@ -262,7 +262,7 @@ class Latex:
         """See `Format`."""
         return f"{latex_table(*found.by_class())}\\par\\medskip\n{latex_table(*found.matrix())}"
 
-    def differences(self, found: DifferenceTable) -> str:
+    def told(self, found: Told) -> str:
         """See `Format`."""
         words = [_OPTION.sub(_whole, escaped(line, LATEX)) for line in found.lines()]
         said = "".join(_filled(rf"\noindent {line}\par") for line in words)
@@ -282,7 +282,7 @@ class Csv:
         lines = zip(found.classes, found.rows, found.recall, found.precision, found.counts, strict=True)
         return "".join([csv_line(heads), *(csv_line([*about, *counts]) for *about, counts in lines)])
 
-    def differences(self, found: DifferenceTable) -> str:
+    def told(self, found: Told) -> str:
         """See `Format`."""
         return found.csv()
 
@@ -308,11 +308,11 @@ class Html:
 
         return confusion_page(found)
 
-    def differences(self, found: DifferenceTable) -> str:
+    def told(self, found: Told) -> str:
         """See `Format`."""
-        from featx.reports.html.page import differences_page
+        from featx.reports.html.page import told_page
 
-        return differences_page(found)
+        return told_page(found)
 
 
 FORMATS: dict[str, Format] = {"text": Text(), "md": Markdown(), "latex": Latex(), "csv": Csv(), "html": Html()}

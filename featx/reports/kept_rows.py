@@ -44,6 +44,8 @@ class Kept:
         By row, the score of each seed, as far as it is known.
     reasons : list of str
         Of each row without a score here, why.
+    order : str or None
+        The id of the run in whose order the images are.
     """
 
     labels: npt.NDArray[Any] | None
@@ -51,6 +53,7 @@ class Kept:
     n_runs: list[int]
     by_seed: list[dict[str, float]]
     reasons: list[str]
+    order: str | None = None
 
     def known(self, k: int) -> RowScore:
         """Return a row's score, which it must have."""
@@ -74,14 +77,14 @@ def kept_rows(rows: Sequence[Row], runs: Mapping[str, Run], score: str) -> Kept:
     """
     like: Predictions | None = None
     kept = Kept(None, [], [], [], [])
-    labels = None
+    labels = order = None
     for row in rows:
         names = runs_in(row)
         found: RowScore | None = None
         by_seed = _by_seed(row) if score == "accuracy" else {}
         try:
             if like is None:
-                like = load_predictions(runs[names[0]])
+                like, order = load_predictions(runs[names[0]]), names[0]
             said = [scored_rows(runs[name], like) for name in names]
             values = [ROW_SCORES[score](one) for one in said]
             found = _together(row, score, values)
@@ -97,7 +100,7 @@ def kept_rows(rows: Sequence[Row], runs: Mapping[str, Run], score: str) -> Kept:
         kept.scores.append(found)
         kept.n_runs.append(len(names))
         kept.by_seed.append(by_seed)
-    return Kept(labels, kept.scores, kept.n_runs, kept.by_seed, kept.reasons)
+    return Kept(labels, kept.scores, kept.n_runs, kept.by_seed, kept.reasons, order)
 
 
 def _together(row: Row, score: str, values: Sequence[RowScore | None]) -> RowScore | None:

@@ -1,4 +1,4 @@
-"""``featx report --differences`` and ``--intervals images``, in every format."""
+"""``featx report`` with ``--differences``, ``--leaks`` and ``--intervals images``, in every format."""
 
 from __future__ import annotations
 
@@ -76,3 +76,49 @@ def test_the_check_heeds_how_many_pairs_there_are(featx: Any, home: Path) -> Non
     assert "interval-too-wide" in shown
     assert "+0.0250, +0.00" in shown
     assert "by Holm among 10 pairs" in shown
+
+
+@pytest.fixture
+def leaks(home: Path, runs: list[str]) -> Path:
+    """A list by which 40 of the runs' test images are like a training image."""
+    for run in runs:
+        lines = [f"{i}.png,a,a," for i in range(N)]
+        (home / "runs" / run / "predictions.csv").write_text("\n".join(["id,label,predicted,probability", *lines]))
+    pairs = [f"train,t{i}.png,near,0.9,test,{i}.png,leave the train image out" for i in range(40)]
+    path = home / "findings.csv"
+    path.write_text("\n".join(["split,id,kind,score,other_split,other_id,remedy", *pairs]))
+    return path
+
+
+def test_scores_without_leaked_images_are_in_every_format(
+    featx: Any, featx_json: Any, runs: list[str], leaks: Path
+) -> None:
+    shown = featx("report", "--leaks", leaks)
+    assert shown.exit_code == 0
+    assert "without leaked" in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    code, document = featx_json("report", "--leaks", leaks)
+    assert code == 0
+    assert {one["run"] for one in document["without_leaks"]} == set(runs)
+    assert {one["leaked"] for one in document["without_leaks"]} == {40}
+    lines = [*csv.DictReader(io.StringIO(featx("report", "--leaks", leaks, "--format", "csv").stdout))]
+    assert [float(line["on_all"]) for line in lines] == [one["on_all"] for one in document["without_leaks"]]
+    for style in ("md", "latex", "html"):
+        assert "without leaked" in featx("report", "--leaks", leaks, "--format", style).stdout
+    assert len(featx("report", "--leaks", leaks, "--over-seeds", "--format", "csv").stdout.splitlines()) >= 3
+
+
+def test_a_list_that_tells_no_leaks_is_an_answer_and_no_list_is_an_error(
+    featx: Any, runs: list[str], leaks: Path
+) -> None:
+    leaks.write_text("split,id,kind,score,other_split,other_id,remedy\n")
+    shown = featx("report", "--leaks", leaks)
+    assert shown.exit_code == 0
+    assert "none of their test images leaked" in " ".join(shown.stdout.split())
+    leaks.unlink()
+    missing = featx("report", "--leaks", leaks)
+    assert missing.exit_code == 2
+    assert "featx audit" in missing.stderr
+    both = featx("report", "--leaks", leaks, "--differences", "accuracy")
+    assert both.exit_code == 2
+    assert "--leaks" in both.stderr

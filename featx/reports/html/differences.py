@@ -6,6 +6,7 @@ from featx.reports.difference_table import DifferenceTable
 from featx.reports.html.content import BEST, Content
 from featx.reports.html.markup import Safe, esc, joined, listed
 from featx.reports.html.tables import table
+from featx.reports.told import Told
 
 
 def differences(content: Content) -> Safe:
@@ -18,11 +19,11 @@ def differences(content: Content) -> Safe:
     return joined([about, table("Differences", heads, lines, words, limit=content.room(20_000)), _said(found)])
 
 
-def differences_html(found: DifferenceTable) -> Safe:
-    """Return all pairs, with the rows that they are of."""
-    tables = [table(name, *cells) for name, cells in zip(("Rows", "Differences"), found.tables(), strict=False)]
+def told_html(found: Told) -> Safe:
+    """Return all tables of an answer, with what is said of them."""
+    tables = [table(name, *cells) for name, cells in zip(found.captions, found.tables(), strict=False)]
     return joined([*tables, _said(found)])
 
 
-def _said(found: DifferenceTable) -> Safe:
+def _said(found: Told) -> Safe:
     return listed(esc(line, 1000) for line in found.lines())

@@ -10,12 +10,11 @@ from featx.errors import StoreError
 from featx.reports.answer import answer_of
 from featx.reports.check import Check
 from featx.reports.confusion import Confusion
-from featx.reports.difference_table import DifferenceTable
 from featx.reports.html.calibration import calibration
 from featx.reports.html.confusions import confusion_html, confusions
 from featx.reports.html.content import Content, Row
 from featx.reports.html.curves import curves
-from featx.reports.html.differences import differences, differences_html
+from featx.reports.html.differences import differences, told_html
 from featx.reports.html.facts import commands, data_facts, options
 from featx.reports.html.layers import layer_maps, sweeps
 from featx.reports.html.markup import Safe, esc, joined, listed
@@ -26,6 +25,7 @@ from featx.reports.html.trade_off import trade_off
 from featx.reports.over_images import over_images
 from featx.reports.rows import short_name
 from featx.reports.tables import counted
+from featx.reports.told import Told
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 """What a browser may load for the page: nothing but what it holds."""
@@ -109,9 +109,9 @@ def confusion_page(found: Confusion) -> str:
     return document(f"featx: run {found.run}", confusion_html(found))
 
 
-def differences_page(found: DifferenceTable) -> str:
-    """Return which rows differ by more than chance as a document."""
-    return document("featx: differences", differences_html(found))
+def told_page(found: Told) -> str:
+    """Return an answer about rows, such as which of them differ, as a document."""
+    return document(f"featx: {found.title}", told_html(found))
 
 
 def document(title: str, body: str) -> str:

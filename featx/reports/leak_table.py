@@ -1,0 +1,118 @@
+"""Scores with and without leaked test images, in words and as a table, for all formats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from featx.core.csv_cells import csv_line
+from featx.reports.checks import names_in_table
+from featx.reports.columns import SCORES
+from featx.reports.leak_list import LeakList
+from featx.reports.rows import runs_in
+from featx.reports.tables import Cells, counted
+from featx.reports.without_leaks import Without
+
+Row = Mapping[str, Any]
+
+FIELDS = ("run", "score", "images", "leaked", "on_all", "on_others", "difference", "low", "high")
+"""Of a line of CSV."""
+
+
+class LeakTable:
+    """Scores with and without leaked test images.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Those that were scored.
+    found : sequence of Without
+        By row and score.
+    leaks : LeakList
+        What leaked.
+    reasons : sequence of str
+        Why rows have no scores here.
+    """
+
+    title = "scores without leaked test images"
+    captions = ("Rows", "Scores")
+
+    def __init__(
+        self, rows: Sequence[Row], found: Sequence[Without], leaks: LeakList, reasons: Sequence[str] = ()
+    ) -> None:
+        self._rows, self._found, self._leaks, self._reasons = rows, found, leaks, reasons
+
+    def tables(self) -> list[Cells]:
+        """Return the rows by number, and their scores; nothing where no test image leaked."""
+        if not self._found:
+            return []
+        names = names_in_table(self._rows)
+        images = {one.row: one for one in self._found}
+        rows = [
+            [str(i + 1), names[i], f"{one.images:,}", f"{one.leaked:,}", _excluded(self._rows[i])]
+            for i, one in sorted(images.items())
+        ]
+        scores = [
+            [
+                f"{one.row + 1}",
+                SCORES[one.score],
+                f"{one.on_all:.4f}",
+                f"{one.on_others:.4f}",
+                f"{one.difference:+.4f}",
+                "" if one.interval is None else f"{one.interval[0]:+.4f} to {one.interval[1]:+.4f}",
+            ]
+            for one in self._found
+        ]
+        said_of_rows = ["#", "row", "test images", "leaked", "--exclude"]
+        said_of_scores = ["#", "score", "on all", "without leaked", "difference", "over images"]
+        return [
+            (said_of_rows, rows, [head in ("row", "--exclude") for head in said_of_rows]),
+            (said_of_scores, scores, [head == "score" for head in said_of_scores]),
+        ]
+
+    def lines(self) -> list[str]:
+        """Return what a reader must know of the table, in sentences."""
+        pairs = counted(len(self._leaks.pairs), "pair", "pairs")
+        said = [f"No score without leaked test images: {reason}." for reason in self._reasons]
+        if not self._found:
+            return [f"{self._leaks.path} has {pairs} of images.", *said]
+        return [
+            f"Leaked: test images that {self._leaks.path} ({pairs}) joins with an image that is not one of them.",
+            "Intervals over images: 95 %, stratified paired bootstrap of the test rows.",
+            "Leaked images may be easier or harder than others: a run that left their like out of training (--exclude) "
+            "shows which difference is left without them.",
+            *said,
+        ]
+
+    def csv(self) -> str:
+        """Return a line a row and score, numbers in full."""
+        return csv_line(FIELDS) + "".join(csv_line(line.values()) for line in self._full())
+
+    def document(self) -> list[dict[str, Any]]:
+        """Return the scores for JSON."""
+        return [
+            {**{name: value for name, value in line.items() if name not in ("low", "high")}, "interval": one.interval}
+            for line, one in zip(self._full(), self._found, strict=True)
+        ]
+
+    def _full(self) -> list[dict[str, Any]]:
+        return [
+            dict(
+                zip(
+                    FIELDS,
+                    (
+                        " ".join(runs_in(self._rows[one.row])),
+                        *(one.score, one.images, one.leaked, one.on_all, one.on_others, one.difference),
+                        *(one.interval or (None, None)),
+                    ),
+                    strict=True,
+                )
+            )
+            for one in self._found
+        ]
+
+
+def _excluded(row: Row) -> str:
+    """Return how many images of which splits a row's runs left out."""
+    counts = row.get("excluded_rows")
+    return ", ".join(f"{n} of {split}" for split, n in counts.items()) if isinstance(counts, Mapping) else "none"
