@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import io
 import itertools
 import json
@@ -21,6 +20,7 @@ from featx.cache.key import SCHEMA
 from featx.cache.plain import Named, classes_of, plain_text
 from featx.cache.schema import DATASET, SHARDS
 from featx.cache.table import FeatureTable
+from featx.core.packages import version
 from featx.errors import CorruptStoreError, OptionError
 
 IDS, LABELS, CLASSES = "ids", "labels", "classes"
@@ -57,7 +57,7 @@ def write_h5(fd: int, tables: Sequence[Named], beside: Path | None = None) -> No
     splits = _by_split([(layer, split or "all", table) for layer, split, table in tables])
     classes = classes_of(tables)
     with _h5_file(fd) as (file, sink):
-        file.attrs["featx"] = importlib.metadata.version("featx")
+        file.attrs["featx"] = version("featx")
         file.attrs["schema"] = SCHEMA
         _write_text(file, CLASSES, iter(classes), len(classes), sink)
         for split, layers in splits.items():

@@ -30,6 +30,7 @@ from featx.cache.ids import StoredIds
 from featx.cache.receipts import receipts_of
 from featx.cache.schema import MAX_REASON, SHARD_NAME, Receipt, renamed
 from featx.core import atomic
+from featx.core.packages import version
 from featx.errors import OptionError, StoreError
 
 _ORPHAN_SECONDS = 3600
@@ -428,10 +429,9 @@ class FeatureWriter:
                         os.unlink(self.folder.shards / entry.name)
 
 
-@functools.cache
 def _own_versions() -> dict[str, str]:
     versions = {}
     for name in ("featx", "numpy", "h5py"):
         with suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
+            versions[name] = version(name)
     return versions

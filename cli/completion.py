@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from featx.core.backbone_names import ALIASES, RUN, is_run
+from featx.core.packages import version
 from featx.core.paths import home_folder
 from featx.core.specs import BackboneConfig
 from featx.errors import FeatxError, OptionError

@@ -17,7 +17,7 @@ from featx.audit.neighbours import Pairs, neighbours
 from featx.audit.outliers import outlier_distances
 from featx.audit.rows import Rows
 from featx.audit.same_shot import match
-from featx.audit.spectrum import AXES, SpectrumFeatures
+from featx.audit.spectrum import SpectrumFeatures
 from featx.audit.whiten import Floats, whitened
 from featx.core.specs import Progress, no_progress
 
@@ -122,7 +122,7 @@ def _near(images: AuditedImages, X: Rows, rows: NDArray[np.int64], config: Leaks
     if len(rows) < 2:
         return _Near([], 0, 0, None, 1.0, np.full(len(images), np.nan), small)
     by_features, some_found = nearest(whitened(X), config, progress)
-    by_spectra, others_found = nearest(whitened(SpectrumFeatures(images, rows), AXES), config, progress)
+    by_spectra, others_found = nearest(whitened(SpectrumFeatures(images, rows)), config, progress)
     pairs, recall = by_features.union(by_spectra), min(some_found, others_found)
     pairs = pairs.where(large[rows[pairs.a]] & large[rows[pairs.b]])
     some = slice(0, config.most)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from featx.audit.neighbours import BLOCK, Best, Products, in_parts
 from featx.audit.rows import Floats, Rows
+from featx.audit.whiten import on_axes
 from featx.core.specs import Progress, no_progress
 
 NEIGHBOURS = 10
@@ -18,15 +19,6 @@ NEIGHBOURS = 10
 
 REFERENCE = 65_536
 """Neighbours are searched for among so many rows at most: time grows with them times all rows."""
-
-AXES = 128
-"""Principal axes whose distances count."""
-
-LEAST_SHARE = 1e-4
-"""Axes with less of the first one's variance hold rounding errors."""
-
-READ_VALUES = 2**22
-"""Features that are read at a time."""
 
 FENCE = 3.0
 """Outliers are beyond the third quartile by more than so many interquartile ranges: Tukey's outer fence (1977,
@@ -65,7 +57,7 @@ def outlier_distances(
     Parameters
     ----------
     X : Rows
-        Features of shape (n, d); read twice, block by block.
+        Features of shape (n, d); read twice, block by block. NaN and infinity are refused with FeatureError.
     k : int
         Which neighbour; the last one where there are fewer.
     reference : int
@@ -81,7 +73,7 @@ def outlier_distances(
     ndarray of float64
         NaN where there is only one row.
     """
-    Z = torch.from_numpy(_whitened(X))
+    Z = torch.from_numpy(on_axes(X))
     n = len(Z)
     if n < 2:
         return np.full(n, np.nan)
@@ -101,28 +93,6 @@ def outlier_distances(
         progress("outliers", int(rows[-1]) + 1, n)
     squares = (Z**2).sum(dim=1) - 2 * found.values[:, -1]
     return squares.clamp(min=0).sqrt().numpy().astype(np.float64)
-
-
-def _whitened(X: Rows) -> NDArray[np.float32]:
-    """Return features along their first principal axes, each of variance 1, of shape (n, at most `AXES`)."""
-    n, columns = X.shape
-    step = max(1, READ_VALUES // max(1, columns))
-    blocks = [slice(start, min(start + step, n)) for start in range(0, n, step)]
-    first = np.asarray(X[0:1], np.float64)  # sums of what is left keep their digits
-    total, products = np.zeros(columns), np.zeros((columns, columns))
-    for rows in blocks:
-        moved = np.asarray(X[rows], np.float64) - first
-        total += moved.sum(axis=0)
-        products += moved.T @ moved
-    mean = total / n
-    values, axes = np.linalg.eigh(products / n - np.outer(mean, mean))
-    values, axes = values[::-1][:AXES], axes[:, ::-1][:, :AXES]
-    kept = values > LEAST_SHARE * max(float(values[0]), 1e-300)
-    turn = axes[:, kept] / np.sqrt(values[kept])
-    found = np.zeros((n, max(1, turn.shape[1])), np.float32)
-    for rows in blocks:
-        found[rows, : turn.shape[1]] = (np.asarray(X[rows], np.float64) - (first + mean)) @ turn
-    return found
 
 
 def fence(distances: NDArray[np.float64]) -> float:

@@ -8,11 +8,8 @@ from numpy.typing import NDArray
 from featx.audit.images import AuditedImages
 from featx.audit.thumbnails import SIDE
 
-REACH = 6
+REACH = 8
 """Frequencies, in periods an image: higher ones change with every pixel of a shift."""
-
-AXES = 64
-"""Principal axes that are kept of these features: more find fewer of planted copies."""
 
 Floats = NDArray[np.float32]
 
@@ -33,12 +30,12 @@ class SpectrumFeatures:
         self.shape = (len(rows), 2 * (2 * REACH - 1) * REACH)
 
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> Floats:
-        """Return the rows of a slice or of an array of numbers, float32 (m, 132)."""
+        """Return the rows of a slice or of an array of numbers, float32 (m, 240)."""
         return spectrum(self._images.lightness(self._rows[rows]))
 
 
 def spectrum(light: Floats) -> Floats:
-    """Return the features of images, float32 (m, SIDE, SIDE), as float32 (m, 132)."""
+    """Return the features of images, float32 (m, SIDE, SIDE), as float32 (m, 240)."""
     fade = np.hanning(SIDE).astype(np.float32)
     weight = fade[:, None] * fade
     mean = (light * weight).sum(axis=(1, 2), keepdims=True) / weight.sum()

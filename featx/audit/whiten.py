@@ -1,4 +1,4 @@
-"""Features made comparable by cosines: centred, whitened along their principal axes, and of length 1."""
+"""Features made comparable: centred, whitened along their principal axes, for cosines of length 1."""
 
 from __future__ import annotations
 
@@ -24,18 +24,28 @@ BLOCK = 8192
 Floats = NDArray[np.float32]
 
 
-def whitened(X: Rows, axes: int = MOST_AXES) -> Floats:
-    """Return rows whose products are the cosines of whitened features, float32 (n, at most `axes`).
+def whitened(X: Rows) -> Floats:
+    """Return rows whose products are the cosines of whitened features, float32 (n, at most `MOST_AXES`).
 
-    X is read twice, block by block; what is returned is all that is held. A cosine of raw features means something
-    else in each layer, as most of it is their mean; of whitened ones it does not.
+    A cosine of raw features means something else in each layer, as most of it is their mean; of whitened ones it does
+    not. Arguments and errors are those of `on_axes`.
+    """
+    Z = on_axes(X)
+    for start in range(0, len(Z), BLOCK):
+        rows = Z[start : start + BLOCK]
+        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return Z
+
+
+def on_axes(X: Rows) -> Floats:
+    """Return features along their first principal axes, each of variance 1, float32 (n, at most `MOST_AXES`).
+
+    X is read twice, block by block; what is returned is all that is held.
 
     Parameters
     ----------
     X : Rows
         Features of shape (n, d).
-    axes : int
-        Principal axes, the largest first.
 
     Raises
     ------
@@ -48,21 +58,19 @@ def whitened(X: Rows, axes: int = MOST_AXES) -> Floats:
     width = first.shape[1]
     total, squares = np.zeros(width), np.zeros((width, width))
     for _, block in _blocks(X, project):
-        moved = block - first
+        moved = block - first  # sums of what is left keep their digits
         total += moved.sum(axis=0)
         squares += moved.T @ moved
     if not np.isfinite(squares).all():
         raise FeatureError("features hold NaN or infinity, expected finite numbers")
     mean = total / n
     values, vectors = np.linalg.eigh(squares / n - np.outer(mean, mean))
-    values, vectors = values[::-1], vectors[:, ::-1]
-    kept = values[:axes] > LEAST_SHARE * max(float(values[0]), 1e-300)
-    turn = (vectors[:, :axes] / np.sqrt(np.where(kept, values[:axes], 1)))[:, kept]
+    values, vectors = values[::-1][:MOST_AXES], vectors[:, ::-1][:, :MOST_AXES]
+    kept = values > LEAST_SHARE * max(float(values[0]), 1e-300)
+    turn = vectors[:, kept] / np.sqrt(values[kept])
     found = np.zeros((n, max(1, turn.shape[1])), np.float32)
     for rows, block in _blocks(X, project):
-        turned = (block - (first + mean)) @ turn
-        norms = np.linalg.norm(turned, axis=1, keepdims=True)
-        found[rows, : turn.shape[1]] = turned / np.maximum(norms, 1e-12)
+        found[rows, : turn.shape[1]] = (block - (first + mean)) @ turn
     return found
 
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from featx.cache.key import FeatureKey
 from featx.cache.schema import Plan, plan_shard_rows
 from featx.cache.store import FeatureStore, FeatureWriter
 from featx.core.executors.worker import raise_if_stopped
+from featx.core.packages import version
 from featx.core.specs import ExtractConfig, LayerSpec
 from featx.data.batch_loader import image_shape
 from featx.data.sources import Source

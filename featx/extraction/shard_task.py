@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 
 from featx.cache.key import FeatureKey
 from featx.cache.schema import Plan
 from featx.core.executors.agreement import CODE, code_of
+from featx.core.packages import version
 from featx.core.specs import BackboneConfig, ExtractConfig, LayerSpec
 from featx.data.request import SourceRequest, request_of
 from featx.data.source import Source

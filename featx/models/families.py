@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 
 from featx.core.backbone_names import PIXELS, TIMM
+from featx.core.packages import version
 from featx.core.specs import STEMS
 from featx.core.validation import check_choice
 from featx.errors import OptionError, suggest

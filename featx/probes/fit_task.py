@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from featx.cache.store import FeatureStore, FeatureTable
 from featx.core.device import pick_device
 from featx.core.executors.agreement import CODE, check_versions, code_of
 from featx.core.executors.worker import between_calls, worker_name
+from featx.core.packages import version
 from featx.errors import StoreError, WorkerError, either, speaking_options
 from featx.probes.config import FitConfig
 from featx.probes.evaluation import Data, Draw, HeadFit, fit_draw, fit_head

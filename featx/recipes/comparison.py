@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from typing import Any, Protocol
 
 from featx.core.hashing import digest_of
+from featx.core.packages import version
 from featx.core.run_folder import jsonable
 from featx.core.specs import Progress
 from featx.recipes.budget import Budget, Priced, changes_of, within

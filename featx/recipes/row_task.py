@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from contextlib import ExitStack, chdir, suppress
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 from featx.core.executors.agreement import CODE, check_versions, code_of
 from featx.core.executors.worker import between_calls, one_of, worker_name
+from featx.core.packages import version
 from featx.errors import FeatxError, FeatxWarning, StoreError, WorkerError, speaking_options
 from featx.models.content import same
 from featx.models.families import versions

@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from featx.cache.memo import Memo
 from featx.core.outputs import write_output
+from featx.core.packages import version
 from featx.core.run_folder import RECORD_FILE, Run, Runs
 from featx.core.specs import Progress, no_progress
 from featx.core.validation import check_positive

@@ -10,7 +10,6 @@ import os
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from featx.core.concatenation import Feature, as_feature
 from featx.core.device import pick_device, processor_name
 from featx.core.executors.worker import crowd
 from featx.core.metrics import SCALARS, Scores
+from featx.core.packages import version
 from featx.core.run_folder import Run, Runs
 from featx.core.run_locks import held
 from featx.core.specs import ExtractConfig, Precision

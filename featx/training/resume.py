@@ -6,10 +6,10 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from featx.core.packages import version
 from featx.core.run_folder import MODEL_FILE, Run, Runs, jsonable
 from featx.core.run_locks import LOCK_FILE, YOUNG_SECONDS, held
 from featx.data.splits import Partition

@@ -6,12 +6,12 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from featx.core.executors.executor import Executor
 from featx.core.executors.worker import worker_name
+from featx.core.packages import version
 from featx.errors import FeatxError, WorkerError
 
 CODE = "featx's code"

@@ -106,6 +106,11 @@ def _item(finding: Finding, images: AuditedImages, rows: dict[tuple[str, str], i
     return f"<figure>{pictures}<figcaption>{places}<br>{score}{esc(finding.remedy)}</figcaption></figure>"
 
 
+def _beside(split: str, image: str) -> Safe:
+    """Return what tells an image's split, unless its id begins with it."""
+    return Safe("") if image.startswith(f"{split}/") else Safe(f"{esc(split)} ")
+
+
 def _picture(small: Any) -> str:
     data = io.BytesIO()
     Image.fromarray(np.moveaxis(small, 0, 2)).save(data, "PNG")
