@@ -58,7 +58,6 @@ def _leaks(out: Output, found: Audit) -> None:
         )
     scores = found.scores
     if scores:
-        low, high = scores.interval
         out.table(
             ("test images", ">rows", ">accuracy"),
             [
@@ -66,7 +65,7 @@ def _leaks(out: Output, found: Audit) -> None:
                 ("without leaked ones", scores.rows - scores.leaked, f"{scores.without:.4f}"),
             ],
         )
-        out.say(f"leaked images change the accuracy by {scores.difference:+.4f} (95 % {low:+.4f} to {high:+.4f})")
+        out.say(scores.said())
 
 
 def _labels(out: Output, found: Audit) -> None:

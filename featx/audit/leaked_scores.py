@@ -35,6 +35,15 @@ class LeakedScores:
     difference: float
     interval: tuple[float, float]
 
+    def said(self) -> str:
+        """Return the difference in words, and what tells its cause."""
+        low, high = self.interval
+        return (
+            f"The difference is {self.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f}). Leaked images may be "
+            "easier than others, or harder: what was learnt from their like, a fit with --exclude tells, and "
+            "`featx report --leaks findings.csv`."
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON shows it."""
         return asdict(self)

@@ -77,7 +77,7 @@ def bench(
 
     from featx.core.device import pick_device, processor_name
     from featx.graph.placing import placed
-    from featx.models.torchvision_models import channels_last
+    from featx.models.parts import channels_last
 
     config = config or BenchConfig()
     px, channels = backbone.preprocess.crop, backbone.preprocess.channels

@@ -24,7 +24,7 @@ from featx.graph.placing import placed
 from featx.graph.shapes import Nodes
 from featx.graph.traced import Traced
 from featx.models.backbones import Backbone
-from featx.models.torchvision_models import channels_last
+from featx.models.parts import channels_last
 
 Features = npt.NDArray[np.float32]
 

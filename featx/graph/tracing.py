@@ -8,9 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import torchvision
 from torch import fx, nn
-from torchvision.models.feature_extraction import NodePathTracer
 
 from featx.errors import OptionError
 from featx.graph.placing import follow_input
@@ -33,6 +31,8 @@ def trace(module: nn.Module) -> tuple[fx.GraphModule, dict[str, fx.Node]]:
     UntraceableError
         For a network that torch.fx cannot trace.
     """
+    from torchvision.models.feature_extraction import NodePathTracer  # takes seconds to load
+
     tracer = NodePathTracer(**tracer_options(module))
     graph_module = fx.GraphModule(module, _graph(tracer, module)).eval()
     names = {node.name: name for node, name in tracer.node_to_qualname.items()}
@@ -44,6 +44,8 @@ def trace(module: nn.Module) -> tuple[fx.GraphModule, dict[str, fx.Node]]:
 
 def tracer_options(module: nn.Module) -> dict[str, Any]:
     """Return what torchvision's tracer is to be told of a network."""
+    import torchvision  # takes seconds to load
+
     leaves, functions = _timm_leaves(module)
     return {
         "autowrap_modules": (math, torchvision.ops),
@@ -90,6 +92,8 @@ def _graph(tracer: fx.Tracer, module: nn.Module) -> fx.Graph:
 
 def _leaves() -> list[type[nn.Module]]:
     """Return the blocks not to look into: torchvision's operators, but not what they compose (conv, norm, ReLU)."""
+    import torchvision  # takes seconds to load
+
     found = [c for c in vars(torchvision.ops).values() if isinstance(c, type) and issubclass(c, nn.Module)]
     return [c for c in found if not issubclass(c, (nn.Sequential, torchvision.ops.SqueezeExcitation))]
 

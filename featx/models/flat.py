@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from featx.graph.hooked import Hooked, HookedBase
 from featx.graph.placing import follow_input
@@ -62,6 +61,9 @@ class FlatNetwork(nn.Module):
     """
 
     def __init__(self, network: nn.Module, node: str, head: nn.Module) -> None:
+        # Takes seconds to load.
+        from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+
         super().__init__()
         options = tracer_options(network)
         _, known = get_graph_node_names(network, tracer_kwargs=options, suppress_diff_warning=True)

@@ -39,7 +39,7 @@ def timed(run: Run, source: Source, device: str, memo: Memo) -> dict[str, Any]:
     from featx.extraction.benchmark import time_passes
     from featx.extraction.benchmark_config import BenchConfig
     from featx.graph.placing import placed
-    from featx.models.torchvision_models import channels_last
+    from featx.models.parts import channels_last
     from featx.runs.predict import open_predictor
     from featx.runs.predictors import NetworkPredictor
 

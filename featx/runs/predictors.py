@@ -147,7 +147,7 @@ class NetworkPredictor(Predictor):
         from featx.extraction.forward import Normalize
         from featx.graph.outputs import logits_of
         from featx.graph.placing import placed
-        from featx.models.torchvision_models import channels_last
+        from featx.models.parts import channels_last
 
         device = pick_device(config.device)
         network, normalize = channels_last(placed(self.whole, device)), Normalize(self.preprocess).to(device)

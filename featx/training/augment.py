@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torchvision.transforms import v2
 
 from featx.core.rng import isolated_rng, reseed
 from featx.core.validation import check_choice
@@ -17,8 +16,9 @@ from featx.training.config import AUGMENTS, MIRRORING, TrainConfig
 PAD_FRACTION = 8
 """A crop is cut from the image padded by its side / 8, as 4 px of CIFAR's 32 (He et al., 2015, section 4.2)."""
 
-POLICIES: dict[str, Any] = {"trivial": v2.TrivialAugmentWide, "randaugment": v2.RandAugment}
-"""After crop and flip (Müller and Hutter, "TrivialAugment", 2021; Cubuk et al., "RandAugment", 2020)."""
+POLICIES = {"trivial": "TrivialAugmentWide", "randaugment": "RandAugment"}
+"""What torchvision calls them; after crop and flip (Müller and Hutter, "TrivialAugment", 2021; Cubuk et al.,
+"RandAugment", 2020)."""
 
 
 class Augment:
@@ -37,7 +37,7 @@ class Augment:
     def __init__(self, kind: str, n_rows: int, seed: int, epoch: int) -> None:
         check_choice("augment", kind, AUGMENTS)
         self.kind = kind
-        self._policy = POLICIES[kind]() if kind in POLICIES else None
+        self._policy = getattr(_transforms(), POLICIES[kind])() if kind in POLICIES else None
         random = np.random.default_rng([seed, epoch, 1])
         self._flip = random.random(n_rows) < 0.5
         self._shift = random.random((n_rows, 2))
@@ -69,6 +69,12 @@ class Augment:
         return torch.stack(changed).permute(0, 2, 3, 1)
 
 
+def _transforms() -> Any:
+    from torchvision.transforms import v2  # takes seconds to load
+
+    return v2
+
+
 def _crop(pixels: torch.Tensor, shift: npt.NDArray[np.float64]) -> torch.Tensor:
     height, width = pixels.shape[1:3]
     pad_y, pad_x = max(1, height // PAD_FRACTION), max(1, width // PAD_FRACTION)
@@ -94,9 +100,11 @@ class Mix:
     """
 
     def __init__(self, config: TrainConfig, n_classes: int) -> None:
-        kinds = ((v2.MixUp, config.mixup), (v2.CutMix, config.cutmix))
-        chosen = [kind(alpha=alpha, num_classes=n_classes) for kind, alpha in kinds if alpha > 0]
-        self._blend = v2.RandomChoice(chosen) if chosen else None
+        self._blend = None
+        if config.mixup or config.cutmix:
+            v2 = _transforms()
+            kinds = ((v2.MixUp, config.mixup), (v2.CutMix, config.cutmix))
+            self._blend = v2.RandomChoice([kind(alpha=a, num_classes=n_classes) for kind, a in kinds if a > 0])
 
     def __call__(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images (m, C, H, W) and labels: (m,) as they were, or (m, n_classes) shares."""

@@ -21,7 +21,7 @@ from featx.errors import FeatxWarning, OptionError, SourceError, either, first_f
 from featx.graph.placing import placed
 from featx.models.backbones import Backbone
 from featx.models.own_head import no_head
-from featx.models.torchvision_models import channels_last
+from featx.models.parts import channels_last
 from featx.training.batches import (
     FeatureLoader,
     ImageLoader,

@@ -10,7 +10,7 @@ from featx.data.batch_loader import image_shape
 from featx.extraction.benchmark import Timing, time_passes
 from featx.extraction.benchmark_config import BenchConfig
 from featx.models.backbones import Backbone
-from featx.models.torchvision_models import channels_last
+from featx.models.parts import channels_last
 from featx.training.config import TrainConfig
 from featx.training.train import TrainResult
 

@@ -21,7 +21,7 @@ from featx.models.flat import flat_network
 from featx.models.head_spec import HeadSpec
 from featx.models.heads import attach, make_head
 from featx.models.own_head import is_logits
-from featx.models.torchvision_models import AUXILIARY
+from featx.models.parts import AUXILIARY
 from featx.training.config import TrainConfig
 
 FIXED_PX = (224, 256, 384, 448, 518)

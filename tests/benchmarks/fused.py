@@ -106,7 +106,7 @@ def compiled(network: Network, specs: list[LayerSpec], precision: str, pixels: A
     """Return the plain forward pass, normalisation and pooling in it, as inductor compiles it."""
     import torch._inductor.config
 
-    from featx.models.torchvision_models import channels_last
+    from featx.models.parts import channels_last
 
     torch._inductor.config.freezing = True
     normalize, module = Normalize(network.backbone.preprocess), channels_last(network.traced.cut(specs, network.nodes))

@@ -353,7 +353,7 @@ def staging(job: Job, limit: float) -> Measures:
     from featx.extraction.staging import Pending, Staging, in_turn
     from featx.graph.placing import placed
     from featx.models.backbones import resolve
-    from featx.models.torchvision_models import channels_last
+    from featx.models.parts import channels_last
 
     name, layer, px, count = job.sizes.networks[0]
     backbone, device, batch = resolve(name, weights="random:0", size=px), pick_device(job.device), job.sizes.batch

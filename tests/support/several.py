@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver
+import os
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PRELOADED = ["several", "shared_batches", "featx.training.train"]
+PRELOADED = ["several", "shared_batches", "torchvision", "sklearn.datasets", "featx.training.end_to_end"]
 
 
 def several(function: Callable[..., Any], size: int, folder: Path, *args: Any) -> list[Any]:
     """Call ``function(*args)`` in processes of one group, and return what each gives, in their order."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context = _prepared()
     meeting = folder / f"meeting-{len(list(folder.glob('meeting-*')))}"
     answers = context.SimpleQueue()
     processes = [context.Process(target=_call, args=(answers, meeting, r, size, function, args)) for r in range(size)]
@@ -26,6 +28,21 @@ def several(function: Callable[..., Any], size: int, folder: Path, *args: Any) -
     wrong = [said for failed, said in found.values() if failed]
     assert not wrong, "\n".join(wrong)
     return [found[rank][1] for rank in range(size)]
+
+
+def _prepared() -> Any:
+    """Return a context whose processes begin with all that takes seconds to load."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # else it finds nothing beside featx, and says so to nobody
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
+    return context
 
 
 def _call(answers: Any, meeting: Path, rank: int, size: int, function: Callable[..., Any], args: Any) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torchvision import models
 
-from featx.models.torchvision_models import channels_last
+from featx.models.parts import channels_last
 from featx.training.small_convolutions import UnrolledConv2d, unrolled
 
 SIDES = st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 3), st.integers(0, 5))

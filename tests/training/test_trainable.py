@@ -12,7 +12,7 @@ from torch import nn
 from featx.errors import OptionError
 from featx.models.backbones import resolve
 from featx.models.heads import count_parameters, head_width
-from featx.models.torchvision_models import find_head
+from featx.models.parts import find_head
 from featx.training.config import MODES, TrainConfig
 from featx.training.trainable import TrainableModel, assemble, trainable_of
 

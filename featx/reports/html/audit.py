@@ -72,17 +72,15 @@ def _scores(found: Audit) -> Safe:
     scores = found.scores
     if scores is None:
         return Safe("")
-    low, high = scores.interval
     lines = [
         ["all", f"{scores.rows:,}", f"{scores.accuracy:.4f}"],
         ["without leaked ones", f"{scores.rows - scores.leaked:,}", f"{scores.without:.4f}"],
     ]
-    said = f"Leaked images change the accuracy by {scores.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f})."
     heading = "<h2>Scores with and without leaked test images</h2>"
     shown = table(
         "Softmax regression on the first layer", ["test images", "rows", "accuracy"], lines, [True, False, False]
     )
-    return Safe(f"{heading}{shown}<p>{esc(said)}</p>")
+    return Safe(f"{heading}{shown}<p>{esc(scores.said(), 400)}</p>")
 
 
 def _kind(kind: str, some: Sequence[Finding], images: AuditedImages, rows: dict[tuple[str, str], int]) -> Safe:
