@@ -66,10 +66,10 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _one_kind_of_picture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A training draws its curves as PNG alone: the other kinds take most of its time. Tests of these are marked."""
+def _no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training draws no curves, which take most of its time. Tests of these are marked."""
     if "pictures" not in request.keywords:
-        monkeypatch.setattr("featx.runs.record.PICTURES", ("png",))
+        monkeypatch.setattr("featx.runs.record.PICTURES", ())
 
 
 @pytest.fixture
