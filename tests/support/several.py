@@ -35,7 +35,8 @@ def _prepared() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # else it finds nothing beside featx, and says so to nobody
+    # Else it finds nothing that lies beside tests, and does without a word.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     try:
         multiprocessing.forkserver.ensure_running()
     finally:
