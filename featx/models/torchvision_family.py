@@ -54,6 +54,6 @@ class TorchvisionFamily(Family):
 
     def find_head(self, module: nn.Module) -> str:
         """See `Family`."""
-        from featx.models import torchvision_models  # heavy
+        from featx.models import parts  # heavy
 
-        return torchvision_models.find_head(module)
+        return parts.find_head(module)
