@@ -19,7 +19,7 @@ from featx.errors import OptionError
 from featx.extraction.forward import Network
 from featx.graph.shapes import Nodes, _layout
 from featx.graph.traced import Traced
-from featx.models import torchvision_models
+from featx.models import parts, torchvision_models
 from featx.models.backbones import resolve
 from featx.models.built_in_networks import LeNet5
 from featx.models.state_dict import state_hash
@@ -293,7 +293,7 @@ def test_nothing_that_depends_on_a_missing_classifier_is_offered(
 )
 def test_what_a_classifier_sees_is_found_behind_flattening_and_dropout(name: str, node: str) -> None:
     network = torchvision_models.build(name, {}).eval()
-    traced, head = Traced(network), torchvision_models.find_head(network)
+    traced, head = Traced(network), parts.find_head(network)
     assert traced.before(head) == node
     seen: list[torch.Tensor] = []
     network.get_submodule(head).register_forward_hook(lambda module, args, out: seen.append(args[0].clone()))
@@ -386,7 +386,7 @@ def test_node_that_is_no_tensor_names_one_that_is() -> None:
 def test_default_layer_is_what_the_classifier_sees(name: str, layer: str) -> None:
     network = on_paper(name)
     traced = Traced(network)
-    assert str(traced.default(torchvision_models.find_head(network), traced.describe((3, 224, 224)))) == layer
+    assert str(traced.default(parts.find_head(network), traced.describe((3, 224, 224)))) == layer
 
 
 def test_network_that_is_only_a_classifier_has_no_default_layer() -> None:
