@@ -12,6 +12,7 @@ from typing import Any
 import gpu
 import pytest
 import torch
+from several import prepared
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,7 @@ def test_the_table_has_a_row_for_each_line(folder: Path, lines: list[dict[str, A
 
 
 def test_a_part_is_stopped_at_its_limit(tmp_path: Path) -> None:
+    prepared()  # else the server that is started here, and has loaded less, would serve other tests too
     (line,) = gpu.run_part("million", gpu.Job("cpu", gpu.QUICK, tmp_path), 0.01)
     assert (line.part, line.failed) == ("million", "stopped after 0 s")
     assert not multiprocessing.active_children()

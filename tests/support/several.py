@@ -16,7 +16,7 @@ PRELOADED = ["several", "shared_batches", "torchvision", "sklearn.datasets", "fe
 
 def several(function: Callable[..., Any], size: int, folder: Path, *args: Any) -> list[Any]:
     """Call ``function(*args)`` in processes of one group, and return what each gives, in their order."""
-    context = _prepared()
+    context = prepared()
     meeting = folder / f"meeting-{len(list(folder.glob('meeting-*')))}"
     answers = context.SimpleQueue()
     processes = [context.Process(target=_call, args=(answers, meeting, r, size, function, args)) for r in range(size)]
@@ -30,7 +30,7 @@ def several(function: Callable[..., Any], size: int, folder: Path, *args: Any) -
     return [found[rank][1] for rank in range(size)]
 
 
-def _prepared() -> Any:
+def prepared() -> Any:
     """Return a context whose processes begin with all that takes seconds to load."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
