@@ -47,6 +47,7 @@ def test_leaks_are_found_told_and_can_be_left_out(photos: Path, tmp_path: Path) 
     text = page.read_text(encoding="utf-8")
     assert "<b>bird" not in text
     assert "train/cat/05.png" in text
+    assert "train <span" not in text  # their ids begin with it
     assert text.count("data:image/png") >= 8
 
     lines = list(csv.DictReader(findings.read_text(encoding="utf-8").splitlines()))

@@ -97,7 +97,7 @@ def _item(finding: Finding, images: AuditedImages, rows: dict[tuple[str, str], i
     numbers = [rows[where] for where in zip(finding.splits, finding.ids, strict=True)]
     pictures = "".join(_picture(small) for small in images.thumbnails(numbers))
     places = "<br>".join(
-        f'{esc(split)} <span class="dim">{name(image, 80)}</span>'
+        f'{_beside(split, image)}<span class="dim">{name(image, 80)}</span>'
         for split, image in zip(finding.splits, finding.ids, strict=True)
     )
     score = f"{finding.score:.3f}: " if finding.score else ""
