@@ -42,7 +42,10 @@ from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).resolve().parents[1]
-PRELOADED = ("featx.training.train", "featx.extraction.extract", "featx.extraction.staging", "featx.probes.softmax")
+PRELOADED = (
+    *("featx.training.train", "featx.extraction.extract", "featx.extraction.staging", "featx.probes.softmax"),
+    *("torchvision", "sklearn.datasets"),  # what these load where they need it
+)
 
 
 @dataclass(frozen=True)
