@@ -28,7 +28,7 @@ from featx.core.bootstrap import DRAWS, Ends, Floats, Resampled
 from featx.core.statistics import exact_mcnemar, holm, sign_flips, summary
 from featx.reports.comparable import comparable
 from featx.reports.differences import ALPHA
-from featx.reports.kept_rows import Kept, kept_rows
+from featx.reports.kept_rows import Kept, kept_rows, with_counts
 from featx.reports.row_scores import MEANS, SHARES
 from featx.reports.rows import is_number, part_of
 
@@ -137,15 +137,14 @@ def compared(
     groups = [_ranked(rows, group, score) for group in comparable(rows)]
     groups.sort(key=len, reverse=True)
     pairs: list[Pair] = []
-    untold: dict[str, int] = {}
+    untold: list[str] = []
     shown: set[tuple[int, int]] = set()
     for at, group in enumerate(groups):
         if len(group) < 2:
             continue
         is_shown = sets is None or at < sets
         kept = kept_rows([rows[i] for i in group], runs, score)
-        for reason in kept.reasons:
-            untold[reason] = untold.get(reason, 0) + 1
+        untold += kept.reasons
         pairs += _pairs(rows, group, kept, score, draws if is_shown else 0, best)
         shown |= {(i, j) for i in group[:best] for j in group[:best] if is_shown}
     adjusted = [float(p) for p in holm([pair.p for pair in pairs])] if pairs else []
@@ -153,9 +152,8 @@ def compared(
     among = [pair for pair in found if (pair.first, pair.second) in shown]
     scored = sum(map(len, groups))
     apart = math.comb(scored, 2) - sum(math.comb(len(group), 2) for group in groups)
-    told = tuple(f"{reason} ({n} rows)" for reason, n in untold.items())
     every = {frozenset((pair.first, pair.second)): pair.p_holm for pair in found}
-    return Compared(score, tuple(among), apart, told, every)
+    return Compared(score, tuple(among), apart, tuple(with_counts(untold)), every)
 
 
 def score_of(row: Row, score: str) -> float | None:

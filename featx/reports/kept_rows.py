@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,11 @@ def _by_seed(row: Row) -> dict[str, float]:
     scores = row.get("test_by_seed")
     found = scores if isinstance(scores, Mapping) else {}
     return {str(seed): float(value) for seed, value in found.items() if is_number(value)}
+
+
+def with_counts(reasons: Iterable[str]) -> list[str]:
+    """Return each reason once, with of how many rows it is true."""
+    return [f"{reason} ({n} rows)" for reason, n in Counter(reasons).items()]
 
 
 def predictions_bytes(runs: Iterable[Run]) -> int:

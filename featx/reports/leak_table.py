@@ -86,30 +86,16 @@ class LeakTable:
 
     def csv(self) -> str:
         """Return a line a row and score, numbers in full."""
-        return csv_line(FIELDS) + "".join(csv_line(line.values()) for line in self._full())
+        lines = [[*self._about(one).values(), *(one.interval or (None, None))] for one in self._found]
+        return csv_line(FIELDS) + "".join(map(csv_line, lines))
 
     def document(self) -> list[dict[str, Any]]:
         """Return the scores for JSON."""
-        return [
-            {**{name: value for name, value in line.items() if name not in ("low", "high")}, "interval": one.interval}
-            for line, one in zip(self._full(), self._found, strict=True)
-        ]
+        return [{**self._about(one), "interval": one.interval} for one in self._found]
 
-    def _full(self) -> list[dict[str, Any]]:
-        return [
-            dict(
-                zip(
-                    FIELDS,
-                    (
-                        " ".join(runs_in(self._rows[one.row])),
-                        *(one.score, one.images, one.leaked, one.on_all, one.on_others, one.difference),
-                        *(one.interval or (None, None)),
-                    ),
-                    strict=True,
-                )
-            )
-            for one in self._found
-        ]
+    def _about(self, one: Without) -> dict[str, Any]:
+        values = {name: getattr(one, name) for name in FIELDS[1:-2]}
+        return {"run": " ".join(runs_in(self._rows[one.row])), **values}
 
 
 def _excluded(row: Row) -> str:

@@ -55,7 +55,14 @@ class Mistakes:
 
 
 def mistakes_of(run: Run) -> Mistakes:
-    """Return the test images that a run got wrong.
+    """Return the test images that a run got wrong; raises what `predicted_lines` does."""
+    lines = predicted_lines(run)
+    wrong = sorted((line for line in lines if line.label != line.predicted), key=_confidence, reverse=True)
+    return Mistakes(run.id, len(lines), tuple(wrong))
+
+
+def predicted_lines(run: Run) -> list[Mistake]:
+    """Return what a run said of each test image, right or wrong, in the order of its predictions.
 
     Raises
     ------
@@ -70,12 +77,10 @@ def mistakes_of(run: Run) -> Mistakes:
         )
     text = atomic.read_bytes(path, MAX_BYTES).decode("utf-8", "backslashreplace")
     try:
-        lines = list(_predictions(text))
+        return list(_predictions(text))
     except (ValueError, csv.Error) as exc:
         hint = f"remove the folder {run.path} and run its command again"
         raise StoreError(f"{path} is damaged: {exc}", hint) from exc
-    wrong = sorted((line for line in lines if line.label != line.predicted), key=_confidence, reverse=True)
-    return Mistakes(run.id, len(lines), tuple(wrong))
 
 
 def mistakes_csv(wrong: Sequence[Mistake]) -> str:

@@ -9,7 +9,7 @@ from featx.core.bootstrap import DRAWS, Ends, Resampled, RowScore
 from featx.reports.beyond_chance import SEED, score_of
 from featx.reports.columns import OVER_IMAGES
 from featx.reports.comparable import comparable
-from featx.reports.kept_rows import kept_rows
+from featx.reports.kept_rows import kept_rows, with_counts
 from featx.reports.row_scores import ROW_SCORES
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def over_images(
         Of the bootstrap.
     """
     found: list[dict[str, Any]] = [dict(row) for row in rows]
-    reasons: dict[str, int] = {}
+    reasons: list[str] = []
     for group in comparable(rows):
         scores: list[tuple[int, str, RowScore]] = []
         labels = None
@@ -46,12 +46,11 @@ def over_images(
             kept = kept_rows([rows[i] for i in some], runs, name)
             labels = kept.labels if labels is None else labels
             scores += [(i, name, score) for i, score in zip(some, kept.scores, strict=True) if score is not None]
-            for reason in kept.reasons if name == "accuracy" else []:
-                reasons[reason] = reasons.get(reason, 0) + 1
+            reasons += kept.reasons if name == "accuracy" else []
         if labels is not None:
             resampled = Resampled([score for *_, score in scores], labels, draws=draws, seed=SEED)
             for at, (i, name, _) in enumerate(scores):
                 ends: Ends | None = resampled.interval(at)
                 if ends is not None:
                     found[i].setdefault(OVER_IMAGES, {})[name] = list(ends)
-    return found, [f"{reason} ({n} rows)" for reason, n in reasons.items()]
+    return found, with_counts(reasons)

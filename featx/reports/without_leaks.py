@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,8 +13,9 @@ from featx.core.bootstrap import DRAWS, Ends, Floats, Resampled, RowScore
 from featx.errors import StoreError
 from featx.reports.beyond_chance import SEED, score_of
 from featx.reports.comparable import comparable
-from featx.reports.kept_rows import Kept, kept_rows
+from featx.reports.kept_rows import Kept, kept_rows, with_counts
 from featx.reports.leak_list import LeakList
+from featx.reports.mistakes import predicted_lines
 from featx.reports.predictions import TABLE_FILE
 from featx.reports.row_scores import MEANS
 from featx.reports.rows import part_of
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from featx.core.run_folder import Run
 
 Row = Mapping[str, Any]
-
-MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -82,59 +79,38 @@ def without_leaks(
         Of the bootstrap.
     """
     found: list[Without] = []
-    reasons: dict[str, int] = {}
+    reasons: list[str] = []
     for group in comparable(rows):
-        for score in MEANS:
+        leaked: NDArray[np.bool_] | None = None
+        order: str | None = None
+        for score in MEANS:  # accuracy, which every row has, first
             some = [i for i in group if score_of(rows[i], score) is not None]
             kept = kept_rows([rows[i] for i in some], runs, score)
             known = [(i, one) for i, one in zip(some, kept.scores, strict=True) if one is not None]
-            told = list(kept.reasons) if score == "accuracy" else []
-            if known:
-                leaked = _leaked(kept, runs, leaks)
-                if isinstance(leaked, str):
-                    told += [leaked] * len(known) if score == "accuracy" else []
-                else:
-                    found += _scored(score, rows, known, kept, leaked, draws)
-            for reason in told:
-                reasons[reason] = reasons.get(reason, 0) + 1
+            why = kept.reasons
+            if kept.order is not None and kept.order != order:  # runs list the images in orders of their own
+                order, (leaked, reason) = kept.order, _leaked(runs[kept.order], kept, leaks)
+                why = why + [reason] * len(known) if reason else why
+            if leaked is not None and known:
+                found += _scored(score, rows, known, kept, leaked, draws)
+            reasons += why if score == "accuracy" else []
     found.sort(key=lambda one: (one.row, MEANS.index(one.score)))
-    return found, [f"{reason} ({n} rows)" for reason, n in reasons.items()]
+    return found, with_counts(reasons)
 
 
-def _leaked(kept: Kept, runs: Mapping[str, Run], leaks: LeakList) -> NDArray[np.bool_] | str:
-    """Mark the images that leaked; say why, where that is not known, or leaves nothing to compare."""
-    if kept.order is None or kept.labels is None:
-        raise ValueError("scores by image without the run that their order is of")
-    run = runs[kept.order]
-    split = part_of(run.read(), "splits", "test")
+def _leaked(run: Run, kept: Kept, leaks: LeakList) -> tuple[NDArray[np.bool_] | None, str]:
+    """Mark the images that leaked, in a run's order; or say why that is not known, or leaves nothing to compare."""
+    n = len(kept.labels) if kept.labels is not None else 0
     try:
-        ids = _test_ids(run)
+        ids = [line.id for line in predicted_lines(run)]
     except StoreError as exc:
-        return exc.message
-    if len(ids) != len(kept.labels):
-        return f"{TABLE_FILE} has {len(ids):,} images, and the predictions are of {len(kept.labels):,}"
-    leaked = leaks.leaked(str(split), ids)
-    if not leaked.any():
-        return "none of their test images leaked, by this list"
-    return "all of their test images leaked" if leaked.all() else leaked
-
-
-def _test_ids(run: Run) -> list[str]:
-    """Return the ids of a run's test images, as CSV spells them, in the order of its predictions.
-
-    Raises
-    ------
-    StoreError
-        It has none that can be read.
-    """
-    path = run.path / TABLE_FILE
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise StoreError(f"{path} is larger than {MAX_BYTES >> 30} GiB")
-        lines = csv.DictReader(io.StringIO(path.read_text("utf-8"), newline=""), strict=True)
-        return [line["id"] or "" for line in lines]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as exc:
-        raise StoreError(f"no {TABLE_FILE} that can be read", "run its command again") from exc
+        return None, exc.message
+    if len(ids) != n:
+        return None, f"{TABLE_FILE} has {len(ids):,} images, and the predictions are of {n:,}"
+    leaked = leaks.leaked(str(part_of(run.read(), "splits", "test")), ids)
+    if leaked.any() and not leaked.all():
+        return leaked, ""
+    return None, "all of their test images leaked" if leaked.any() else "none of their test images leaked, by this list"
 
 
 def _scored(

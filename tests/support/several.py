@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 PRELOADED = ["several", "shared_batches", "torchvision", "sklearn.datasets", "featx.training.end_to_end"]
 
@@ -34,15 +35,9 @@ def prepared() -> Any:
     """Return a context whose processes begin with all that takes seconds to load."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    before = os.environ.get("PYTHONPATH")
-    # Else it finds nothing that lies beside tests, and does without a word.
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    try:
+    # Without the path it finds nothing that lies beside tests, and does without a word.
+    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path))):
         multiprocessing.forkserver.ensure_running()
-    finally:
-        del os.environ["PYTHONPATH"]
-        if before is not None:
-            os.environ["PYTHONPATH"] = before
     return context
 
 
