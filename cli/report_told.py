@@ -37,7 +37,7 @@ def show_leaks(out: Output, rows: Rows, runs: Sequence[Run], file: str, style: s
 
     leaks = read_leaks(file)
     scores, reasons = without_leaks(rows, {run.id: run for run in runs}, leaks)
-    found = LeakTable(rows, scores, leaks, reasons)
+    found = LeakTable(rows, scores, leaks, reasons, {run.id: run.read() for run in runs})
     document = {"rows": rows, "without_leaks": found.document(), "notes": found.lines()}
     _show(out, found, document, style, output, counted(len(scores), "score", "scores"))
 

@@ -32,15 +32,22 @@ class LeakTable:
         What leaked.
     reasons : sequence of str
         Why rows have no scores here.
+    records : mapping of str to mapping
+        The rows' runs' own, by id: they tell what was left out.
     """
 
     title = "scores without leaked test images"
     captions = ("Rows", "Scores")
 
     def __init__(
-        self, rows: Sequence[Row], found: Sequence[Without], leaks: LeakList, reasons: Sequence[str] = ()
+        self,
+        rows: Sequence[Row],
+        found: Sequence[Without],
+        leaks: LeakList,
+        reasons: Sequence[str],
+        records: Mapping[str, Row],
     ) -> None:
-        self._rows, self._found, self._leaks, self._reasons = rows, found, leaks, reasons
+        self._rows, self._found, self._leaks, self._reasons, self._records = rows, found, leaks, reasons, records
 
     def tables(self) -> list[Cells]:
         """Return the rows by number, and their scores; nothing where no test image leaked."""
@@ -49,7 +56,7 @@ class LeakTable:
         names = names_in_table(self._rows)
         images = {one.row: one for one in self._found}
         rows = [
-            [str(i + 1), names[i], f"{one.images:,}", f"{one.leaked:,}", _excluded(self._rows[i])]
+            [str(i + 1), names[i], f"{one.images:,}", f"{one.leaked:,}", _excluded(self._record(i))]
             for i, one in sorted(images.items())
         ]
         scores = [
@@ -91,14 +98,20 @@ class LeakTable:
 
     def document(self) -> list[dict[str, Any]]:
         """Return the scores for JSON."""
-        return [{**self._about(one), "interval": one.interval} for one in self._found]
+        return [
+            {**self._about(one), "interval": one.interval, "excluded_rows": self._record(one.row).get("excluded_rows")}
+            for one in self._found
+        ]
+
+    def _record(self, i: int) -> Row:
+        return self._records[runs_in(self._rows[i])[0]]
 
     def _about(self, one: Without) -> dict[str, Any]:
         values = {name: getattr(one, name) for name in FIELDS[1:-2]}
         return {"run": " ".join(runs_in(self._rows[one.row])), **values}
 
 
-def _excluded(row: Row) -> str:
-    """Return how many images of which splits a row's runs left out."""
-    counts = row.get("excluded_rows")
+def _excluded(record: Row) -> str:
+    """Return how many images of which splits a run left out."""
+    counts = record.get("excluded_rows")
     return ", ".join(f"{n} of {split}" for split, n in counts.items()) if isinstance(counts, Mapping) else "none"

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from predicting import predicting
 
+from featx.core.run_folder import Runs
+
 N = 400
 
 
@@ -106,6 +108,16 @@ def test_scores_without_leaked_images_are_in_every_format(
     for style in ("md", "latex", "html"):
         assert "without leaked" in featx("report", "--leaks", leaks, "--format", style).stdout
     assert len(featx("report", "--leaks", leaks, "--over-seeds", "--format", "csv").stdout.splitlines()) >= 3
+
+
+def test_what_a_run_left_out_is_said_beside_its_scores(
+    featx: Any, featx_json: Any, home: Path, runs: list[str], leaks: Path
+) -> None:
+    run = Runs(home).open(runs[0])
+    run.write({**run.read(), "excluded_rows": {"train": 40}})
+    assert "40 of train" in featx("report", "--leaks", leaks).stdout
+    _, document = featx_json("report", "--leaks", leaks)
+    assert {one["run"]: one["excluded_rows"] for one in document["without_leaks"]}[runs[0]] == {"train": 40}
 
 
 def test_a_list_that_tells_no_leaks_is_an_answer_and_no_list_is_an_error(
